@@ -1,0 +1,79 @@
+"""Every bound of the program in one table: what, per whom, the number, its origin, and the counter that shows it.
+
+Code takes its numbers from here (``limits.DATAGRAM``); the configuration reference and ``/metrics`` are generated from
+``TABLE``. A limit that nobody can see being reached is a defect, so each names its counter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One bound. ``per`` says whose budget it is, ``origin`` where the number comes from, ``counter`` what counts it."""
+
+    name: str
+    number: int
+    unit: str
+    per: str
+    origin: str
+    counter: str
+
+
+TABLE: dict[str, Limit] = {}
+
+
+def _limit(name: str, number: int, unit: str, per: str, origin: str, counter: str) -> int:
+    TABLE[name] = Limit(name, number, unit, per, origin, counter)
+    return number
+
+
+# Datagrams and sessions (DESIGN 3.4)
+DATAGRAM = _limit("datagram", 1_180, "octets", "session datagram", "DESIGN 3.4: 1,232 less a relay's wrapping", "drop:too-long")
+WRAPPED = _limit("wrapped", 1_232, "octets", "relayed datagram", "IPv6 minimum MTU 1,280 less headers", "drop:too-long")
+DRAIN = _limit("drain", 64, "datagrams", "wake-up of a socket", "measured 2026-11: 64 x 9 us = 0.6 ms stall", "udp_drained_full")
+CALLS_OUTSTANDING = _limit("calls-outstanding", 8, "calls", "session", "DESIGN 3.4", "calls_queued")
+CALLS_QUEUED = _limit("calls-queued", 256, "calls", "session", "guess, to be measured", "drop:call-queue-full")
+REPLY_OCTETS = _limit("reply-octets", 1_048_576, "octets", "paged reply", "DESIGN 3.5: a zone has 10 to 1,000 KiB", "drop:reply-too-long")
+REPLIES_KEPT = _limit("replies-kept", 64, "replies", "session", "8 outstanding calls, with room for retries", "replies_forgotten")
+SESSIONS = _limit("sessions", 4_096, "sessions", "node", "guess: 10 KiB each is 40 MiB", "drop:sessions-full")
+HANDSHAKES_PENDING = _limit("handshakes-pending", 256, "handshakes", "node", "guess, to be measured", "drop:handshakes-full")
+TIMESTAMPS = _limit("timestamps", 65_536, "keys", "node", "research F3", "timestamps_forgotten")
+REPLAY_WINDOW = _limit("replay-window", 8_128, "packets", "session", "WireGuard's window", "drop:replay")
+
+# Records (DESIGN 3.1, 3.2)
+RECORD = _limit("record", 1_000, "octets", "record", "DESIGN 3.1", "drop:record-too-long")
+CLUSTER_RECORD = _limit("cluster-record", 400, "octets", "cluster record", "DESIGN 3.5", "drop:record-too-long")
+CHAIN = _limit("chain", 4, "grants", "record", "DESIGN 3.2", "drop:chain-too-long")
+FUTURE = _limit("future", 300, "seconds", "record", "DESIGN 3.1: tolerance of clocks", "drop:from-the-future")
+LAPSED = _limit("lapsed", 30 * 86_400, "seconds", "grant", "DESIGN 3.2: 30 days of old names", "grants_lapsed")
+ROOT_VERSIONS = _limit("root-versions", 8, "records", "passport", "research, minors", "drop:roots-too-many")
+VERDICTS = _limit("verdicts", 65_536, "verdicts", "node", "8 MiB of remembered signature checks", "verdicts_forgotten")
+
+# Directory (DESIGN 3.5)
+BOOK = _limit("book", 65_536, "records", "node", "10,000 clusters and as many zones' records", "drop:book-full")
+PER_SIGNER = _limit("per-signer", 4_096, "records", "signer", "guess: a node that carries 1,000 names needs 3,000", "drop:signer-full")
+FANOUT = _limit("fanout", 3, "peers", "changed record", "DESIGN 3.5", "pushes")
+RECONCILE = _limit("reconcile", 30, "seconds", "node", "DESIGN 3.5", "reconciliations")
+PENDING = _limit("pending", 512, "records", "node", "records that wait for their chain; guess", "drop:pending-full")
+SMALL_OVERLAY = _limit("small-overlay", 64, "clusters", "overlay", "below it every node holds all zones", "zones_held")
+CUSTODIANS = _limit("custodians", 3, "nodes", "zone", "DESIGN 3.5", "zones_kept")
+WATCH_LEASE = _limit("watch-lease", 60, "seconds", "watch", "DESIGN 3.5", "watches")
+WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watches-full")
+
+# Admission (DESIGN 3.3)
+NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", "research F5; loopback is not counted", "drop:enrol-rate")
+
+# Names (DESIGN 3.8)
+EDNS = _limit("edns", 1_232, "octets", "DNS datagram", "DNS flag day 2020; DESIGN 3.8", "dns_truncated")
+DNS_TCP = _limit("dns-tcp", 100, "connections", "client address", "research dns.md, 6", "drop:dns-tcp-full")
+DNS_TCP_IDLE = _limit("dns-tcp-idle", 10, "seconds", "connection", "RFC 7766 6.2.3", "dns_tcp_idle_closed")
+ANSWERS_CACHED = _limit("answers-cached", 16_384, "answers", "listener", "about 4 MiB of rendered answers", "dns_cache_evicted")
+
+# HTTP and control
+HTTP_HEAD = _limit("http-head", 8_192, "octets", "request", "usual for servers of small resources", "drop:http-head")
+HTTP_CONNECTIONS = _limit("http-connections", 256, "connections", "node", "guess, to be measured", "drop:http-full")
+CONTROL_REQUEST = _limit("control-request", 1_048_576, "octets", "request", "a master file's worth of name data", "drop:control-too-long")

@@ -1,0 +1,81 @@
+"""Addresses and ways: where a datagram came from or goes to. Plain values; classes of addresses stand in one table here.
+
+RFC 6890 and its registry give the classes. Documentation ranges and loopback count as public (a test bed and a demo
+are an internet of their own: research F8); link-local addresses carry a scope and never leave a LAN (F21).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import NamedTuple
+
+from overlay.errors import Malformed, UsageError
+
+
+class Address(NamedTuple):
+    """An IP address in its shortest text form and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def packed(self) -> bytes:
+        """4 or 16 octets of address, then 2 of port: the form in records."""
+        return ipaddress.ip_address(self.host.split("%")[0]).packed + self.port.to_bytes(2, "big")
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.host else 4
+
+
+class Way(NamedTuple):
+    """One way that datagrams travel: protocol, the far end, our own address as the far end addressed it, connection.
+
+    ``local`` is empty where the socket may choose; ``link`` numbers a TCP connection and is 0 for UDP.
+    """
+
+    proto: str  # "udp" or "tcp"
+    remote: Address
+    local: str = ""
+    link: int = 0
+
+
+def parse_address(text: str, default_port: int) -> Address:
+    """``1.2.3.4``, ``1.2.3.4:7653``, ``::1``, ``[::1]:7653`` -> Address, or a ``UsageError``."""
+    host, port = text.strip(), str(default_port)
+    if host.startswith("["):
+        host, _, rest = host[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else port
+    elif host.count(":") == 1:
+        host, _, port = host.partition(":")
+    try:
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+            raise ValueError
+        return Address(str(ipaddress.ip_address(host)), int(port))
+    except ValueError:
+        raise UsageError(f"{text[:80]!r} is not an address", "write IP or IP:port, IPv6 as [IP]:port", rule="address") from None
+
+
+def unpack_address(data: object) -> Address:
+    """6 or 18 octets from outside -> Address, or ``Malformed``."""
+    if type(data) is not bytes or len(data) not in (6, 18):
+        raise Malformed("an address has 6 or 18 octets", rule="address")
+    ip = ipaddress.ip_address(data[:-2])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        raise Malformed("an IPv4 address in IPv6 clothes", rule="address")
+    port = int.from_bytes(data[-2:], "big")
+    if port == 0:
+        raise Malformed("port 0", rule="address")
+    return Address(str(ip), port)
+
+
+def routable(host: str) -> bool:
+    """Whether the address may stand in a record that leaves the LAN: no link-local, multicast, unspecified, scope."""
+    if "%" in host:
+        return False
+    ip = ipaddress.ip_address(host)
+    return not (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved and ip.version == 4 and ip.packed[0] >= 240)
