@@ -1,0 +1,157 @@
+"""A record: its bytes, its header, its signatures (DESIGN 3.1, foundation).
+
+It decides what is a well-formed record, and refuses to know who may make it (``trust.py``) or what the body of a kind
+means (``kinds.py``). A record's bytes are kept, hashed and passed on exactly as they came.
+
+    record  = [content, signatures]            canonical MessagePack, at most 1,000 octets
+    content = the octets of [header, body]     hashed for the digest, signed
+    header  = {1 name, 2 kind, 3 item, 4 seq, 5 issued, 6 expires, 7 via}
+    signed  = "overlay record 1" 00 overlay-id content
+
+The overlay id is in what is signed and not in the record, so a record of another overlay simply fails. The founding
+root record is signed under an id of zeros: its own digest is the id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from overlay import limits
+from overlay.errors import Malformed, UsageError
+from overlay.identity.keys import DIGEST, KEY, SIGNATURE, Signer, digest
+from overlay.name import Path, parse_path
+from overlay.wire.codec import Fields, decode, encode, ordered
+
+DOMAIN = b"overlay record 1\x00"
+NO_OVERLAY = bytes(DIGEST)
+NEVER = 0  # the `expires` of the founding record
+MAX_TIME = 2**40  # seconds; far beyond any date, well inside 64 bits
+MAX_SEQ = 2**53
+MAX_SIGNATURES = 16
+_HEADER = frozenset({1, 2, 3, 4, 5, 6, 7})
+
+Identity = tuple[Path, str, bytes, bytes]  # (name, kind, item, signer): what a newer record replaces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One record, as it came and as it reads. Equality is equality of the bytes."""
+
+    raw: bytes
+    content: bytes = field(repr=False)
+    digest: bytes
+    name: Path
+    kind: str
+    item: bytes
+    seq: int
+    issued: int  # UTC seconds
+    expires: int  # UTC seconds, or NEVER
+    via: bytes  # digest of the grant that entitles the signer; empty where none is needed
+    body: dict[int, Any]
+    sigs: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @property
+    def signer(self) -> bytes:
+        """The first signer's key; the only one for most kinds."""
+        return self.sigs[0][0]
+
+    @property
+    def identity(self) -> Identity:
+        """What a newer record of the same identity replaces."""
+        return (self.name, self.kind, self.item, self.signer)
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """Of two with one identity the greater counts: higher seq, then the lower digest (research F1)."""
+        return (self.seq, bytes(255 - octet for octet in self.digest))
+
+    def expired(self, at: float) -> bool:
+        """Whether its own date has passed."""
+        return self.expires != NEVER and at >= self.expires
+
+    def message(self, overlay_id: bytes) -> bytes:
+        """What the signatures sign."""
+        return DOMAIN + overlay_id + self.content
+
+
+def parse(raw: bytes) -> Record:
+    """Bytes from anywhere -> Record, or ``Malformed``. Checks form only."""
+    if len(raw) > limits.RECORD:
+        raise Malformed(f"a record of {len(raw)} octets", rule="record-too-long")
+    outer = decode(raw, limit=limits.RECORD)
+    if type(outer) is not list or len(outer) != 2 or type(outer[0]) is not bytes or type(outer[1]) is not list:
+        raise Malformed("a record is [content, signatures]", rule="record-form")
+    content = outer[0]
+    inner = decode(content, limit=limits.RECORD)
+    if type(inner) is not list or len(inner) != 2 or type(inner[1]) is not dict:
+        raise Malformed("a record's content is [header, body]", rule="record-form")
+    header = Fields(inner[0], "record header")
+    header.only(_HEADER)
+    text = header.text(1, 255)
+    try:
+        name = parse_path(text)
+    except UsageError as why:
+        raise Malformed(f"record name: {why.what}", rule="record-name") from None
+    if str(name) != text:
+        raise Malformed("record name is not in lower case", rule="record-name")
+    via = header.binary(7, DIGEST, DIGEST, default=b"")
+    return Record(
+        raw=raw, content=content, digest=digest(content), name=name, kind=header.text(2, 16), item=header.binary(3, 0, 64),
+        seq=header.integer(4, 1, MAX_SEQ), issued=header.integer(5, 0, MAX_TIME), expires=header.integer(6, 0, MAX_TIME),
+        via=via, body=inner[1], sigs=_signatures(outer[1]),
+    )
+
+
+def _signatures(listed: list[Any]) -> tuple[tuple[bytes, bytes], ...]:
+    sigs: list[tuple[bytes, bytes]] = []
+    for entry in listed:
+        if (
+            type(entry) is not list or len(entry) != 2 or type(entry[0]) is not bytes or type(entry[1]) is not bytes
+            or len(entry[0]) != KEY or len(entry[1]) != SIGNATURE
+        ):
+            raise Malformed("a signature is [key, signature]", rule="record-signature")
+        sigs.append((entry[0], entry[1]))
+    keys = [key for key, _ in sigs]
+    if not 1 <= len(keys) <= MAX_SIGNATURES or len(set(keys)) != len(keys) or (len(keys) > 1 and keys != sorted(keys)):
+        raise Malformed("signatures are 1 to 16, one a key, ascending", rule="record-signature")
+    return tuple(sigs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A statement before it is signed. ``via`` empty where the kind needs no grant."""
+
+    name: Path
+    kind: str
+    item: bytes = b""
+    seq: int
+    issued: int
+    expires: int
+    via: bytes = b""
+    body: dict[int, Any]
+
+    def content(self) -> bytes:
+        """The octets that get signed."""
+        header = {1: str(self.name), 2: self.kind, 3: self.item, 4: self.seq, 5: self.issued, 6: self.expires, 7: self.via or None}
+        return encode([ordered(header), self.body])
+
+
+def sign(draft: Draft, signers: Sequence[Signer], overlay_id: bytes) -> Record:
+    """Sign by all of ``signers`` -> a Record that is known to parse. Too long a statement is a ``UsageError``."""
+    content = draft.content()
+    message = DOMAIN + overlay_id + content
+    raw = encode([content, [[signer.public, signer.sign(message)] for signer in sorted(signers, key=lambda s: s.public)]])
+    if len(raw) > limits.RECORD:
+        raise UsageError(
+            f"the {draft.kind} statement about {draft.name.dotted or 'the root'} has {len(raw)} octets",
+            f"keep it below {limits.RECORD}: shorter or fewer values", rule="record-too-long",
+        )
+    return parse(raw)
