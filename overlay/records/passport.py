@@ -1,0 +1,80 @@
+"""Passports: what entitles a node, known by digest (DESIGN 3.4). Built from records, judged by ``trust.py``.
+
+A passport is the binding of the exchange key, the chain of the node's name grant (at most 4, leaf first) and the root
+versions (newest first). Its leaf says the node's name; the name's parent is its cluster. It travels as pages of raw
+records; its digest is taken over their digests, so it changes exactly when something in it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from overlay import limits
+from overlay.errors import Malformed, TrustError
+from overlay.identity.keys import digest
+from overlay.name import Path
+from overlay.records import rights
+from overlay.records.kinds import Bind, Grant
+from overlay.records.record import Record, parse
+from overlay.records.trust import Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Passport:
+    """Judged: who stands behind an exchange key, under which name, by which grants."""
+
+    records: tuple[Record, ...]
+    node_id: bytes
+    exchange: bytes
+    name: Path
+    chain: tuple[Record, ...]  # the name grant first
+
+    @property
+    def digest(self) -> bytes:
+        """32 octets."""
+        return passport_digest(self.records)
+
+    @property
+    def cluster(self) -> Path:
+        """The path of the node's cluster."""
+        return self.name.parent
+
+
+def passport_digest(records: Sequence[Record]) -> bytes:
+    """The digest under which peers know a passport."""
+    return digest(b"".join(digest(record.raw) for record in records))
+
+
+def assemble(binding: Record, chain: Sequence[Record], roots: Sequence[Record]) -> tuple[Record, ...]:
+    """The records of one's own passport, in the order in which they are sent."""
+    return (binding, *chain, *reversed(roots))[: 1 + limits.CHAIN + limits.ROOT_VERSIONS]
+
+
+def check(raws: Sequence[bytes], exchange: bytes, at: float, trust: Trust) -> Passport:
+    """Judge a peer's passport for the exchange key that its session proved: R19 and all of ``trust.py``.
+
+    Root versions in it that are news are adopted on the way (they carry their own proof).
+    """
+    if not 3 <= len(raws) <= 1 + limits.CHAIN + limits.ROOT_VERSIONS:
+        raise Malformed("a passport has a binding, 1 to 4 grants and the root", rule="passport-form")
+    records = [parse(raw) for raw in raws]
+    for root in sorted((r for r in records if r.kind == "root"), key=lambda r: r.body.get(1, 0) if type(r.body.get(1)) is int else 0):
+        if all(root.digest != known.digest for known in trust.roots) and (not trust.roots or root.body.get(1) == len(trust.roots) + 1):
+            trust.judge(root, at, lambda _: None)
+            trust.adopt_root(root)
+    chain = [r for r in records if r.kind == "grant"]
+    bindings = [r for r in records if r.kind == "bind"]
+    if len(bindings) != 1 or not 1 <= len(chain) <= limits.CHAIN:
+        raise Malformed("a passport has one binding and 1 to 4 grants", rule="passport-form")
+    binding, leaf = bindings[0], chain[0]
+    body = trust.judge(binding, at, lambda _: None).body
+    assert isinstance(body, Bind)
+    by_digest = {grant.digest: grant for grant in chain}
+    verdict = trust.judge(leaf, at, by_digest.get)
+    assert isinstance(verdict.body, Grant)
+    if body.exchange != exchange or binding.signer != leaf.item:
+        raise TrustError("the passport is another node's (R19)", "do not trust who showed it", rule="R19")
+    if rights.OWN not in verdict.body.rights or len(leaf.name) < 2:
+        raise TrustError("the passport names no node (R07)", "its owner must join again", rule="R07")
+    return Passport(tuple(records), leaf.item, exchange, leaf.name, (leaf, *verdict.chain))

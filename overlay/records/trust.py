@@ -1,0 +1,262 @@
+"""The one place where trust is decided (DESIGN 3.1, 3.2, foundation). No I/O; every rule has a number and a test.
+
+It decides whether a record counts: form, dates, signatures, and the chain of grants from its signer up to the root
+keys. It knows records by their bytes only, and asks for grants by digest; who fetches those it does not know.
+
+Only verdicts of signatures are remembered (Ed25519 verification is the scarcest resource of a node); dates,
+containment and revocations are looked at each time, so a revocation or a lapse counts from the moment it is known.
+
+| rule | says |
+|---|---|
+| R01 | every signature holds over domain, overlay id and content |
+| R02 | not issued more than 300 s ahead of trusted time |
+| R03 | not past its own date |
+| R04 | what is no root, bind, or grant by the root keys names the grant that entitles it |
+| R05 | that grant is a grant, and its subject is the signer |
+| R06 | its path covers the record's name |
+| R07 | it gives one of the rights that the kind takes |
+| R08 | at most 4 grants lead to the root keys |
+| R09 | a grant passes on no more than its issuer holds, and its issuer holds `grant` |
+| R10 | a grant lives no longer than its issuer's |
+| R11 | the chain ends at a threshold of the root keys of a known version |
+| R12 | no grant of the chain is revoked |
+| R13 | a lapsed grant keeps what was said before, and what keeps names served, for 30 days; nothing new |
+| R14 | nothing is issued before the grant that entitles it |
+| R15 | a member takes a free name for itself only: `own`, strictly below its path |
+| R16 | a revocation comes from the issuer, a signer above it, the subject, or the root keys |
+| R17 | root version v+1 has the thresholds of v and v+1 and names v; the founding record's digest is the overlay id |
+| R18 | labels reserved for the root are granted to nobody |
+| R19 | a session's exchange key is bound by the signing key of its passport |
+| R20 | of two keys with a claim to one name, the earlier holds it |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from overlay import limits
+from overlay.errors import TrustError
+from overlay.identity.keys import digest, verify
+from overlay.name import Path
+from overlay.records import kinds, rights
+from overlay.records.kinds import Body, Grant, Root
+from overlay.records.record import NO_OVERLAY, Record
+
+Grants = Callable[[bytes], Record | None]  # digest -> the grant (or revoked grant) with it, where known
+
+
+class MissingGrant(TrustError):
+    """The chain names a grant that is not known here: fetch it from who served the record, then judge again."""
+
+    def __init__(self, wanted: bytes) -> None:
+        super().__init__("a grant of the chain is not known here", "fetch it and judge again", rule="R04")
+        self.wanted = wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found good: the body as a value, and the grants that entitle it, nearest first."""
+
+    body: Body
+    chain: tuple[Record, ...] = ()
+
+    @property
+    def lapses(self) -> int | None:
+        """When the first grant of the chain lapses (UTC seconds); None where no grant is needed."""
+        return min((grant.expires for grant in self.chain), default=None)
+
+
+def _no(rule: str, what: str, todo: str = "ask its signer for a new one, or whoever granted it the right") -> TrustError:
+    return TrustError(f"{what} ({rule})", todo, rule=rule)
+
+
+class Trust:
+    """The judge of one overlay. Holds root versions, revocations and remembered signature verdicts."""
+
+    def __init__(self, overlay_id: bytes) -> None:
+        self.overlay_id = overlay_id
+        self.roots: list[Record] = []
+        self.revoked: dict[bytes, Record] = {}  # digest of the grant -> its revocation
+        self._versions: list[Root] = []
+        self._verdicts: dict[bytes, bool] = {}
+        self.verified = 0  # signatures really checked: what CPU went into
+
+    @property
+    def root(self) -> Root | None:
+        """The newest root version known."""
+        return self._versions[-1] if self._versions else None
+
+    def judge(self, record: Record, at: float, grants: Grants) -> Verdict:
+        """Whether ``record`` counts at ``at``: a Verdict, or ``Malformed``, ``TrustError``, ``MissingGrant``."""
+        body = kinds.read(record)
+        if record.issued > at + limits.FUTURE:
+            raise _no("R02", f"a {record.kind} dated {int(record.issued - at)} s ahead of our clock", "check both clocks")
+        if record.expired(at) and not (record.kind == "grant" and at < record.expires + limits.LAPSED):
+            raise _no("R03", f"a {record.kind} that expired {int(at - record.expires)} s ago")
+        if isinstance(body, Root):
+            self._judge_root(record, body)
+            return Verdict(body)
+        self._check_signatures(record)
+        if record.kind == "bind":
+            return Verdict(body)
+        if record.kind == "revoke":
+            return Verdict(body, self._judge_revoke(record, at, grants))
+        if record.kind == "grant" and rights.reserved(record.name):
+            raise _no("R18", f"{record.name.dotted} is a reserved name", "choose another name")
+        return Verdict(body, self._climb(record, at, grants))
+
+    def adopt_root(self, record: Record) -> bool:
+        """Take a judged root version into account. True where it is news."""
+        body = kinds.read(record)
+        assert isinstance(body, Root)
+        if any(known.digest == record.digest for known in self.roots):
+            return False
+        self.roots.append(record)
+        self._versions.append(body)
+        return True
+
+    def adopt_revoke(self, record: Record) -> bool:
+        """Take a judged revocation into account. True where it is news."""
+        if record.item in self.revoked:
+            return False
+        self.revoked[record.item] = record
+        return True
+
+    # -- the rules
+
+    def _judge_root(self, record: Record, body: Root) -> None:
+        if not self._versions:
+            if body.version != 1 or record.digest != self.overlay_id:
+                raise _no("R17", "the founding record is not the one that this overlay's id names", "check the overlay id")
+            self._check_signatures(record, NO_OVERLAY)
+            self._threshold(record, body)
+            return
+        if any(known.digest == record.digest for known in self.roots):
+            return
+        newest = self._versions[-1]
+        if body.version != newest.version + 1 or body.previous != self.roots[-1].digest:
+            raise _no("R17", f"root version {body.version} does not follow version {newest.version}")
+        self._check_signatures(record)
+        self._threshold(record, newest)
+        self._threshold(record, body)
+
+    def _threshold(self, record: Record, root: Root) -> None:
+        if sum(key in root.keys for key, _ in record.sigs) < root.threshold:
+            raise _no("R17" if record.kind == "root" else "R11", f"fewer than {root.threshold} root keys signed")
+
+    def _check_signatures(self, record: Record, overlay_id: bytes | None = None) -> None:
+        key = digest(record.raw)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            message = record.message(self.overlay_id if overlay_id is None else overlay_id)
+            verdict = all(verify(public, signature, message) for public, signature in record.sigs)
+            self.verified += len(record.sigs)
+            if len(self._verdicts) >= limits.VERDICTS:
+                self._verdicts.clear()  # simplest bound; a node meets that many distinct records in days
+            self._verdicts[key] = verdict
+        if not verdict:
+            raise _no("R01", f"a {record.kind} whose signature does not hold", "do not trust who sent it")
+
+    def _climb(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
+        """The chain of grants from ``record`` to the root keys, nearest first (R04 to R15)."""
+        chain: list[Record] = []
+        current = record
+        while not (current.kind == "grant" and not current.via):
+            if not current.via:
+                raise _no("R04", f"a {current.kind} that names no grant")
+            via = grants(current.via)
+            if via is None:
+                raise MissingGrant(current.via)
+            chain.append(via)
+            if len(chain) + (record.kind == "grant") > limits.CHAIN:
+                raise _no("R08", f"more than {limits.CHAIN} grants to the root keys")
+            self._entitles(via, current, at)
+            if via.expires <= at and (record.issued >= via.expires and not kinds.KINDS[record.kind].keeps or at >= via.expires + limits.LAPSED):
+                raise _no("R13", "the right to say so has lapsed", "renew the grant: overlay grants shows it")
+            current = via
+        if current.digest in self.revoked:
+            raise _no("R12", "a grant of the chain is revoked")
+        self._check_signatures(current)
+        if not any(sum(key in root.keys for key, _ in current.sigs) >= root.threshold for root in self._versions):
+            raise _no("R11", "the chain does not end at the root keys")
+        return tuple(chain)
+
+    def _entitles(self, via: Record, current: Record, at: float) -> None:
+        held = kinds.read(via)
+        if not isinstance(held, Grant) or via.item != current.signer or len(current.sigs) != 1:
+            raise _no("R05", "the grant named is not the signer's")
+        self._check_signatures(via)
+        if via.digest in self.revoked:
+            raise _no("R12", "a grant of the chain is revoked")
+        if not via.name.covers(current.name):
+            raise _no("R06", f"the grant covers {via.name.dotted or 'the root'}, not {current.name.dotted or 'the root'}")
+        if current.issued + limits.FUTURE < via.issued:
+            raise _no("R14", "issued before the grant that entitles it")
+        if current.kind != "grant":
+            needs = kinds.KINDS[current.kind].needs
+            if not needs & held.rights:
+                raise _no("R07", f"a {current.kind} takes {' or '.join(sorted(needs))}")
+            return
+        passed = kinds.read(current)
+        assert isinstance(passed, Grant)
+        if current.expires > via.expires:
+            raise _no("R10", "a grant outlives its issuer's")
+        if rights.GRANT in held.rights:
+            if not passed.rights <= rights.grantable(held.rights):
+                raise _no("R09", "a grant passes on more than its issuer holds")
+        elif rights.MEMBER in held.rights and passed.rights == {rights.OWN}:
+            if current.item != via.item or current.name == via.name:
+                raise _no("R15", "a member takes free names below its path for itself only")
+        else:
+            raise _no("R09", "the issuer may not grant")
+
+    def _judge_revoke(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
+        grant = grants(record.item)
+        if grant is None:
+            raise MissingGrant(record.item)
+        if self._versions and any(record.signer in root.keys for root in self._versions):
+            return ()
+        allowed = {grant.item}
+        current: Record | None = grant
+        for _ in range(limits.CHAIN + 1):
+            if current is None:
+                break
+            allowed.update(key for key, _ in current.sigs)
+            current = grants(current.via) if current.via else None
+        if record.signer not in allowed or grant.name != record.name:
+            raise _no("R16", "a revocation by somebody who may not")
+        return ()
+
+
+def holders(claims: Sequence[Record]) -> dict[Path, Record]:
+    """R20: for each path, of all judged name grants (rights exactly `own`) the one that holds it: earliest, lowest digest."""
+    held: dict[Path, Record] = {}
+    for claim in claims:
+        if frozenset(claim.body.get(1, ())) != {rights.OWN}:
+            continue
+        rival = held.get(claim.name)
+        if rival is None or rival.item != claim.item and (claim.issued, claim.digest) < (rival.issued, rival.digest) or (
+            rival.item == claim.item and claim.issued < rival.issued
+        ):
+            held[claim.name] = claim
+    return held
+
+
+def outranked(claim: Record, held: dict[Path, Record], issuer: Record | None) -> bool:
+    """R20: whether the name grant ``claim`` lost its name, or, taken by a member, lies below another key's name.
+
+    ``issuer`` is the grant by which it was given; a claim that a member took for itself has its own subject there.
+    """
+    winner = held.get(claim.name)
+    if winner is not None and winner.item != claim.item:
+        return True
+    if issuer is None or issuer.item != claim.item:
+        return False
+    for above in claim.name.parent.ancestors():
+        if above == issuer.name or not issuer.name.covers(above):
+            return False
+        other = held.get(above)
+        if other is not None and other.item != claim.item:
+            return True
+    return False
