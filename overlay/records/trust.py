@@ -123,6 +123,10 @@ class Trust:
         self.revoked[record.item] = record
         return True
 
+    def vouch(self, record: Record) -> None:
+        """Remember that the signatures of a record held when this node stored it."""
+        self._verdicts[digest(record.raw)] = True
+
     # -- the rules
 
     def _judge_root(self, record: Record, body: Root) -> None:

@@ -1,0 +1,251 @@
+"""The book: all records that a node holds, judged, merged, sorted into units (DESIGN 3.1, 3.5).
+
+It decides which of two records counts and to which unit each belongs: the table (root versions, revocations, cluster
+records, grants of more than a name, heads) or the zone of its name. Zone cuts stand where somebody holds `sign`. It
+knows no peers; what must last comes out as stores. Views for names are made from it in ``views.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from overlay import limits
+from overlay.directory.replica import Replica, record_key
+from overlay.errors import Malformed, TrustError
+from overlay.machine import Store
+from overlay.name import ROOT, Path
+from overlay.records import rights
+from overlay.records.record import Identity, Record, parse
+from overlay.records.trust import Trust, Verdict
+
+TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
+RECORDS = "records"  # where records lie in the store
+
+Unit = str
+
+
+def zone_unit(path: Path) -> Unit:
+    """The unit of the zone at ``path``."""
+    return f"zone:{path}"
+
+
+class Book:
+    """Records by identity, grants by digest, units by name."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self.records: dict[Identity, Record] = {}
+        self.grants: dict[bytes, Record] = {}  # by digest, superseded ones too: chains name them
+        self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
+        self.cuts: set[Path] = set()  # paths below the root where somebody holds `sign`
+        self.changed: set[Unit] = set()  # since last asked
+        self.highest_seq: Counter[bytes] = Counter()  # per signer
+        self.counters: Counter[str] = Counter()
+        self._members: dict[Unit, dict[bytes, Record]] = {TABLE: {}, zone_unit(ROOT): {}}
+        self._unit: dict[Identity, Unit] = {}
+        self._per_signer: Counter[bytes] = Counter()
+        self._stores: list[Store] = []
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    # -- taking in
+
+    def load(self, raws: Iterable[bytes], at: float) -> None:
+        """Take back what this node had stored. Signatures were checked before they were stored."""
+        order = {"root": 0, "grant": 1}
+        parsed = []
+        for raw in raws:
+            try:
+                parsed.append(parse(raw))
+            except Malformed:
+                self.counters["drop:stored-record"] += 1
+        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), r.seq if r.kind == "root" else len(r.name), r.seq)):
+            self.trust.vouch(record)
+            if record.kind == "grant":
+                self.grants[record.digest] = record
+        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), r.seq)):
+            try:
+                self.add(record, at)
+            except (TrustError, Malformed) as why:
+                self.counters[f"drop:{why.rule}"] += 1
+                if record.kind == "grant":
+                    self.grants.pop(record.digest, None)
+                self._stores.append(Store(RECORDS, self._store_key(record), None))
+        self._stores = [store for store in self._stores if store.value is None]
+        self.changed.update(self.units)
+
+    def known(self, record: Record) -> bool:
+        """Whether these bytes, or something that outranks them, are held already: nothing to judge."""
+        held = self.records.get(record.identity)
+        return held is not None and held.order >= record.order
+
+    def add(self, record: Record, at: float) -> Verdict | None:
+        """Judge and take in. None where it is no news; the verdict where it is; else Malformed, TrustError, MissingGrant."""
+        held = self.records.get(record.identity)
+        if held is not None and held.order >= record.order:
+            if held.seq == record.seq and held.digest != record.digest:
+                self.counters["equivocations"] += 1
+            return None
+        if held is None:
+            if len(self.records) >= limits.BOOK:
+                raise TrustError("the book is full", rule="book-full")
+            if self._per_signer[record.signer] >= limits.PER_SIGNER:
+                raise TrustError("too many records of one signer", rule="signer-full")
+        verdict = self.trust.judge(record, at, self.grants.get)
+        if record.kind == "bind":
+            raise TrustError("bindings travel in passports only", rule="bind")
+        self._place(record, held)
+        if record.kind == "root":
+            self.trust.adopt_root(record)
+        elif record.kind == "revoke" and self.trust.adopt_revoke(record):
+            self._judge_again(at)
+        return verdict
+
+    def _place(self, record: Record, held: Record | None) -> None:
+        if held is None:
+            self._per_signer[record.signer] += 1
+        else:
+            self._leave_unit(held)
+        self.records[record.identity] = record
+        self.highest_seq[record.signer] = max(self.highest_seq[record.signer], record.seq)
+        if record.kind == "grant":
+            self.grants[record.digest] = record
+        self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
+        cut = self._cut_of(record)
+        if cut is not None and cut not in self.cuts:
+            self.cuts.add(cut)
+            self.units.setdefault(zone_unit(cut), Replica())
+            self._members.setdefault(zone_unit(cut), {})
+            self._sort_again()
+        self._enter_unit(record)
+
+    @staticmethod
+    def _cut_of(record: Record) -> Path | None:
+        if record.kind == "grant" and record.name != ROOT and rights.SIGN in record.body.get(1, ()):
+            return record.name
+        return None
+
+    @staticmethod
+    def _store_key(record: Record) -> bytes:
+        return record.digest if record.kind == "grant" else record_key(record.identity)
+
+    # -- units
+
+    def zone_of(self, name: Path) -> Path:
+        """The path of the zone that a name stands in: the nearest cut at or above it, else the root."""
+        for path in name.ancestors():
+            if path in self.cuts:
+                return path
+        return ROOT
+
+    def unit_of(self, record: Record) -> Unit:
+        """The unit that a record belongs to."""
+        if record.kind in ("root", "revoke", "cluster", "head"):
+            return TABLE
+        if record.kind == "grant" and record.body.get(1) != [rights.OWN]:
+            return TABLE
+        return zone_unit(self.zone_of(record.name))
+
+    def _enter_unit(self, record: Record) -> None:
+        unit = self.unit_of(record)
+        self._unit[record.identity] = unit
+        self.units[unit].put(record)
+        self._members[unit][record_key(record.identity)] = record
+        self.changed.add(unit)
+
+    def _leave_unit(self, record: Record) -> None:
+        unit = self._unit.pop(record.identity, None)
+        if unit is not None:
+            self.units[unit].drop(record)
+            self._members[unit].pop(record_key(record.identity), None)
+            self.changed.add(unit)
+
+    def _sort_again(self) -> None:
+        """A cut came or went: some names have another zone now."""
+        for record in list(self.records.values()):
+            if self._unit.get(record.identity) != self.unit_of(record):
+                self._leave_unit(record)
+                self._enter_unit(record)
+
+    def members(self, unit: Unit) -> Iterator[Record]:
+        """The records of a unit."""
+        yield from self._members.get(unit, {}).values()
+
+    def by_key(self, unit: Unit, key: bytes) -> Record | None:
+        """The record that stands under that key in the unit."""
+        return self._members.get(unit, {}).get(key)
+
+    # -- letting go
+
+    def remove(self, record: Record) -> None:
+        """Forget a record: its date has passed, or its chain is revoked."""
+        if self.records.get(record.identity) is record:
+            del self.records[record.identity]
+            self._per_signer[record.signer] -= 1
+            self._leave_unit(record)
+        if record.kind == "grant":
+            self.grants.pop(record.digest, None)
+        self._stores.append(Store(RECORDS, self._store_key(record), None))
+        cut = self._cut_of(record)
+        if cut is not None and not any(self._cut_of(other) == cut for other in self.grants.values()):
+            self.cuts.discard(cut)
+            self._sort_again()
+            self.units.pop(zone_unit(cut), None)
+            self._members.pop(zone_unit(cut), None)
+            self.changed.discard(zone_unit(cut))
+
+    def sweep(self, at: float) -> None:
+        """Let go of what is past its date (grants: past the 30 days in which they lapse)."""
+        for record in [r for r in self.records.values() if r.kind != "root" and at >= r.expires + (limits.LAPSED if r.kind == "grant" else 0)]:
+            self.remove(record)
+        for grant in [g for g in self.grants.values() if at >= g.expires + limits.LAPSED]:
+            self.remove(grant)
+
+    def _judge_again(self, at: float) -> None:
+        for record in list(self.records.values()):
+            if record.kind in ("root", "revoke"):
+                continue
+            try:
+                self.trust.judge(record, at, self.grants.get)
+            except TrustError:
+                if record.kind != "grant":  # a revoked grant stays known: its revocation refers to it
+                    self.remove(record)
+                else:
+                    self._leave_unit(record)
+                self.counters["revoked"] += 1
+
+    # -- reading
+
+    def grants_on(self, path: Path, at: float) -> list[Record]:
+        """Live grants (not lapsed, not revoked) on exactly that path."""
+        return [
+            g for g in self.grants.values() if g.name == path and at < g.expires and g.digest not in self.trust.revoked
+        ]
+
+    def grants_of(self, subject: bytes, at: float) -> list[Record]:
+        """Live grants of a subject, widest path first, the longest-lived first."""
+        found = [g for g in self.grants.values() if g.item == subject and at < g.expires and g.digest not in self.trust.revoked]
+        return sorted(found, key=lambda g: (len(g.name), -g.expires, g.digest))
+
+    def chain_of(self, record: Record) -> list[Record]:
+        """The grants above a record as far as they are known, nearest first."""
+        chain: list[Record] = []
+        while record.via and len(chain) <= limits.CHAIN:
+            grant = self.grants.get(record.via)
+            if grant is None:
+                break
+            chain.append(grant)
+            record = grant
+        return chain
+
+    def take_stores(self) -> list[Store]:
+        """What must be made durable since last asked."""
+        stores, self._stores = self._stores, []
+        return stores
+
+    def take_changed(self) -> set[Unit]:
+        """The units that changed since last asked."""
+        changed, self.changed = self.changed, set()
+        return changed

@@ -1,0 +1,82 @@
+"""One unit of replication as two nodes compare it: buckets of short digests (DESIGN 3.5, "reconciled by digest").
+
+It decides which records two nodes do not have in common, without sending them. A record's key is a hash of its
+identity, its mark the first octets of its digest; 64 buckets each hold the sum of their marks, so a comparison costs
+512 octets, and then only the buckets that differ. Sums are no proof of anything: records prove themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from overlay.records.record import Identity, Record
+
+KEY = 8  # octets of a key and of a mark: two of a million records share one with probability 3e-8
+BUCKETS = 64
+_WRAP = 2**64
+
+
+def record_key(identity: Identity) -> bytes:
+    """8 octets that stand for a record's identity."""
+    name, kind, item, signer = identity
+    return hashlib.blake2s(b"\x00".join((str(name).encode(), kind.encode(), item.hex().encode(), signer)), digest_size=KEY).digest()
+
+
+class Replica:
+    """The keys and marks of one unit."""
+
+    __slots__ = ("_buckets", "_sums", "total")
+
+    def __init__(self) -> None:
+        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+        self._sums = [0] * BUCKETS
+        self.total = 0  # sum of all marks mod 2**64
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets))
+
+    def put(self, record: Record) -> None:
+        """Add a record, replacing what stood under its identity."""
+        key, mark = record_key(record.identity), record.digest[:KEY]
+        bucket = key[0] % BUCKETS
+        self._change(bucket, self._buckets[bucket].get(key), mark)
+        self._buckets[bucket][key] = mark
+
+    def drop(self, record: Record) -> None:
+        """Take a record out, where it is the one that stands there."""
+        key = record_key(record.identity)
+        bucket = key[0] % BUCKETS
+        if self._buckets[bucket].get(key) == record.digest[:KEY]:
+            self._change(bucket, self._buckets[bucket].pop(key), None)
+
+    def _change(self, bucket: int, old: bytes | None, new: bytes | None) -> None:
+        delta = (int.from_bytes(new, "big") if new else 0) - (int.from_bytes(old, "big") if old else 0)
+        self._sums[bucket] = (self._sums[bucket] + delta) % _WRAP
+        self.total = (self.total + delta) % _WRAP
+
+    @property
+    def digest(self) -> bytes:
+        """8 octets over the whole unit."""
+        return self.total.to_bytes(KEY, "big")
+
+    def sums(self) -> bytes:
+        """512 octets: 8 a bucket."""
+        return b"".join(value.to_bytes(KEY, "big") for value in self._sums)
+
+    def differing(self, theirs: bytes) -> list[int]:
+        """The buckets in which the other side's :meth:`sums` are not ours."""
+        ours = self.sums()
+        return [n for n in range(BUCKETS) if ours[n * KEY : n * KEY + KEY] != theirs[n * KEY : n * KEY + KEY]]
+
+    def listing(self, buckets: Iterable[int]) -> list[bytes]:
+        """Key and mark (16 octets) of each record in those buckets."""
+        return [key + mark for n in buckets if 0 <= n < BUCKETS for key, mark in self._buckets[n].items()]
+
+    def compare(self, listing: Iterable[bytes], buckets: Iterable[int]) -> tuple[list[bytes], list[bytes]]:
+        """(keys that they have otherwise or we lack, keys that we have otherwise or they lack) in those buckets."""
+        theirs = {entry[:KEY]: entry[KEY:] for entry in listing}
+        ours = {key: mark for n in buckets for key, mark in self._buckets[n].items()}
+        fetch = [key for key, mark in theirs.items() if ours.get(key) != mark]
+        offer = [key for key, mark in ours.items() if theirs.get(key) != mark]
+        return fetch, offer

@@ -1,0 +1,92 @@
+"""From the book to views: which statements about a zone count, merged over signers (DESIGN 3.1, 3.2 R20).
+
+Pure: same records, same view. `host`, `cluster` and `carry` are unions over signers; `data` is, per name and type, the
+highest seq of any rightful signer, a tombstone burying what it outranks; a name with two claims belongs to the earlier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from ipaddress import ip_address
+
+from overlay.directory.book import TABLE, Book, zone_unit
+from overlay.directory.view import CarryEntry, DataEntry, GatewayEntry, HostEntry, ZoneView
+from overlay.name import ROOT, Path
+from overlay.records import kinds, rights
+from overlay.records.kinds import Carry, Cluster, Data, Host
+from overlay.records.record import Record
+from overlay.records.trust import holders, outranked
+
+
+def gateways(book: Book) -> list[GatewayEntry]:
+    """All cluster records of the table, ordered by path and node id."""
+    found = []
+    for record in book.members(TABLE):
+        if record.kind == "cluster":
+            body = kinds.read(record)
+            assert isinstance(body, Cluster)
+            found.append(GatewayEntry(path=record.name, node_id=record.signer, cluster=body))
+    return sorted(found, key=lambda g: (g.path, g.node_id))
+
+
+def view(book: Book, path: Path) -> ZoneView:
+    """The zone at ``path`` as this node knows it."""
+    unit = zone_unit(path)
+    records = sorted(book.members(unit), key=lambda r: (r.name, r.kind, r.item, r.signer))
+    held = holders([r for r in records if r.kind == "grant"])
+    names_of = {r.item: r.name for r in held.values()}
+    hosts: dict[bytes, HostEntry] = {}
+    carries: list[tuple[Record, Carry]] = []
+    data: dict[tuple[Path, bytes], Record] = {}
+    serial = 0
+    for record in records:
+        serial = max(serial, record.issued)
+        via = book.grants.get(record.via)
+        if via is not None and record.kind != "grant" and frozenset(via.body.get(1, ())) == {rights.OWN}:
+            if outranked(via, held, book.grants.get(via.via)):
+                continue
+        body = kinds.read(record)
+        if isinstance(body, Host):
+            hosts[record.signer] = HostEntry(name=record.name, node_id=record.signer, host=body)
+        elif isinstance(body, Carry):
+            owner = held.get(record.name)
+            if owner is None or owner.item == record.signer or record.name not in names_of.values():
+                carries.append((record, body))
+        elif isinstance(body, Data):
+            rival = data.get((record.name, record.item))
+            if rival is None or record.order > rival.order:
+                data[record.name, record.item] = record
+    table = gateways(book)
+    cuts = sorted(cut for cut in book.cuts if cut != path and path.covers(cut) and _nearest(book, cut) == path)
+    listed = table if path == ROOT else [g for g in table if g.path == path or g.path in cuts]
+    head = max((r.issued for r in book.members(TABLE) if r.kind == "head" and r.name == path), default=None)
+    serial = max([serial, *(g.issued for g in book.grants.values() if g.name in cuts), *(r.issued for r in book.members(TABLE) if r.kind == "cluster" and (path == ROOT or r.name == path or r.name in cuts))])
+    fingerprint = hashlib.blake2s(book.units[unit].sums() if unit in book.units else b"")
+    for gateway in listed:
+        fingerprint.update(gateway.node_id + str(gateway.path).encode() + repr(gateway.cluster.addresses).encode())
+    for cut in cuts:
+        fingerprint.update(str(cut).encode())
+    return ZoneView(
+        path=path, serial=serial % 2**32, digest=fingerprint.digest(), hosts=tuple(hosts.values()),
+        carries=tuple(_carry(record, body, hosts) for record, body in carries), data=tuple(_data(record) for record in data.values() if record.body.get(1)),
+        cuts=tuple(cuts), gateways=tuple(listed), head_issued=head,
+    )
+
+
+def _nearest(book: Book, cut: Path) -> Path:
+    return book.zone_of(cut.parent) if cut != ROOT else ROOT
+
+
+def _carry(record: Record, body: Carry, hosts: dict[bytes, HostEntry]) -> CarryEntry:
+    host = hosts.get(record.signer)
+    reach = body.addresses or tuple(dict.fromkeys(address.host for address in (host.host.addresses if host else ())))
+    return CarryEntry(
+        name=record.name, node_id=record.signer, proto=record.item.decode(), carry=body,
+        reach=tuple(sorted(reach, key=lambda text: (ip_address(text).version, ip_address(text).packed))),
+    )
+
+
+def _data(record: Record) -> DataEntry:
+    body = kinds.read(record)
+    assert isinstance(body, Data)
+    return DataEntry(name=record.name, rtype=record.item.decode(), data=body, signer=record.signer, expires=record.expires)
