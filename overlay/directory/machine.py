@@ -1,0 +1,462 @@
+"""The directory as a machine: pushes changes, reconciles, keeps zones for others, watches (DESIGN 3.5, foundation).
+
+It decides whom to tell what, and what to ask for. It speaks in calls to sessions and knows no datagrams; whether a
+record counts is the book's business. While the overlay is small (at most 64 clusters) every node holds every zone;
+above that a node holds the table, the root zone, its cluster's zone, those it is custodian of, and those it watches.
+
+A change travels by push (at once, deduplicated by signer and seq, each hop once) and, where a push was lost, by
+reconciliation with one random peer every 30 s. A zone that is not held is watched at a gateway or custodian.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from overlay import limits
+from overlay.directory import neighbours, views
+from overlay.directory.book import TABLE, Book, Unit, zone_unit
+from overlay.directory.neighbours import Neighbour
+from overlay.directory.view import ZoneView
+from overlay.errors import Malformed, TrustError, UsageError
+from overlay.machine import Entropy
+from overlay.name import ROOT, Path, parse_path
+from overlay.records.record import Record, parse
+from overlay.records.trust import MissingGrant
+from overlay.wire.codec import Fields, Value
+from overlay.wire.messages import Method
+
+PUSH_OCTETS = 1_000  # records a push call carries: a datagram less headers, or one record of the full size
+PUSHES_AT_ONCE = 3  # calls in flight to one peer: leaves room among its 8 for questions
+ALL_PEERS = 6  # up to so many interested peers are all told; above, the ring and a fan-out
+SWEEP = 20.0  # seconds between sweeps of expired records
+RENEW = 40.0  # seconds: renew a watch at two thirds of its lease
+KEEP_WATCHING = 600.0  # seconds without a question before a watch is let go (guess)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Call a peer; the answer comes back through ``answered`` or ``failed`` with the same context."""
+
+    session: int
+    method: Method
+    body: Value
+    context: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer a peer's call."""
+
+    session: int
+    ticket: int
+    body: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """These units changed: views of them are out of date."""
+
+    units: frozenset[Unit]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A record that this node did not have before: others may have to act on it (revocations, roots, grants)."""
+
+    record: Record
+
+
+Output = Ask | Answer | Changed | Arrived
+
+
+@dataclass(slots=True)
+class _Peer:
+    session: int
+    node_id: bytes
+    cluster: Path
+    outbox: dict[bytes, Record] = field(default_factory=dict)  # by digest, in order
+    in_flight: int = 0
+    watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
+
+
+@dataclass(slots=True)
+class _Watch:
+    used: float
+    renew: float
+    session: int | None = None
+
+
+class Directory:
+    """What this node holds, and its conversation about it."""
+
+    def __init__(self, *, me: bytes, cluster: Path, book: Book, entropy: Entropy, now: float, small: int = limits.SMALL_OVERLAY) -> None:
+        self.me = me
+        self.cluster = cluster
+        self.book = book
+        self.counters: Counter[str] = Counter()
+        self._entropy = entropy
+        self._small = small
+        self._peers: dict[int, _Peer] = {}
+        self._pending: dict[bytes, dict[bytes, Record]] = {}  # digest of the missing grant -> records that wait for it
+        self._watches: dict[Path, _Watch] = {}
+        self._out: list[Output] = []
+        self._views: dict[Path, ZoneView] = {}
+        self._ring: list[Neighbour] | None = None
+        self._reconcile_at = now + self._jitter(limits.RECONCILE)
+        self._sweep_at = now + SWEEP
+
+    # -- what it shows
+
+    def ring(self) -> list[Neighbour]:
+        """The public nodes of the table."""
+        if self._ring is None:
+            self._ring = neighbours.neighbours(views.gateways(self.book))
+        return self._ring
+
+    def view(self, path: Path) -> ZoneView:
+        """The zone at ``path``; look at :meth:`holds` first."""
+        found = self._views.get(path)
+        if found is None:
+            found = self._views[path] = views.view(self.book, path)
+        return found
+
+    def zones(self) -> list[Path]:
+        """The zones held here."""
+        return [path for path in (ROOT, *sorted(self.book.cuts)) if self.holds(path)]
+
+    def holds(self, path: Path) -> bool:
+        """Whether this node keeps the zone at ``path``."""
+        if path == ROOT or path == self.cluster or len(self.book.cuts) <= self._small or path in self._watches:
+            return True
+        return any(n.node_id == self.me for n in neighbours.custodians(path, self.ring()))
+
+    # -- peers come and go
+
+    def joined(self, session: int, node_id: bytes, cluster: Path, *, initiator: bool, now: float) -> None:
+        """A session was admitted."""
+        self._peers[session] = _Peer(session, node_id, cluster)
+        if initiator:
+            self._reconcile(session)
+
+    def left(self, session: int) -> None:
+        """A session ended."""
+        self._peers.pop(session, None)
+        for watch in self._watches.values():
+            if watch.session == session:
+                watch.session, watch.renew = None, 0.0
+
+    # -- records
+
+    def publish(self, record: Record, at: float) -> None:
+        """Take in a statement of this node's own; errors are the caller's."""
+        self._take(record, at, None)
+
+    def _take(self, record: Record, at: float, source: int | None) -> None:
+        if self.book.known(record):
+            self.counters["duplicates"] += 1
+            return
+        if self.book.add(record, at) is None:
+            return
+        self._out.append(Arrived(record))
+        self._tell(record, source)
+        for waiting in self._pending.pop(record.digest, {}).values():
+            self._take_foreign(waiting, at, source)
+
+    def _take_foreign(self, record: Record, at: float, source: int | None) -> bytes | None:
+        """Take in what a peer sent. The digest of the grant that is missing, or None."""
+        try:
+            self._take(record, at, source)
+        except MissingGrant as missing:
+            if sum(map(len, self._pending.values())) >= limits.PENDING:
+                self._pending.clear()
+                self.counters["drop:pending-full"] += 1
+            self._pending.setdefault(missing.wanted, {})[record.digest] = record
+            return missing.wanted
+        except (TrustError, Malformed) as why:
+            self.counters[f"drop:{why.rule}"] += 1
+        return None
+
+    def _interested(self, peer: _Peer, unit: Unit, now: float | None = None) -> bool:
+        if unit in (TABLE, zone_unit(ROOT)) or len(self.book.cuts) <= self._small:
+            return True
+        path = parse_path(unit.removeprefix("zone:"))
+        if path == peer.cluster or path in peer.watching:
+            return True
+        return any(n.node_id == peer.node_id for n in neighbours.custodians(path, self.ring()))
+
+    def _tell(self, record: Record, source: int | None) -> None:
+        unit = self.book.unit_of(record)
+        heard = self._peers[source].node_id if source in self._peers else b""
+        audience = [p for p in self._peers.values() if p.session != source and p.node_id not in (heard, record.signer) and self._interested(p, unit)]
+        if len(audience) > ALL_PEERS:
+            ring = sorted(audience, key=lambda p: p.node_id)
+            after = [p for p in ring if p.node_id > self.me] or ring
+            rest = [p for p in audience if p is not after[0] and not p.watching]
+            audience = [after[0], *(p for p in audience if p.watching), *self._sample(rest, limits.FANOUT)]
+        for peer in audience:
+            if len(peer.outbox) < limits.BOOK:
+                peer.outbox[record.digest] = record
+                self.counters["pushes"] += 1
+                self._flush(peer)
+
+    def _flush(self, peer: _Peer) -> None:
+        while peer.outbox and peer.in_flight < PUSHES_AT_ONCE:
+            batch: list[Record] = []
+            room = PUSH_OCTETS
+            for found, record in list(peer.outbox.items()):
+                if batch and len(record.raw) > room:
+                    break
+                del peer.outbox[found]
+                current = self.book.records.get(record.identity)
+                if current is not record and record.kind != "grant":
+                    continue  # outdated while it waited: its successor is in the box as well
+                batch.append(record)
+                room -= len(record.raw)
+            if batch:
+                peer.in_flight += 1
+                self._out.append(Ask(peer.session, Method.PUSH, {1: [r.raw for r in batch]}, ("push", tuple(batch))))
+
+    # -- calls from peers
+
+    def called(self, session: int, ticket: int, method: Method, body: Value, now: float, at: float) -> None:
+        """Answer a peer's question. ``Malformed`` where it makes no sense."""
+        peer = self._peers.get(session)
+        if peer is None:
+            raise Malformed("a call from nobody", rule="no-peer")
+        self._out.append(Answer(session, ticket, self._serve(peer, method, body, now, at)))
+
+    def _serve(self, peer: _Peer, method: Method, body: Value, now: float, at: float) -> Value:
+        if method is Method.SUMMARY:
+            return [self._summary(path) for path in (None, *self.zones())]
+        fields = Fields(body, method.name.lower())
+        if method is Method.PUSH:
+            missing = [self._take_foreign(parse(_octets(raw)), at, peer.session) for raw in fields.items(1, 64)]
+            return {1: list(dict.fromkeys(digest for digest in missing if digest))}
+        if method is Method.FETCH:
+            return self._fetch(fields)
+        if method is Method.BUCKETS:
+            return self._replica_sums(fields.text(1, 260))
+        if method is Method.LISTING:
+            unit = fields.text(1, 260)
+            buckets = [n for n in fields.items(2, 64) if type(n) is int]
+            return list(self.book.units[unit].listing(buckets)) if unit in self.book.units else []
+        assert method is Method.WATCH
+        return self._watched(peer, _path(fields.text(1, 255)), fields.binary(2, 0, 8, default=b""), now)
+
+    def _summary(self, path: Path | None) -> bytes:
+        unit = TABLE if path is None else zone_unit(path)
+        replica = self.book.units.get(unit)
+        return (replica.digest if replica is not None else bytes(8)) + unit.encode()
+
+    def _replica_sums(self, unit: Unit) -> bytes:
+        replica = self.book.units.get(unit)
+        return replica.sums() if replica is not None else b""
+
+    def _fetch(self, fields: Fields) -> list[bytes]:
+        unit = fields.text(2, 260, default="")
+        found = [self.book.by_key(unit, key) for key in fields.items(3, 64) if type(key) is bytes]
+        found += [self.book.grants.get(wanted) for wanted in fields.items(1, 32) if type(wanted) is bytes]
+        return [record.raw for record in found if record is not None]
+
+    def _watched(self, peer: _Peer, path: Path, theirs: bytes, now: float) -> list[bytes]:
+        unit = zone_unit(path)
+        replica = self.book.units.get(unit)
+        if replica is None or not self.holds(path):
+            return [b"\x00"]
+        watchers = sum(len(p.watching) for p in self._peers.values())
+        if watchers >= limits.WATCHES and path not in peer.watching:
+            self.counters["drop:watches-full"] += 1
+        else:
+            peer.watching[path] = now + limits.WATCH_LEASE
+        if theirs == replica.digest:
+            return [b"\x01"]
+        records = list(self.book.members(unit))
+        chain = {grant.digest: grant for record in records for grant in self.book.chain_of(record)}
+        return [b"\x01", *(g.raw for g in chain.values() if g not in records), *(r.raw for r in records)]
+
+    # -- answers from peers
+
+    def answered(self, context: tuple[object, ...], session: int, body: Value, now: float, at: float) -> None:
+        """The answer to an ``Ask``. Whatever is wrong with it is counted, and reconciliation tries again later."""
+        peer = self._peers.get(session)
+        if peer is None:
+            return
+        try:
+            self._continue(context, peer, body, now, at)
+        except (Malformed, UsageError) as why:
+            self.counters[f"drop:{why.rule}"] += 1
+
+    def _continue(self, context: tuple[object, ...], peer: _Peer, body: Value, now: float, at: float) -> None:
+        match context:
+            case ("push", _):
+                peer.in_flight -= 1
+                for wanted in Fields(body, "push reply").items(1, 64):
+                    grant = self.book.grants.get(wanted) if type(wanted) is bytes else None
+                    if grant is not None:
+                        peer.outbox[grant.digest] = grant
+                self._flush(peer)
+            case ("summary",):
+                for entry in _octet_list(body, 10_000):
+                    unit = entry[8:].decode(errors="replace")
+                    mine = self.book.units.get(unit)
+                    if unit == TABLE or (mine is not None and self.holds(parse_path(unit.removeprefix("zone:")))):
+                        if mine is None or mine.digest != entry[:8]:
+                            self._ask(peer, Method.BUCKETS, {1: unit}, ("buckets", unit))
+            case ("buckets", str(unit)):
+                replica = self.book.units.get(unit)
+                if type(body) is bytes and len(body) == 512 and replica is not None:
+                    buckets = replica.differing(body)
+                    if buckets:
+                        self._ask(peer, Method.LISTING, {1: unit, 2: buckets}, ("listing", unit, tuple(buckets)))
+            case ("listing", str(unit), tuple(buckets)):
+                self._exchange(peer, unit, _octet_list(body, limits.BOOK), [n for n in buckets if type(n) is int])
+            case ("fetch",):
+                self._take_all(peer, _octet_list(body, limits.BOOK), at)
+            case ("watch", Path() as path):
+                self._watch_answered(peer, path, _octet_list(body, limits.BOOK), now, at)
+
+    def _exchange(self, peer: _Peer, unit: Unit, listing: list[bytes], buckets: list[int]) -> None:
+        replica = self.book.units.get(unit)
+        if replica is None:
+            return
+        fetch, offer = replica.compare(listing, buckets)
+        for start in range(0, len(fetch), 64):
+            self._ask(peer, Method.FETCH, {2: unit, 3: fetch[start : start + 64]}, ("fetch",))
+        for key in offer:
+            record = self.book.by_key(unit, key)
+            if record is not None:
+                peer.outbox[record.digest] = record
+        self._flush(peer)
+
+    def _take_all(self, peer: _Peer, raws: list[bytes], at: float) -> None:
+        missing = []
+        for raw in raws:
+            try:
+                missing.append(self._take_foreign(parse(raw), at, peer.session))
+            except Malformed as why:
+                self.counters[f"drop:{why.rule}"] += 1
+        wanted = list(dict.fromkeys(digest for digest in missing if digest and digest not in self.book.grants))
+        for start in range(0, len(wanted), 32):
+            self._ask(peer, Method.FETCH, {1: wanted[start : start + 32]}, ("fetch",))
+
+    def failed(self, context: tuple[object, ...], session: int) -> None:
+        """A call was not answered. What was being pushed waits for the next reconciliation."""
+        peer = self._peers.get(session)
+        if context[0] == "push" and peer is not None:
+            peer.in_flight -= 1
+            self._flush(peer)
+        elif context[0] == "watch" and isinstance(context[1], Path) and context[1] in self._watches:
+            self._watches[context[1]].session = None
+
+    # -- watching
+
+    def watch(self, path: Path, now: float) -> bool:
+        """Somebody here asks for names of that zone: hold it from now on. True where it is already held and fresh."""
+        if len(self.book.cuts) <= self._small or path in (ROOT, self.cluster):
+            return True
+        watch = self._watches.get(path)
+        if watch is not None:
+            watch.used = now
+            return watch.session is not None
+        self._watches[path] = _Watch(used=now, renew=now)
+        return False
+
+    def watchable(self, path: Path) -> list[Neighbour]:
+        """Where a zone can be watched: its gateways, then its custodians."""
+        return [*(n for n in self.ring() if n.cluster == path), *neighbours.custodians(path, self.ring())]
+
+    def _renew_watches(self, now: float) -> None:
+        for path, watch in list(self._watches.items()):
+            if now - watch.used > KEEP_WATCHING:
+                del self._watches[path]
+                continue
+            if now < watch.renew:
+                continue
+            keepers = [n.node_id for n in self.watchable(path)]
+            peer = min((p for p in self._peers.values() if p.node_id in keepers), key=lambda p: keepers.index(p.node_id), default=None)
+            if peer is None:
+                watch.renew = now + 1.0
+                continue
+            watch.renew = now + RENEW
+            replica = self.book.units.get(zone_unit(path))
+            self._ask(peer, Method.WATCH, {1: str(path), 2: replica.digest if replica else b""}, ("watch", path))
+
+    def _watch_answered(self, peer: _Peer, path: Path, items: list[bytes], now: float, at: float) -> None:
+        watch = self._watches.get(path)
+        if watch is None or not items:
+            return
+        if items[0] != b"\x01":
+            watch.session, watch.renew = None, now + 1.0
+            return
+        self._take_all(peer, items[1:], at)
+        watch.session = peer.session
+        self._out.append(Changed(frozenset({zone_unit(path)})))
+
+    # -- time
+
+    def _reconcile(self, session: int) -> None:
+        self.counters["reconciliations"] += 1
+        self._out.append(Ask(session, Method.SUMMARY, {}, ("summary",)))
+
+    def wake_at(self) -> float | None:
+        """When :meth:`wake` wants to be called."""
+        return min(self._reconcile_at, self._sweep_at, *(w.renew for w in self._watches.values()))
+
+    def wake(self, now: float, at: float) -> None:
+        """Time passed."""
+        if now >= self._reconcile_at:
+            self._reconcile_at = now + self._jitter(limits.RECONCILE)
+            for peer in self._sample(list(self._peers.values()), 1):
+                self._reconcile(peer.session)
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP
+            self.book.sweep(at)
+            for peer in self._peers.values():
+                peer.watching = {path: until for path, until in peer.watching.items() if until > now}
+        self._renew_watches(now)
+
+    def take(self) -> list[Output]:
+        """What it wants since last asked; changed units last."""
+        changed = self.book.take_changed()
+        if changed:
+            self._ring = None if TABLE in changed else self._ring
+            self._views.clear() if TABLE in changed else [self._views.pop(parse_path(u.removeprefix("zone:")), None) for u in changed]
+            self._out.append(Changed(frozenset(changed)))
+        out, self._out = self._out, []
+        return out
+
+    # -- small things
+
+    def _ask(self, peer: _Peer, method: Method, body: Value, context: tuple[object, ...]) -> None:
+        self._out.append(Ask(peer.session, method, body, context))
+
+    def _jitter(self, period: float) -> float:
+        return period * (0.75 + self._entropy(1)[0] / 512)
+
+    def _sample(self, among: list[_Peer], count: int) -> list[_Peer]:
+        pool = list(among)
+        chosen = []
+        for _ in range(min(count, len(pool))):
+            chosen.append(pool.pop(int.from_bytes(self._entropy(4), "big") % len(pool)))
+        return chosen
+
+
+
+def _octets(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise Malformed("octets are wanted", rule="field-type")
+    return value
+
+
+def _octet_list(value: object, most: int) -> list[bytes]:
+    if type(value) is not list or len(value) > most:
+        raise Malformed("a list of octets is wanted", rule="field-type")
+    return [_octets(item) for item in value]
+
+
+def _path(text: str) -> Path:
+    try:
+        return parse_path(text)
+    except UsageError as why:
+        raise Malformed(why.what, rule="record-name") from None

@@ -1,0 +1,61 @@
+"""Whom a node keeps sessions with, and who keeps which zone: pure functions over the table (DESIGN 3.5).
+
+With the whole table at hand a structured overlay needs no search: nodes stand on a ring in the order of their ids, a
+zone's custodians are the three nodes nearest to the hash of its path, and everybody computes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from overlay import limits
+from overlay.directory.view import GatewayEntry
+from overlay.identity.keys import digest
+from overlay.name import Path
+from overlay.wire.address import Address
+
+SUCCESSORS = 2  # on the ring: a change that each node hands to its next one reaches all, one loss skipped
+SHORTCUTS = 2  # a node's own pseudo-random peers: they make the ring's diameter logarithmic
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A node that strangers can open a session to."""
+
+    node_id: bytes
+    exchange: bytes
+    addresses: tuple[Address, ...]
+    cluster: Path
+
+
+def neighbours(table: Iterable[GatewayEntry]) -> list[Neighbour]:
+    """The public nodes of the table, each once, in the order of the ring."""
+    found = {g.node_id: Neighbour(g.node_id, g.cluster.exchange, g.cluster.addresses, g.path) for g in table if g.cluster.addresses}
+    return [found[node_id] for node_id in sorted(found)]
+
+
+def distance(node_id: bytes, path: Path) -> int:
+    """XOR distance of a node to the hash of a path (Kademlia's metric; RFC-less, Maymounkov 2002)."""
+    return int.from_bytes(node_id, "big") ^ int.from_bytes(digest(str(path).encode()), "big")
+
+
+def custodians(path: Path, ring: Sequence[Neighbour]) -> list[Neighbour]:
+    """The three table nodes nearest to the hash of a path."""
+    return sorted(ring, key=lambda n: distance(n.node_id, path))[: limits.CUSTODIANS]
+
+
+def successors(me: bytes, ring: Sequence[Neighbour], count: int = SUCCESSORS) -> list[Neighbour]:
+    """The next nodes after ``me`` on the ring, without ``me``."""
+    others = [n for n in ring if n.node_id != me]
+    after = [n for n in others if n.node_id > me] + [n for n in others if n.node_id < me]
+    return after[:count]
+
+
+def wanted(me: bytes, cluster: Path, ring: Sequence[Neighbour]) -> list[Neighbour]:
+    """The public nodes to keep sessions with: next on the ring, own cluster's, own zone's custodians, shortcuts."""
+    others = [n for n in ring if n.node_id != me]
+    shortcuts = sorted(others, key=lambda n: digest(me + n.node_id))[:SHORTCUTS]
+    mates = [n for n in others if n.cluster == cluster][: limits.CUSTODIANS]
+    chosen = [*successors(me, ring), *mates, *custodians(cluster, others), *shortcuts]
+    return list({n.node_id: n for n in chosen}.values())

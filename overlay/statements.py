@@ -1,0 +1,168 @@
+"""What this node says about itself and its names: drafted, entitled, signed, renewed in time (DESIGN 3.1, 3.5).
+
+It decides when a statement of this node's own is due and by which grant it is entitled, and signs it. Whether others
+believe it is the business of ``records/trust.py``. Statements are renewed at half of their life; a change of what they
+say replaces them at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from overlay import limits
+from overlay.directory.book import Book
+from overlay.errors import TrustError
+from overlay.identity.keys import Identity, Signer
+from overlay.machine import Store
+from overlay.name import Path
+from overlay.records import kinds, rights
+from overlay.records.kinds import Carry, Data, Grant, Host
+from overlay.records.record import Draft, Record, sign
+from overlay.records.trust import holders
+from overlay.wire.address import Address
+from overlay.wire.codec import Fields, decode, encode, ordered
+
+SERVICES = "services"  # where the services that a person asked for lie in the store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service that this node carries, as a person asked for it."""
+
+    name: Path
+    proto: str
+    port: int
+    addresses: tuple[str, ...] = ()
+    health: str = "none"
+    weight: int = 10
+    healthy: bool = True
+
+    @property
+    def key(self) -> bytes:
+        """Under which it lies in the store."""
+        return f"{self.name}|{self.proto}".encode()
+
+    def to_store(self) -> Store:
+        """Make it last."""
+        value = encode(ordered({1: self.port, 2: list(self.addresses), 3: self.health, 4: self.weight}))
+        return Store(SERVICES, self.key, value)
+
+    @classmethod
+    def from_store(cls, key: bytes, value: bytes) -> Service:
+        """The inverse of :meth:`to_store`; ``Malformed`` where the store is damaged."""
+        name, _, proto = key.decode().rpartition("|")
+        fields = Fields(decode(value), "stored service")
+        return cls(
+            name=Path(tuple(name.split("/"))), proto=proto, port=fields.integer(1, 1, 65_535), addresses=tuple(map(str, fields.items(2, 8))),
+            health=fields.text(3, 255), weight=fields.integer(4, 0, 65_535),
+        )
+
+
+class Statements:
+    """This node's signing desk."""
+
+    def __init__(self, *, identity: Identity, overlay_id: bytes, book: Book) -> None:
+        self.identity = identity
+        self.services: dict[tuple[Path, str], Service] = {}
+        self._overlay_id = overlay_id
+        self._book = book
+        self._last_seq = 0
+
+    def sign(
+        self, name: Path, kind: str, body: dict[int, Any], at: float, *, item: bytes = b"", life: int | None = None, via: Record | None = None,
+        signer: Signer | None = None,
+    ) -> Record:
+        """Sign one statement. ``via`` is looked up by the kind's rights where not given; its absence is a TrustError."""
+        signer = signer or self.identity.signer
+        rule = kinds.KINDS[kind]
+        if via is None and kind not in ("bind", "revoke"):
+            via = self.entitling(name, rule.needs, at)
+        self._last_seq = max(self._last_seq + 1, self._book.highest_seq[signer.public] + 1, int(at * 1000))
+        expires = int(at) + (life or rule.life)
+        if kind == "grant" and via is not None:
+            expires = min(expires, via.expires)
+        draft = Draft(name=name, kind=kind, item=item, seq=self._last_seq, issued=int(at), expires=expires, via=via.digest if via else b"", body=body)
+        return sign(draft, [signer], self._overlay_id)
+
+    def entitling(self, name: Path, needs: frozenset[str], at: float) -> Record:
+        """The grant by which this node may make such a statement: the nearest, then the longest-lived."""
+        found = [g for g in self._book.grants_of(self.identity.node_id, at - limits.LAPSED) if g.name.covers(name) and needs & set(g.body[1])]
+        live = [g for g in found if at < g.expires] or found
+        if not live:
+            raise TrustError(
+                f"this node holds none of {', '.join(sorted(needs))} over {name.dotted or 'the root'}",
+                "take a name below your own, or have somebody with `grant` there grant it to you", rule="R07",
+            )
+        return max(live, key=lambda g: (len(g.name), g.expires, g.digest))
+
+    def claim(self, name: Path, at: float) -> list[Record]:
+        """The records that make this node rightful at ``name``: none where it is, a claim where it may take a free one."""
+        owner = holders([g for g in self._book.grants_on(name, at)]).get(name)
+        if owner is not None and owner.item == self.identity.node_id:
+            return []
+        try:
+            self.entitling(name, frozenset({rights.OWN}), at)
+            return []
+        except TrustError as no_right:
+            member = [g for g in self._book.grants_of(self.identity.node_id, at) if rights.MEMBER in g.body[1] and g.name.covers(name) and g.name != name]
+            if not member:
+                raise no_right from None
+        via = max(member, key=lambda g: (len(g.name), g.expires))
+        for above in name.ancestors():
+            if above == via.name:
+                break
+            other = holders(self._book.grants_on(above, at)).get(above)
+            if other is not None and other.item != self.identity.node_id:
+                raise TrustError(f"the name {above.dotted} is another node's", "choose another name", rule="R20")
+        return [self.sign(name, "grant", Grant(rights=frozenset({rights.OWN})).body(), at, item=self.identity.node_id, life=rights.NAME_LIFE, via=via)]
+
+    def due(self, record: Record | None, body: dict[int, Any], at: float) -> bool:
+        """Whether what should be said is not said yet, or half of its life is over."""
+        return record is None or record.body != body or at >= (record.issued + record.expires) / 2
+
+    def held(self, name: Path, kind: str, item: bytes = b"") -> Record | None:
+        """This node's own statement of that identity."""
+        return self._book.records.get((name, kind, item, self.identity.node_id))
+
+    def host(self, name: Path, addresses: tuple[Address, ...], at: float) -> list[Record]:
+        """The host record, where it is due."""
+        body = Host(exchange=self.identity.exchange_public, addresses=addresses[: kinds.MAX_ADDRESSES]).body()
+        return [self.sign(name, "host", body, at)] if self.due(self.held(name, "host"), body, at) else []
+
+    def carries(self, node: Path, addresses: tuple[Address, ...], at: float) -> list[Record]:
+        """The carry records that are due."""
+        records = []
+        for service in self.services.values():
+            reach = service.addresses or tuple(dict.fromkeys(address.host for address in addresses))[: kinds.MAX_ADDRESSES]
+            body = Carry(port=service.port, node=node, addresses=reach, weight=service.weight, healthy=service.healthy, health=service.health).body()
+            if self.due(self.held(service.name, "carry", service.proto.encode()), body, at):
+                records.append(self.sign(service.name, "carry", body, at, item=service.proto.encode()))
+        return records
+
+    def renewals(self, at: float) -> list[Record]:
+        """Own plain data past half of its life, said again."""
+        mine = [r for r in self._book.records.values() if r.kind == "data" and r.signer == self.identity.node_id]
+        return [self.sign(r.name, "data", r.body, at, item=r.item) for r in mine if r.body.get(1) and self.due(r, r.body, at)]
+
+    def data(self, name: Path, rtype: str, values: tuple[str, ...], ttl: int, at: float) -> list[Record]:
+        """Say (or, without values, bury) one set of plain data, claiming the name where that is needed and possible."""
+        claims = self.claim(name, at)
+        via = claims[0] if claims else None
+        return [*claims, self.sign(name, "data", Data(values=values, ttl=ttl).body(), at, item=rtype.encode(), via=via)]
+
+    def carry_claim(self, service: Service, at: float) -> list[Record]:
+        """Check (and claim, where needed) the right to carry a service; TrustError where there is none."""
+        try:
+            self.entitling(service.name, kinds.KINDS["carry"].needs, at)
+            return []
+        except TrustError:
+            return self.claim(service.name, at)
+
+    def health(self, name: Path, proto: str, healthy: bool) -> bool:
+        """A health check's result. True where it is news."""
+        service = self.services.get((name, proto))
+        if service is None or service.healthy == healthy:
+            return False
+        self.services[name, proto] = replace(service, healthy=healthy)
+        return True
