@@ -62,6 +62,8 @@ class Registrar:
         if before is not None:
             return self._granting(before, []), [], []
         taken_by = self._taken(cluster, request.node_id, at)
+        if invite is None and taken_by is None:
+            self._nothing_below(cluster, request.node_id, at)
         if invite is None and taken_by is not None and not self._speaks_for(taken_by, at):
             return self._elsewhere(taken_by), [], []
         label = self._free_label(request, cluster, at)
@@ -123,6 +125,12 @@ class Registrar:
             if path != ROOT and any(rights.OWN in g.body[1] and g.item != newcomer for g in self.directory.book.grants_on(path, at)):
                 return path
         return None
+
+    def _nothing_below(self, cluster: Path, newcomer: bytes, at: float) -> None:
+        """Openly nobody becomes owner above what others own."""
+        below = next((c for c in self.directory.book.cuts if cluster.covers(c) and any(g.item != newcomer for g in self.directory.book.grants_on(c, at))), None)
+        if below is not None:
+            raise TrustError(f"{cluster.dotted} lies above {below.dotted}, which has an owner", "choose a cluster beside or below it", rule="above-others")
 
     def _speaks_for(self, path: Path, at: float) -> bool:
         """Whether this node itself may consent for the path: it holds `grant` there by more than the root's right."""

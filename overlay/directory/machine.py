@@ -34,6 +34,9 @@ RENEW = 40.0  # seconds: renew a watch at two thirds of its lease
 KEEP_WATCHING = 600.0  # seconds without a question before a watch is let go (guess)
 
 
+_SYNC = frozenset({"summary", "buckets", "listing", "fetch"})
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Call a peer; the answer comes back through ``answered`` or ``failed`` with the same context."""
@@ -103,6 +106,8 @@ class Directory:
         self._out: list[Output] = []
         self._views: dict[Path, ZoneView] = {}
         self._ring: list[Neighbour] | None = None
+        self._syncing = 0  # reconciliation questions that wait for an answer
+        self._synced = False
         self._reconcile_at = now + self._jitter(limits.RECONCILE)
         self._sweep_at = now + SWEEP
 
@@ -280,12 +285,12 @@ class Directory:
     def answered(self, context: tuple[object, ...], session: int, body: Value, now: float, at: float) -> None:
         """The answer to an ``Ask``. Whatever is wrong with it is counted, and reconciliation tries again later."""
         peer = self._peers.get(session)
-        if peer is None:
-            return
-        try:
-            self._continue(context, peer, body, now, at)
-        except (Malformed, UsageError) as why:
-            self.counters[f"drop:{why.rule}"] += 1
+        if peer is not None:
+            try:
+                self._continue(context, peer, body, now, at)
+            except (Malformed, UsageError) as why:
+                self.counters[f"drop:{why.rule}"] += 1
+        self._settle(context)  # after what the answer made us ask next
 
     def _continue(self, context: tuple[object, ...], peer: _Peer, body: Value, now: float, at: float) -> None:
         match context:
@@ -342,6 +347,7 @@ class Directory:
 
     def failed(self, context: tuple[object, ...], session: int) -> None:
         """A call was not answered. What was being pushed waits for the next reconciliation."""
+        self._settle(context)
         peer = self._peers.get(session)
         if context[0] == "push" and peer is not None:
             peer.in_flight -= 1
@@ -397,6 +403,7 @@ class Directory:
 
     def _reconcile(self, session: int) -> None:
         self.counters["reconciliations"] += 1
+        self._syncing += 1
         self._out.append(Ask(session, Method.SUMMARY, {}, ("summary",)))
 
     def wake_at(self) -> float | None:
@@ -429,7 +436,18 @@ class Directory:
     # -- small things
 
     def _ask(self, peer: _Peer, method: Method, body: Value, context: tuple[object, ...]) -> None:
+        if context[0] in _SYNC:
+            self._syncing += 1
         self._out.append(Ask(peer.session, method, body, context))
+
+    def _settle(self, context: tuple[object, ...]) -> None:
+        if context[0] in _SYNC:
+            self._syncing -= 1
+            self._synced = True
+
+    def settled(self) -> bool:
+        """Whether one reconciliation is complete and somebody has all that this node has to tell."""
+        return self._synced and self._syncing == 0 and any(not p.outbox and not p.in_flight for p in self._peers.values())
 
     def _jitter(self, period: float) -> float:
         return period * (0.75 + self._entropy(1)[0] / 512)
