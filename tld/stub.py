@@ -1,0 +1,181 @@
+"""Which world a name belongs to: the overlay's or the public one (DESIGN 3.8, four policies; research dns.md, C2, C3).
+
+It decides, for a question and what this node knows, whether the stub answers by itself, passes the bytes on, fetches a
+zone first, or refuses and says why. It refuses to know how an answer is made or carried. One rule stands above all: a
+second-level name below the TLD belongs wholly to one world, and only proof of absence sends it into the public one,
+never a timeout.
+
+| policy | below the TLD | at and below the bootstrap zone |
+|---|---|---|
+| exclusive | the overlay's, wholly | upstream |
+| overlay-first | the overlay's where it holds the second-level label; upstream where it provably does not | upstream |
+| public-first | upstream; the overlay's where the public DNS says NXDOMAIN | upstream |
+| suffix-only | upstream | the overlay's |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from overlay import limits
+from overlay.name import Path
+from overlay.units import DAY, HOUR
+from tld.reserved import is_reserved
+
+POLICIES: Final = ("overlay-first", "exclusive", "public-first", "suffix-only")
+HEAD_PROVES: Final = HOUR  # seconds: a head this old proves absence (DESIGN 3.8)
+COPY_PROVES: Final = DAY  # seconds: and so does a stored copy, where there is no peer to ask
+
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5
+EDE_NOT_READY: Final = 14
+EDE_TEXT: Final = 200  # octets of an extended error's text
+EDE_NO_AUTHORITY: Final = 22
+DS: Final = 43
+
+Labels = tuple[bytes, ...]  # a name's labels in lower case, in DNS order, without the empty one at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Answer from the zones held. ``suffix``: the labels that the overlay's root stands at."""
+
+    suffix: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """Pass the query on, bytes unchanged. ``else_local``: where the answer is NXDOMAIN, ours counts (public-first)."""
+
+    else_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The table knows the zone at ``path``, this node does not hold it: fetch it, then decide again."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Say this and nothing else."""
+
+    rcode: int
+    ede: int
+    text: str
+
+
+Decision = Local | Public | Wait | Refuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What this node knows about the freshness of its root zone, at ``at`` (trusted UTC seconds)."""
+
+    at: float
+    head_issued: int | None  # when a builder last vouched for the root zone held; None: never, or not held
+    peers: int  # admitted sessions just now
+
+    @property
+    def proves(self) -> bool:
+        """Whether absence from the root zone held is absence from the overlay (DESIGN 3.8)."""
+        if self.head_issued is None:
+            return False
+        age = self.at - self.head_issued
+        return -limits.FUTURE <= age <= HEAD_PROVES or (self.peers == 0 and -limits.FUTURE <= age <= COPY_PROVES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What the decision stands on. Names of the overlay are root first here (``(b"eu", b"home")``), as paths are."""
+
+    policy: str
+    tld: Labels
+    zone: Labels
+    held: Collection[Labels] = frozenset()  # paths of zones held; the root is ()
+    cuts: Collection[Labels] = frozenset()  # paths of all zones that those held delegate to
+    second_level: Collection[bytes] = frozenset()  # labels at which the root zone has anything, at or below
+    proves: bool = False  # see Evidence
+
+    @property
+    def joined(self) -> bool:
+        """Whether the root zone is held."""
+        return () in self.held
+
+
+NOT_JOINED: Final = Refuse(SERVFAIL, EDE_NOT_READY, "not joined: overlay up, or overlay dns uninstall")
+NO_PROOF: Final = Refuse(
+    SERVFAIL, EDE_NOT_READY, "the overlay does not hold it as far as known, but the root zone here is too old to prove it: overlay status",
+)
+
+
+def below(name: Labels, suffix: Labels) -> Labels | None:
+    """The labels of ``name`` below ``suffix``, root first; None where it does not stand at or below it."""
+    depth = len(name) - len(suffix)
+    if depth < 0 or not suffix or name[depth:] != suffix:
+        return None
+    return name[:depth][::-1]
+
+
+def decide(name: Labels, rtype: int, world: World) -> Decision:
+    """Whose is ``name`` (lower case)? Pure; the same question in the same world is decided alike."""
+    suffix = world.zone if world.policy == "suffix-only" else world.tld
+    path = below(name, suffix)
+    if path is None:
+        return Public()
+    if world.policy == "public-first":
+        return Public(else_local=True)
+    if not world.joined:
+        return NOT_JOINED
+    if world.policy == "overlay-first" and path and not holds(path[0], world):
+        return Public() if world.proves else NO_PROOF
+    return local(path, rtype, world, suffix)
+
+
+def local(path: Labels, rtype: int, world: World, suffix: Labels) -> Local | Wait | Refuse:
+    """A name that is the overlay's: answered from what is held, after fetching the zone that it stands in."""
+    if not world.joined:
+        return NOT_JOINED
+    for end in range(1, len(path) + 1):
+        if path[:end] in world.cuts and path[:end] not in world.held:
+            if rtype == DS and end == len(path):
+                break  # the parent answers for DS (RFC 4035, 3.1.4.1)
+            return Wait(Path(tuple(label.decode() for label in path[:end])))
+    return Local(suffix)
+
+
+def holds(label: bytes, world: World) -> bool:
+    """Whether the overlay holds that second-level label: by a name, a zone, a wildcard, or for itself."""
+    return label in world.second_level or b"*" in world.second_level or is_reserved(label)
+
+
+def unreachable(path: Path) -> Refuse:
+    """What to say where the zone at ``path`` could not be fetched."""
+    return Refuse(SERVFAIL, EDE_NO_AUTHORITY, f"nobody who holds {path} could be reached: overlay why, overlay clusters")
+
+
+def question_of(query: bytes) -> bytes | None:
+    """The octets of the one question of a DNS message, or None where there is not exactly one, uncompressed and whole."""
+    if len(query) < 17 or query[4:6] != b"\x00\x01":
+        return None
+    at = 12
+    while at < len(query) and 0 < query[at] < 64:
+        at += query[at] + 1
+    if at + 5 > len(query) or query[at] != 0 or at - 12 > 254:
+        return None
+    return query[12 : at + 5]
+
+
+def failure(query: bytes, rcode: int, ede: int, text: str) -> bytes:
+    """A bare answer of that rcode to a query that :func:`question_of` reads; with the reason where the client speaks EDNS."""
+    question = question_of(query) or b""
+    flags = (0x80 | query[2] & 0x79, 0x80 | query[3] & 0x10 | rcode)  # QR, opcode and RD kept; RA, CD kept
+    opt = b""
+    if query[12 + len(question) :][:3] == b"\x00\x00\x29":
+        reason = ede.to_bytes(2, "big") + text.encode()[:EDE_TEXT]
+        option = b"\x00\x0f" + len(reason).to_bytes(2, "big") + reason
+        opt = b"\x00\x00\x29" + limits.EDNS.to_bytes(2, "big") + bytes(4) + len(option).to_bytes(2, "big") + option
+    counts = b"\x00\x01\x00\x00\x00\x00\x00\x01" if opt else b"\x00\x01\x00\x00\x00\x00\x00\x00"
+    return query[:2] + bytes(flags) + counts + question + opt
