@@ -1,0 +1,544 @@
+"""The node: sums the machines by a table event -> handler, and decides nothing itself (DESIGN 4).
+
+Datagrams go to sessions; what sessions raise goes to peers, the newcomer's or the registrar's desk, or the directory;
+what those want goes back to sessions. All that a step must make durable comes out in its first lot, all that the world
+may see in its second. One node, one object; Trio and the lab drive it alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from overlay.admission.registrar import USES, Registrar
+from overlay.admission.request import Request, read_request
+from overlay.directory import machine as directory
+from overlay.directory.book import RECORDS, Book
+from overlay.directory.machine import Directory
+from overlay.errors import Malformed, OverlayError, TrustError
+from overlay.identity.keys import Identity, Signer, digest
+from overlay.machine import CloseTcp, Effect, Entropy, Log, OpenTcp, Raise, Send, Step, Store
+from overlay.name import Path
+from overlay.newcomer import Granted, Newcomer, Pointed, Question, Refused, own_passport, take_grants
+from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
+from overlay.presence import Presence
+from overlay.records import passport as passports
+from overlay.records.record import Record, parse
+from overlay.records.trust import Trust
+from overlay.session import events
+from overlay.session.machine import Sessions
+from overlay.statements import SERVICES, Service, Statements
+from overlay.wire.address import Address, Way, unpack_address
+from overlay.wire.codec import Fields, Value, decode, encode
+from overlay.wire.messages import Method
+
+OWN = "own"  # the store's table for what a node knows of itself
+PEERS = "peers"  # remembered peers: exchange key -> addresses
+PASSPORT = b"passport"
+FOUNDING = b"founding"
+NAME = b"name"
+REMEMBERED = 32  # peers dialled first at a later start
+LISTEN_AGAIN = 5.0  # seconds between tries of remembered peers while nobody is connected
+
+Stored = Mapping[str, Mapping[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """This node got its name (raised once, durable by then)."""
+
+    name: Path
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRefused:
+    """The overlay said no."""
+
+    error: OverlayError
+
+
+@dataclass(frozen=True, slots=True)
+class ZonesChanged:
+    """Views of these units are out of date (`table` or `zone:PATH`)."""
+
+    units: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChanged:
+    """A session was admitted (``up``) or ended."""
+
+    node_id: bytes
+    name: Path
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DialEnded:
+    """No session came of a dial."""
+
+    exchange: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """A ping came back after ``rtt`` seconds, or did not (None)."""
+
+    ticket: int
+    rtt: float | None
+    peer_at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a node is started with."""
+
+    identity: Identity
+    overlay_id: bytes
+    entropy: Entropy
+    port: int
+    advertised: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    dns: bool = False
+    small: int = 64
+    stored: Stored = field(default_factory=dict)
+
+
+class Node:
+    """All machines of one node."""
+
+    def __init__(self, setup: Setup, now: float, at: float) -> None:
+        self.setup = setup
+        self.identity = setup.identity
+        self.boot_nonce = setup.entropy(8)
+        self.trust = Trust(setup.overlay_id)
+        self.book = Book(self.trust)
+        self.statements = Statements(identity=setup.identity, overlay_id=setup.overlay_id, book=self.book)
+        self.peers = Peers(trust=self.trust, node_id=self.identity.node_id, boot_nonce=self.boot_nonce)
+        self.sessions = Sessions(
+            exchange=self.identity.exchange, overlay_id=setup.overlay_id, passport_digest=b"", boot_nonce=self.boot_nonce, entropy=setup.entropy,
+        )
+        self.counters: Counter[str] = Counter()
+        self.directory: Directory | None = None
+        self.presence: Presence | None = None
+        self.registrar: Registrar | None = None
+        self.newcomer: Newcomer | None = None
+        self.load = 0
+        self._calls: dict[int, Callable[[Any, float, float], None]] = {}  # ticket -> what to do with the answer (None: failed)
+        self._remembered: dict[bytes, tuple[Address, ...]] = {}
+        self._lonely_at = now
+        self._first: list[Store] = []
+        self._then: list[Effect] = []
+        self._handlers: dict[type, Callable[[Any, float, float], None]] = {
+            events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self._answered,
+            events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
+            events.Message: self._message, AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
+            Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted,
+            directory.Ask: self._ask, directory.Answer: self._answer, directory.Changed: self._changed, directory.Arrived: self._arrived,
+            Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
+        }
+        self._load(setup.stored, now, at)
+
+    def _load(self, stored: Stored, now: float, at: float) -> None:
+        own = stored.get(OWN, {})
+        raws = list(stored.get(RECORDS, {}).values())
+        if FOUNDING in own:
+            raws.insert(0, own[FOUNDING])
+        self.book.load(raws, at)
+        for key, value in stored.get(PEERS, {}).items():
+            try:
+                self._remembered[key] = tuple(unpack_address(item) for item in decode(value))
+            except (Malformed, TypeError):
+                self.counters["drop:stored-peer"] += 1
+        for key, value in stored.get(SERVICES, {}).items():
+            try:
+                service = Service.from_store(key, value)
+                self.statements.services[service.name, service.proto] = service
+            except (Malformed, OverlayError):
+                self.counters["drop:stored-service"] += 1
+        if PASSPORT in own:
+            try:
+                passport = passports.check(decode(own[PASSPORT]), self.identity.exchange_public, at, self.trust)
+            except TrustError:  # its date has passed: bound anew from the grant that stands in the book
+                grant = self.book.grants.get(own.get(NAME, b""))
+                if grant is None:
+                    raise
+                passport = self._bind(grant, at)
+            self._enrolled(passport, now, uses=stored.get(USES, {}))
+
+    # -- what the world does to it
+
+    def datagram(self, data: bytes, way: Way, now: float, at: float) -> None:
+        """Octets arrived."""
+        self.sessions.receive(data, way, now, at)
+
+    def opened(self, way: Way, now: float, at: float) -> None:
+        """A TCP connection is up."""
+        self.sessions.opened(way, now, at)
+
+    def closed(self, way: Way, now: float, at: float) -> None:
+        """A TCP connection is gone, or could not be opened."""
+        self.sessions.closed(way, now, at)
+
+    def interfaces(self, hosts: Iterable[str]) -> None:
+        """The machine's own addresses are these now."""
+        if self.presence is not None:
+            self.presence.on_interfaces(hosts)
+
+    # -- what a person or a plug asks of it
+
+    def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float) -> None:
+        """Open a session to the holder of that key at one of these addresses."""
+        if exchange != self.identity.exchange_public and self.peers.by_exchange(exchange) is None:
+            self.sessions.dial(exchange, tuple(addresses), now, at)
+
+    def join(self, request: Request, seed: Signer | None) -> None:
+        """Ask whoever is reached for a name. The outcome is raised as ``Joined`` or ``JoinRefused``."""
+        self.newcomer = Newcomer(self.identity, request, seed)
+        for peer in self.peers.peers.values():
+            if peer.passport is not None:
+                self.newcomer.known(peer)
+
+    def publish(self, records: Iterable[Record], at: float) -> None:
+        """Say these statements of this node's own."""
+        assert self.directory is not None
+        for record in records:
+            self.directory.publish(record, at)
+
+    def add_service(self, service: Service, at: float) -> None:
+        """Carry a service from now on; TrustError where this node may not."""
+        self.publish(self.statements.carry_claim(service, at), at)
+        self.statements.services[service.name, service.proto] = service
+        self._first.append(service.to_store())
+        self._hurry()
+
+    def remove_service(self, service: Service, at: float) -> None:
+        """Carry it no longer: said at once, with a record that is over in a moment."""
+        del self.statements.services[service.name, service.proto]
+        self._first.append(Store(SERVICES, service.key, None))
+        held = self.statements.held(service.name, "carry", service.proto.encode())
+        if held is not None:
+            body = {**held.body, 6: False}
+            self.publish([self.statements.sign(service.name, "carry", body, at, item=service.proto.encode())], at)
+
+    def set_data(self, name: Path, rtype: str, values: tuple[str, ...], ttl: int, at: float) -> None:
+        """Plain DNS data; without values it is removed."""
+        self.publish(self.statements.data(name, rtype, values, ttl, at), at)
+
+    def invite(self, path: Path | None, uses: int, life: int, seed: bytes, at: float) -> Record:
+        """Publish an invite for the holder of ``seed`` (its public key)."""
+        if self.registrar is None:
+            raise TrustError("this node has not joined yet", "join first")
+        record = self.registrar.issue(path, uses, life, seed, at)
+        self.publish([record], at)
+        return record
+
+    def health(self, name: Path, proto: str, healthy: bool) -> None:
+        """A health check's result."""
+        if self.statements.health(name, proto, healthy):
+            self._hurry()
+
+    def ping(self, peer: Peer, now: float) -> int:
+        """One ping; answered by a ``Pong`` with the ticket returned."""
+        ticket: int = self.sessions.call(peer.session, Method.PING, {}, now)
+
+        def back(body: Any, then: float, at: float) -> None:
+            peer_at = body.get(1) if isinstance(body, dict) else None
+            self._raise(Pong(ticket, then - now if body is not None else None, peer_at if isinstance(peer_at, int) else 0))
+
+        self._calls[ticket] = back
+        return ticket
+
+    def farewell(self, now: float) -> None:
+        """Tell all peers that this node stops."""
+        for session in list(self.peers.peers):
+            self.sessions.close(session, "leaving", now)
+
+    def usable(self) -> bool:
+        """Enrolled, with an admitted session, in step with the overlay, its own records stored elsewhere."""
+        if self.presence is None or self.directory is None or not self.peers.admitted():
+            return False
+        return self.statements.held(self.presence.name, "host") is not None and self.directory.settled()
+
+    @property
+    def name(self) -> Path | None:
+        """The node's own name, once it has one."""
+        return self.presence.name if self.presence is not None else None
+
+    # -- time
+
+    def wake_at(self) -> float | None:
+        """When :meth:`wake` wants to be called, None for not at all."""
+        times = [self.sessions.wake_at()]
+        if self.directory is not None and self.presence is not None:
+            times += [self.directory.wake_at(), self.presence.wake_at()]
+            if not self.peers.peers and self._remembered:
+                times.append(self._lonely_at)
+        return min((time for time in times if time is not None), default=None)
+
+    def wake(self, now: float, at: float) -> None:
+        """Time passed."""
+        self.sessions.wake(now, at)
+        if self.directory is None or self.presence is None:
+            return
+        self.directory.wake(now, at)
+        if now >= self.presence.wake_at():
+            self.publish(self.presence.due(now, at, self.load), at)
+            connected = {p.passport.node_id for p in self.peers.peers.values() if p.passport is not None}
+            for neighbour in self.presence.to_dial(connected, now):
+                self.dial(neighbour.exchange, neighbour.addresses, now, at)
+        if not self.peers.peers and now >= self._lonely_at:
+            self._lonely_at = now + LISTEN_AGAIN
+            for exchange, addresses in list(self._remembered.items())[-REMEMBERED:]:
+                self.dial(exchange, addresses, now, at)
+
+    def take(self, now: float, at: float) -> Step:
+        """Carry events from machine to machine until all are quiet; then what is to be stored and what is to be sent."""
+        while True:
+            waiting: list[Any] = [*self.sessions.take(), *self.peers.take()]
+            if self.newcomer is not None:
+                waiting += self.newcomer.take()
+            if self.directory is not None:
+                waiting += self.directory.take()
+            if not waiting:
+                break
+            for event in waiting:
+                self._handlers[type(event)](event, now, at)
+        self._first += self.book.take_stores()
+        step = Step(tuple(self._first), tuple(self._then))
+        self._first, self._then = [], []
+        return step
+
+    # -- sessions' events
+
+    def _opened(self, event: events.Opened, now: float, at: float) -> None:
+        peer = Peer(
+            session=event.session, exchange=event.peer_key, way=event.way, initiator=event.initiator, since=at, passport_digest=event.passport_digest,
+            boot_nonce=event.boot_nonce, seen=event.seen, handshake_hash=event.handshake_hash,
+        )
+        self.peers.opened(peer, at)
+        if self.presence is not None:
+            self._witness(peer)
+
+    def _witness(self, peer: Peer) -> None:
+        assert self.presence is not None
+        for host in (peer.seen.host if peer.seen is not None else "", peer.way.local):
+            if host:
+                self.presence.witnessed(host)
+
+    def _closed(self, event: events.Closed, now: float, at: float) -> None:
+        peer = self.peers.closed(event.session)
+        if self.directory is not None:
+            self.directory.left(event.session)
+            self._hurry()
+        if peer is not None and peer.admitted and peer.passport is not None:
+            self._log("info", "peer-gone", name=peer.passport.name.dotted, reason=event.reason)
+            self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, False))
+
+    def _path_changed(self, event: events.PathChanged, now: float, at: float) -> None:
+        peer = self.peers.peers.get(event.session)
+        if peer is not None:
+            peer.way = event.way
+
+    def _message(self, event: events.Message, now: float, at: float) -> None:
+        self.counters["drop:message-unknown"] += 1  # no messages yet: numbers are free for `chat` and the like
+
+    def _dial_failed(self, event: events.DialFailed, now: float, at: float) -> None:
+        self._raise(DialEnded(event.peer_key, event.reason))
+
+    def _called(self, event: events.Called, now: float, at: float) -> None:
+        try:
+            if event.method is Method.PING:
+                peer = self.peers.peers.get(event.session)
+                self.sessions.reply(event.session, event.ticket, {1: int(at), **({2: peer.way.remote.packed} if peer else {})}, now)
+            elif event.method in (Method.PASSPORT, Method.ADMIT):
+                body = self.peers.called(event.session, event.method, event.body, at)
+                self.sessions.reply(event.session, event.ticket, body, now)
+            elif event.method in (Method.ENROL, Method.REDEEM):
+                self._ask_registrar(event, now, at)
+            elif event.method is Method.WAYS or self.directory is None:
+                self.sessions.refuse(event.session, event.ticket, "not-ready", now)
+            else:
+                self.directory.called(event.session, event.ticket, event.method, event.body, now, at)
+        except Malformed as why:
+            self.counters[f"drop:{why.rule}"] += 1
+            self.sessions.refuse(event.session, event.ticket, why.rule or "malformed", now)
+
+    def _ask_registrar(self, event: events.Called, now: float, at: float) -> None:
+        peer = self.peers.peers.get(event.session)
+        if peer is None or self.registrar is None:
+            self.sessions.refuse(event.session, event.ticket, "not-ready", now)
+            return
+        request = read_request(event.body, peer.handshake_hash, redeem=event.method is Method.REDEEM)
+        reply, grants, stores = self.registrar.ask(request, at)
+        self._first += stores
+        self.publish(grants, at)
+        self.counters[f"enrol:{reply.code}"] += 1
+        self._log("info", "newcomer", outcome=reply.code, label=request.label, what=reply.what)
+        self.sessions.reply(event.session, event.ticket, reply.body(), now)
+
+    def _answered(self, event: events.Answered, now: float, at: float) -> None:
+        waiting = self._calls.pop(event.ticket, None)
+        if waiting is not None:
+            waiting(event.body, now, at)
+
+    def _call_failed(self, event: events.CallFailed, now: float, at: float) -> None:
+        self.counters[f"call-failed:{event.reason}"] += 1
+        waiting = self._calls.pop(event.ticket, None)
+        if waiting is not None:
+            waiting(None, now, at)
+
+    # -- peers
+
+    def _ask_peer(self, ask: AskPeer, now: float, at: float) -> None:
+        def back(body: Any, now: float, at: float) -> None:
+            if body is None:
+                self.peers.failed(ask.session, ask.method)
+            else:
+                self.peers.answered(ask.session, ask.method, body, at)
+
+        self._calls[self.sessions.call(ask.session, ask.method, ask.body, now)] = back
+
+    def _known(self, event: Known, now: float, at: float) -> None:
+        if self.newcomer is not None:
+            self.newcomer.known(event.peer)
+
+    def _admitted(self, event: Admitted, now: float, at: float) -> None:
+        peer = event.peer
+        assert peer.passport is not None
+        self.sessions.admit(peer.session)
+        for other in list(self.peers.peers.values()):
+            if other.passport is not None and other.passport.node_id == peer.passport.node_id and other.session != peer.session and other.exchange == peer.exchange:
+                self.sessions.close(other.session, "replaced", now)
+        if self.directory is not None:
+            self.directory.joined(peer.session, peer.passport.node_id, peer.passport.cluster, initiator=peer.initiator, now=now)
+        self._log("info", "peer", name=peer.passport.name.dotted, way=str(peer.way.remote), proto=peer.way.proto)
+        if peer.initiator:
+            self._remember(peer.exchange, (peer.way.remote,))
+        self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))
+
+    def _remember(self, exchange: bytes, addresses: tuple[Address, ...]) -> None:
+        if self._remembered.get(exchange) != addresses:
+            self._remembered.pop(exchange, None)
+            self._remembered[exchange] = addresses
+            self._first.append(Store(PEERS, exchange, encode([a.packed for a in addresses])))
+            while len(self._remembered) > REMEMBERED:
+                oldest = next(iter(self._remembered))
+                del self._remembered[oldest]
+                self._first.append(Store(PEERS, oldest, None))
+
+    def _reject(self, event: Reject, now: float, at: float) -> None:
+        self._log("warning", "peer-rejected", reason=event.reason)
+        self.sessions.close(event.session, event.reason, now)
+
+    # -- the newcomer's desk
+
+    def _question(self, question: Question, now: float, at: float) -> None:
+        newcomer = self.newcomer
+
+        def back(body: Any, now: float, at: float) -> None:
+            if newcomer is not None and body is None:
+                newcomer.failed(question.session)
+            elif newcomer is not None:
+                newcomer.answered(question.session, body)
+
+        self._calls[self.sessions.call(question.session, question.method, question.body, now)] = back
+
+    def _pointed(self, event: Pointed, now: float, at: float) -> None:
+        peer = self.peers.by_exchange(event.exchange)
+        if peer is not None and peer.passport is not None and self.newcomer is not None:
+            self.newcomer.known(peer)
+        else:
+            self.dial(event.exchange, event.addresses, now, at)
+
+    def _refused(self, event: Refused, now: float, at: float) -> None:
+        self.newcomer = None
+        self._raise(JoinRefused(event.error))
+
+    def _granted(self, event: Granted, now: float, at: float) -> None:
+        self.newcomer = None
+        try:
+            grant = take_grants(self.book, event.records, self.identity.node_id, at)
+            passport = self._bind(grant, at)
+        except (TrustError, Malformed) as why:
+            self._raise(JoinRefused(why))
+            return
+        self._enrolled(passport, now)
+        self._raise(Joined(passport.name))
+
+    def _bind(self, grant: Record, at: float) -> passports.Passport:
+        passport = own_passport(self.book, self.statements, self.identity, grant, at)
+        self._first += [
+            Store(OWN, PASSPORT, encode([record.raw for record in passport.records])), Store(OWN, NAME, grant.digest),
+            Store(OWN, FOUNDING, self.trust.roots[0].raw),
+        ]
+        return passport
+
+    def _enrolled(self, passport: passports.Passport, now: float, uses: Mapping[bytes, bytes] | None = None) -> None:
+        self.directory = Directory(
+            me=self.identity.node_id, cluster=passport.cluster, book=self.book, entropy=self.setup.entropy, now=now, small=self.setup.small,
+        )
+        self.presence = Presence(
+            name=passport.name, statements=self.statements, directory=self.directory, port=self.setup.port,
+            advertised=frozenset(self.setup.advertised), dns=self.setup.dns, interfaces=frozenset(self.setup.interfaces),
+        )
+        self.registrar = Registrar(self.directory, self.statements, {key: int(value) for key, value in (uses or {}).items()})
+        for peer in self.peers.peers.values():
+            self._witness(peer)
+        self.sessions.set_passport(passport.digest)
+        self.peers.set_own(passport)
+
+    # -- the directory
+
+    def _ask(self, ask: directory.Ask, now: float, at: float) -> None:
+        def back(body: Any, now: float, at: float) -> None:
+            if self.directory is not None and body is None:
+                self.directory.failed(ask.context, ask.session)
+            elif self.directory is not None:
+                self.directory.answered(ask.context, ask.session, body, now, at)
+
+        self._calls[self.sessions.call(ask.session, ask.method, ask.body, now)] = back
+
+    def _answer(self, answer: directory.Answer, now: float, at: float) -> None:
+        self.sessions.reply(answer.session, answer.ticket, answer.body, now)
+
+    def _changed(self, event: directory.Changed, now: float, at: float) -> None:
+        self._raise(ZonesChanged(event.units))
+
+    def _arrived(self, event: directory.Arrived, now: float, at: float) -> None:
+        if event.record.kind in ("revoke", "root"):
+            self.peers.judge_again(at)
+        elif event.record.kind in ("cluster", "grant"):
+            self._hurry()
+
+    # -- small things
+
+    def _effect(self, effect: Effect, now: float, at: float) -> None:
+        self._then.append(effect)
+
+    def _hurry(self) -> None:
+        if self.presence is not None:
+            self.presence.hurry()
+
+    def _raise(self, event: object) -> None:
+        self._then.append(Raise(event))
+
+    def _log(self, level: str, event: str, **fields: object) -> None:
+        self._then.append(Log(level, event, fields))
+
+
+def found(root: Record, founder: list[Record], identity: Identity, at: float) -> list[Store]:
+    """The stores of a founding machine's first start: the founding record, its grants (name grant last), its passport."""
+    trust = Trust(root.digest)
+    book = Book(trust)
+    for record in (root, *founder):
+        book.add(record, at)
+    statements = Statements(identity=identity, overlay_id=root.digest, book=book)
+    passport = own_passport(book, statements, identity, founder[-1], at)
+    return [
+        *book.take_stores(), Store(OWN, FOUNDING, root.raw), Store(OWN, NAME, founder[-1].digest),
+        Store(OWN, PASSPORT, encode([record.raw for record in passport.records])),
+    ]

@@ -1,0 +1,144 @@
+"""This node's presence: its proved addresses, what it says about itself and when, and whom it keeps sessions with.
+
+It decides from the book, the table and what peers have seen; signing is done by ``statements.py``, telling by the
+directory. Until NATs are measured (a later issue) an address of an own interface counts as proved once one peer has
+seen it; an address that the person named (``--address``, ``[listen] advertise``) counts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from overlay import limits
+from overlay.directory import neighbours
+from overlay.directory.machine import Directory
+from overlay.directory.neighbours import Neighbour
+from overlay.errors import TrustError
+from overlay.name import ROOT, Path
+from overlay.records import rights
+from overlay.records.kinds import Cluster, Head
+from overlay.records.record import Record
+from overlay.statements import Statements
+from overlay.wire.address import Address, routable
+
+HEAD_EVERY = 300.0  # seconds: half of a head's life (DESIGN 3.1)
+HEAD_PAUSE = {True: 5.0, False: 1.0}  # seconds between versions: the root's, another zone's (DESIGN 3.8)
+LOOK = 2.0  # seconds between looks at what is due (a change looks at once)
+REDIAL = (1.0, 60.0)  # seconds: first and longest pause before a neighbour is dialled again
+
+
+@dataclass(slots=True)
+class Presence:
+    """One enrolled node's picture of itself."""
+
+    name: Path
+    statements: Statements
+    directory: Directory
+    port: int
+    advertised: frozenset[str] = frozenset()  # hosts that the person named
+    dns: bool = False  # whether it answers for the world on port 53
+    interfaces: frozenset[str] = frozenset()
+    seen: set[str] = field(default_factory=set)  # own addresses that a peer has seen
+    _heads: dict[Path, tuple[float, bytes]] = field(default_factory=dict)
+    _redial: dict[bytes, tuple[float, float]] = field(default_factory=dict)  # node id -> (not before, pause)
+    _look_at: float = 0.0
+
+    @property
+    def cluster(self) -> Path:
+        """The path of the own cluster."""
+        return self.name.parent
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Proved addresses with the overlay's port, the named ones first."""
+        proved = [*sorted(self.advertised), *sorted((self.seen & self.interfaces) - self.advertised)]
+        return tuple(Address(host, self.port) for host in proved if routable(host))
+
+    def witnessed(self, host: str) -> None:
+        """A peer has seen us at (or reached us at) that address."""
+        host = host.split("%")[0]
+        if host in self.interfaces and host not in self.seen and routable(host):
+            self.seen.add(host)
+            self._look_at = 0.0
+
+    def on_interfaces(self, hosts: Iterable[str]) -> None:
+        """The machine's addresses are these now."""
+        self.interfaces = frozenset(hosts)
+        self.seen &= self.interfaces
+        self._look_at = 0.0
+
+    def hurry(self) -> None:
+        """Something that is said about this node changed: look at once."""
+        self._look_at = 0.0
+
+    def speaks(self, at: float) -> bool:
+        """Whether this node may list itself as a gateway of its cluster: it holds `speak` by name."""
+        mine = self.directory.book.grants_of(self.statements.identity.node_id, at - limits.LAPSED)
+        return any(rights.SPEAK in grant.body[1] and grant.name.covers(self.cluster) for grant in mine)
+
+    def wake_at(self) -> float:
+        """When :meth:`due` wants to be called."""
+        return self._look_at
+
+    def due(self, now: float, at: float, load: int) -> list[Record]:
+        """The statements that are due, signed. Rights that are missing leave out the statement that needs them."""
+        self._look_at = now + LOOK
+        records: list[Record] = []
+        addresses = self.addresses
+        try:
+            records += self.statements.host(self.name, addresses, at)
+            records += self._cluster(addresses, at, load)
+            records += self.statements.carries(self.name, addresses, at)
+            records += self.statements.renewals(at)
+            records += self._head(now, at)
+        except TrustError:
+            pass  # a lapsed or narrowed grant: `status` and `doctor` show it; what stands goes on until its date
+        return records
+
+    def _cluster(self, addresses: tuple[Address, ...], at: float, load: int) -> list[Record]:
+        if not addresses or not self.speaks(at):
+            return []
+        mates = len(self.directory.view(self.cluster).hosts) if self.directory.holds(self.cluster) else 1
+        body = Cluster(
+            exchange=self.statements.identity.exchange_public, addresses=addresses, node=self.name, nodes=max(1, mates), load=load, dns=self.dns,
+        ).body()
+        held = self.statements.held(self.cluster, "cluster")
+        return [self.statements.sign(self.cluster, "cluster", body, at)] if self.statements.due(held, body, at) else []
+
+    def _head(self, now: float, at: float) -> list[Record]:
+        records = []
+        for path in (ROOT, self.cluster):
+            if not self._builds(path, at):
+                continue
+            view = self.directory.view(path)
+            last, digest = self._heads.get(path, (-HEAD_EVERY, b""))
+            if now - last >= HEAD_EVERY or (view.digest != digest and now - last >= HEAD_PAUSE[path == ROOT]):
+                self._heads[path] = (now, view.digest)
+                count = len(view.hosts) + len(view.carries) + len(view.data) + len(view.cuts)
+                records.append(self.statements.sign(path, "head", Head(serial=view.serial, digest=view.digest, count=count).body(), at))
+        return records
+
+    def _builds(self, path: Path, at: float) -> bool:
+        """One builder a zone: of the live nodes that may, the one with the lowest id (DESIGN 3.8)."""
+        me = self.statements.identity.node_id
+        book = self.directory.book
+        able = {g.item for g in book.grants_on(path, at) if {rights.SIGN, rights.SPEAK} & set(g.body[1])}
+        live = {me, *(n.node_id for n in self.directory.ring())}
+        return me in able and me == min(able & live)
+
+    # -- whom to keep sessions with
+
+    def to_dial(self, connected: set[bytes], now: float) -> list[Neighbour]:
+        """The neighbours that are wanted, not connected, and not dialled a moment ago."""
+        me = self.statements.identity.node_id
+        wanted = neighbours.wanted(me, self.cluster, self.directory.ring())
+        chosen = []
+        for neighbour in wanted:
+            not_before, pause = self._redial.get(neighbour.node_id, (0.0, REDIAL[0]))
+            if neighbour.node_id in connected:
+                self._redial.pop(neighbour.node_id, None)
+            elif now >= not_before:
+                self._redial[neighbour.node_id] = (now + pause, min(pause * 2, REDIAL[1]))
+                chosen.append(neighbour)
+        return chosen
