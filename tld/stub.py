@@ -22,26 +22,23 @@ from typing import Final
 from overlay import limits
 from overlay.name import Path
 from overlay.units import DAY, HOUR
+from tld import codes
+from tld.label import Name
 from tld.reserved import is_reserved
 
 POLICIES: Final = ("overlay-first", "exclusive", "public-first", "suffix-only")
 HEAD_PROVES: Final = HOUR  # seconds: a head this old proves absence (DESIGN 3.8)
 COPY_PROVES: Final = DAY  # seconds: and so does a stored copy, where there is no peer to ask
 
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5
-EDE_NOT_READY: Final = 14
-EDE_TEXT: Final = 200  # octets of an extended error's text
-EDE_NO_AUTHORITY: Final = 22
-DS: Final = 43
-
-Labels = tuple[bytes, ...]  # a name's labels in lower case, in DNS order, without the empty one at the end
+Labels = tuple[bytes, ...]  # of a path, root first: (b"eu", b"home")
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Answer from the zones held. ``suffix``: the labels that the overlay's root stands at."""
+    """Answer from the zones held. ``path`` is the name below ``suffix``, at which the overlay's root stands."""
 
-    suffix: Labels
+    suffix: Name
+    path: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +86,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the decision stands on. Names of the overlay are root first here (``(b"eu", b"home")``), as paths are."""
+    """What the decision stands on."""
 
     policy: str
-    tld: Labels
-    zone: Labels
+    tld: Name
+    zone: Name
     held: Collection[Labels] = frozenset()  # paths of zones held; the root is ()
     cuts: Collection[Labels] = frozenset()  # paths of all zones that those held delegate to
     second_level: Collection[bytes] = frozenset()  # labels at which the root zone has anything, at or below
@@ -105,13 +102,13 @@ class World:
         return () in self.held
 
 
-NOT_JOINED: Final = Refuse(SERVFAIL, EDE_NOT_READY, "not joined: overlay up, or overlay dns uninstall")
+NOT_JOINED: Final = Refuse(codes.SERVFAIL, codes.EDE_NOT_READY, "not joined: overlay up, or overlay dns uninstall")
 NO_PROOF: Final = Refuse(
-    SERVFAIL, EDE_NOT_READY, "the overlay does not hold it as far as known, but the root zone here is too old to prove it: overlay status",
+    codes.SERVFAIL, codes.EDE_NOT_READY, "the overlay does not hold it as far as known, but the root zone here is too old to prove it: overlay status",
 )
 
 
-def below(name: Labels, suffix: Labels) -> Labels | None:
+def below(name: Name, suffix: Name) -> Labels | None:
     """The labels of ``name`` below ``suffix``, root first; None where it does not stand at or below it."""
     depth = len(name) - len(suffix)
     if depth < 0 or not suffix or name[depth:] != suffix:
@@ -119,7 +116,7 @@ def below(name: Labels, suffix: Labels) -> Labels | None:
     return name[:depth][::-1]
 
 
-def decide(name: Labels, rtype: int, world: World) -> Decision:
+def decide(name: Name, rtype: int, world: World) -> Decision:
     """Whose is ``name`` (lower case)? Pure; the same question in the same world is decided alike."""
     suffix = world.zone if world.policy == "suffix-only" else world.tld
     path = below(name, suffix)
@@ -134,16 +131,16 @@ def decide(name: Labels, rtype: int, world: World) -> Decision:
     return local(path, rtype, world, suffix)
 
 
-def local(path: Labels, rtype: int, world: World, suffix: Labels) -> Local | Wait | Refuse:
+def local(path: Labels, rtype: int, world: World, suffix: Name) -> Local | Wait | Refuse:
     """A name that is the overlay's: answered from what is held, after fetching the zone that it stands in."""
     if not world.joined:
         return NOT_JOINED
     for end in range(1, len(path) + 1):
         if path[:end] in world.cuts and path[:end] not in world.held:
-            if rtype == DS and end == len(path):
+            if rtype == codes.DS and end == len(path):
                 break  # the parent answers for DS (RFC 4035, 3.1.4.1)
             return Wait(Path(tuple(label.decode() for label in path[:end])))
-    return Local(suffix)
+    return Local(suffix, path)
 
 
 def holds(label: bytes, world: World) -> bool:
@@ -153,29 +150,5 @@ def holds(label: bytes, world: World) -> bool:
 
 def unreachable(path: Path) -> Refuse:
     """What to say where the zone at ``path`` could not be fetched."""
-    return Refuse(SERVFAIL, EDE_NO_AUTHORITY, f"nobody who holds {path} could be reached: overlay why, overlay clusters")
+    return Refuse(codes.SERVFAIL, codes.EDE_NO_REACHABLE_AUTHORITY, f"nobody who holds {path} could be reached: overlay why, overlay clusters")
 
-
-def question_of(query: bytes) -> bytes | None:
-    """The octets of the one question of a DNS message, or None where there is not exactly one, uncompressed and whole."""
-    if len(query) < 17 or query[4:6] != b"\x00\x01":
-        return None
-    at = 12
-    while at < len(query) and 0 < query[at] < 64:
-        at += query[at] + 1
-    if at + 5 > len(query) or query[at] != 0 or at - 12 > 254:
-        return None
-    return query[12 : at + 5]
-
-
-def failure(query: bytes, rcode: int, ede: int, text: str) -> bytes:
-    """A bare answer of that rcode to a query that :func:`question_of` reads; with the reason where the client speaks EDNS."""
-    question = question_of(query) or b""
-    flags = (0x80 | query[2] & 0x79, 0x80 | query[3] & 0x10 | rcode)  # QR, opcode and RD kept; RA, CD kept
-    opt = b""
-    if query[12 + len(question) :][:3] == b"\x00\x00\x29":
-        reason = ede.to_bytes(2, "big") + text.encode()[:EDE_TEXT]
-        option = b"\x00\x0f" + len(reason).to_bytes(2, "big") + reason
-        opt = b"\x00\x00\x29" + limits.EDNS.to_bytes(2, "big") + bytes(4) + len(option).to_bytes(2, "big") + option
-    counts = b"\x00\x01\x00\x00\x00\x00\x00\x01" if opt else b"\x00\x01\x00\x00\x00\x00\x00\x00"
-    return query[:2] + bytes(flags) + counts + question + opt

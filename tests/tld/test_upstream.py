@@ -17,7 +17,8 @@ from tld.driver.upstream import Upstream
 QUESTION = b"\x07eXample\x03org\x00\x00\x01\x00\x01"
 OPT = b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00"
 QUERY = b"\x12\x34\x01\x20\x00\x01\x00\x00\x00\x00\x00\x01" + QUESTION + OPT
-BODY = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x1e\x00\x04\xc6\x33\x64\x07" + b"\x00\x00\x29\x10\x00\x00\x00\x80\x00\x00\x05\xfd\xe9\x00\x01\x2a"
+BODY = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x1e\x00\x04\xc6\x33\x64\x07"
+BODY += b"\x00\x00\x29\x10\x00\x00\x00\x80\x00\x00\x05\xfd\xe9\x00\x01\x2a"
 
 Reply = Callable[[bytes], list[bytes]]
 
@@ -223,7 +224,8 @@ async def test_an_upstream_that_leads_back_to_us_is_found_and_left_out() -> None
 
 
 def test_the_systems_resolvers_are_read_from_resolv_conf() -> None:
-    text = "# comment\nnameserver 127.0.0.1\nsearch home\nnameserver\nnameserver x.y\nnameserver 2001:DB8::1\nnameserver 127.0.0.1\nnameserver fe80::1%eth0\nnameserver 9.9.9.9"
+    text = "# comment\nnameserver 127.0.0.1\nsearch home\nnameserver\nnameserver x.y\n"
+    text += "nameserver 2001:DB8::1\nnameserver 127.0.0.1\nnameserver fe80::1%eth0\nnameserver 9.9.9.9"
     assert parse_resolv_conf(text) == (Address("127.0.0.1", 53), Address("2001:db8::1", 53), Address("fe80::1%eth0", 53))
 
 

@@ -46,7 +46,7 @@ def is_own(address: Address, own: Collection[Address]) -> bool:
     ip = ipaddress.ip_address(address.host.split("%")[0])
     unspecified = Address("0.0.0.0" if ip.version == 4 else "::", address.port)
     if ip.is_unspecified:  # asks the loopback address of its family
-        return any(o.port == address.port and ipaddress.ip_address(o.host).is_loopback and o.family == address.family for o in own) or address in own
+        return any(o.port == address.port and o.family == address.family and ipaddress.ip_address(o.host).is_loopback for o in own)
     return ip.is_loopback and unspecified in own
 
 
@@ -58,7 +58,8 @@ class Resolvers:
     """
 
     def __init__(
-        self, *, clock: Callable[[], float], own: Callable[[], Collection[Address]], configured: tuple[Address, ...] = (), file: File = RESOLV_CONF,
+        self, *, clock: Callable[[], float], own: Callable[[], Collection[Address]],
+        configured: tuple[Address, ...] = (), file: File = RESOLV_CONF,
     ) -> None:
         self._clock = clock
         self._own = own

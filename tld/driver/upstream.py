@@ -20,10 +20,13 @@ from typing import Final
 import trio
 
 from overlay import limits
+from overlay.errors import Malformed
 from overlay.machine import Entropy
 from overlay.wire.address import Address
+from tld import codes
 from tld.driver.host import Resolvers
-from tld.stub import failure, question_of
+from tld.query import Query, parse
+from tld.render import refuse
 
 UDP_TIMEOUT: Final = 1.5  # seconds for each upstream; glibc gives the whole of us 5 (resolv.conf(5), timeout)
 TCP_TIMEOUT: Final = 3.0  # seconds for each upstream, connecting included
@@ -31,10 +34,8 @@ SILENT_FOR: Final = 30.0  # seconds that an upstream which did not answer is ask
 LOOP_FOR: Final = 60.0  # seconds that an upstream which leads back to us is left out
 PROBE_AGAIN: Final = 600.0  # seconds until an upstream is probed for a loop again
 UDP_ANSWER: Final = 65_535  # octets
-RETRY_RCODES: Final = frozenset({2, 4, 5})  # SERVFAIL NOTIMP REFUSED: another upstream may do better (as glibc does)
-EDE_NO_ANSWER: Final = 22
-EDE_NETWORK: Final = 23
-EDE_LOOP: Final = 0
+RETRY_RCODES: Final = frozenset({codes.SERVFAIL, codes.NOTIMP, codes.REFUSED})  # another upstream may do better (as glibc does)
+EDE_OTHER: Final = 0
 
 Exchange = Callable[[Address, bytes, bytes], Awaitable["bytes | None"]]
 
@@ -65,29 +66,33 @@ class Upstream:
 
     async def ask(self, query: bytes, *, udp: bool) -> bytes | None:
         """The answer for the client (its own id restored), a SERVFAIL of ours that says why, or None (dropped, counted)."""
-        question = question_of(query)
-        if question is None:
-            self.counters["drop:upstream-question"] += 1
+        try:
+            parsed = parse(query)
+        except Malformed as why:
+            self.counters[f"drop:{why.rule}"] += 1
             return None
+        question = parsed.question
+        if not question:
+            return refuse(parsed, parsed.fault, ra=True)
         through = self._probes.get(question.lower())
         if through is not None:
             self.counters["upstream_loop"] += 1
             self._loops[through] = trio.current_time() + LOOP_FOR
-            return failure(query, 5, EDE_LOOP, "this query came from here")
+            return refuse(parsed, codes.REFUSED, (EDE_OTHER, "this query came from here"), ra=True)
         if self._in_flight >= limits.UPSTREAM or self._asking[question] >= limits.UPSTREAM_SAME:
             self.counters["drop:upstream-full"] += 1
             return None
         self._in_flight += 1
         self._asking[question] += 1
         try:
-            return await self._ask_in_order(query, question, self._udp if udp else self._tcp)
+            return await self._ask_in_order(query, parsed, self._udp if udp else self._tcp)
         finally:
             self._in_flight -= 1
             self._asking[question] -= 1
             if not self._asking[question]:
                 del self._asking[question]
 
-    async def _ask_in_order(self, query: bytes, question: bytes, exchange: Exchange) -> bytes:
+    async def _ask_in_order(self, query: bytes, parsed: Query, exchange: Exchange) -> bytes:
         kept: bytes | None = None  # a refusal that is passed on where nobody does better
         tried = self._order()
         silent = 0
@@ -95,7 +100,7 @@ class Upstream:
             self._probe_soon(address)
             self.counters["upstream_asked"] += 1
             try:
-                answer = await exchange(address, query, question)
+                answer = await exchange(address, query, parsed.question)
             except OSError:
                 self.counters["upstream_unreachable"] += 1
                 self._silent[address] = trio.current_time() + SILENT_FOR
@@ -113,10 +118,12 @@ class Upstream:
             return kept
         self.counters["upstream_failed"] += 1
         if silent:
-            return failure(query, 2, EDE_NO_ANSWER, f"no answer from {', '.join(a.host for a in tried)}")
-        if tried:
-            return failure(query, 2, EDE_NETWORK, f"cannot reach {', '.join(a.host for a in tried)}")
-        return failure(query, 2, EDE_NETWORK, "no upstream resolver: none configured, none in resolv.conf but ourselves")
+            reason = (codes.EDE_NO_REACHABLE_AUTHORITY, f"no answer from {', '.join(a.host for a in tried)}")
+        elif tried:
+            reason = (codes.EDE_NETWORK_ERROR, f"cannot reach {', '.join(a.host for a in tried)}")
+        else:
+            reason = (codes.EDE_NETWORK_ERROR, "no upstream resolver: none configured, none in resolv.conf but ourselves")
+        return refuse(parsed, codes.SERVFAIL, reason, ra=True)
 
     def _order(self) -> list[Address]:
         now = trio.current_time()
