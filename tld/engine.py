@@ -1,0 +1,174 @@
+"""From a question and the zones held to an answer: the lookup of RFC 1034 4.3.2 with all that was clarified since. Pure.
+
+Decides rcode, AA and the three sections: exact match, empty non-terminal, wildcard (RFC 4592), referral with glue, CNAME
+and DNAME (RFC 6672) chains across the zones held, DS on the parent's side (RFC 4035 3.1.4.1), data below a cut or DNAME
+occluded, NODATA apart from NXDOMAIN with the SOA that times both (RFC 2308), ANY answered with one set (RFC 8482).
+Refuses to know the query's octets, the client, and who ordered the records in their sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tld import codes
+from tld.label import MAX_NAME, Name, from_wire, to_wire, under, wire_length
+from tld.zone import Node, RRset, Zone, Zones
+
+MAX_CHAIN = 16  # CNAMEs followed in one answer: as BIND has it
+_TARGETS = {
+    codes.NS: 0, codes.MX: 2, codes.SRV: 6, codes.SVCB: 2, codes.HTTPS: 2,
+}  # fmt: skip  # octets before the name whose addresses the client needs next
+_NOT_OURS = (codes.EDE_NOT_AUTHORITATIVE, "no zone here holds this name")
+_NO_TRANSFER = (codes.EDE_NOT_SUPPORTED, "zone transfer is not offered")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found. The first ``glue`` sets of ``additional`` are needed: without them a referral is useless.
+
+    ``ede`` is an extended error (RFC 8914): code and text, sent where the client speaks EDNS.
+    """
+
+    rcode: int = codes.NOERROR
+    aa: bool = False
+    answer: tuple[RRset, ...] = ()
+    authority: tuple[RRset, ...] = ()
+    additional: tuple[RRset, ...] = ()
+    glue: int = 0
+    ede: tuple[int, str] | None = None
+
+
+def lookup(zones: Zones, qname: Name, qtype: int) -> Answer:
+    """The authoritative answer. REFUSED (EDE 20) for a name that no zone held covers."""
+    if qtype in (codes.AXFR, codes.IXFR):
+        return Answer(rcode=codes.REFUSED, ede=_NO_TRANSFER)
+    answer: list[RRset] = []
+    name = qname
+    seen = {name}
+    for _ in range(MAX_CHAIN):
+        zone = _zone_for(zones, name, qtype)
+        if zone is None:
+            break
+        found = _find(zone, name, qtype)
+        answer += found.answer
+        if found.follow is None:
+            return _finish(zones, found, tuple(answer))
+        name = found.follow
+        if name in seen or found.once:
+            break  # a loop, or a DNAME that leads into itself: the client has all that there is to know
+        seen.add(name)
+    if not answer:
+        return Answer(rcode=codes.REFUSED, ede=_NOT_OURS)
+    return Answer(aa=True, answer=tuple(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one zone says about one name. ``follow``: where a CNAME leads; ``once``: but do not go there."""
+
+    rcode: int = codes.NOERROR
+    answer: tuple[RRset, ...] = ()
+    negative: RRset | None = None
+    referral: RRset | None = None
+    follow: Name | None = None
+    once: bool = False
+
+
+def _zone_for(zones: Zones, name: Name, qtype: int) -> Zone | None:
+    zone = zones.find(name)
+    if qtype == codes.DS and zone is not None and zone.origin == name and name:
+        return zones.find(name[1:]) or zone
+    return zone
+
+
+def _find(zone: Zone, name: Name, qtype: int) -> _Found:
+    nodes = zone.nodes
+    if zone.redirects:
+        for depth in range(len(name) - len(zone.origin), -1, -1):  # from the apex down: the highest cut or DNAME counts
+            above = name[depth:]
+            if above in zone.redirects:
+                node = nodes[above]
+                if codes.NS in node and above != zone.origin and not (depth == 0 and qtype == codes.DS):
+                    return _Found(referral=node[codes.NS])
+                if codes.DNAME in node and depth:
+                    return _dname(node[codes.DNAME], name, depth)
+    node = nodes.get(name)
+    if node is not None:
+        return _at(zone, node, name, qtype)
+    encloser = name[1:]
+    while encloser not in nodes:
+        encloser = encloser[1:]
+    wildcard = nodes.get((b"*", *encloser))
+    if wildcard is None:
+        return _Found(rcode=codes.NXDOMAIN, negative=zone.negative)
+    if codes.NS in wildcard and qtype != codes.DS:  # undefined by RFC 4592 4.2; answered as BIND, NSD and Knot do
+        return _Found(referral=replace(wildcard[codes.NS], name=name))
+    return _at(zone, wildcard, name, qtype)
+
+
+def _at(zone: Zone, node: Node, name: Name, qtype: int) -> _Found:
+    """The node that stands for ``name``, itself or a wildcard."""
+    rrset = node.get(qtype)
+    if rrset is None and qtype == codes.ANY and node:
+        rrset = node[min(node)]
+    if rrset is not None:
+        return _Found(answer=(rrset if rrset.name == name else replace(rrset, name=name),))
+    if (alias := node.get(codes.CNAME)) is not None:
+        return _Found(answer=(alias if alias.name == name else replace(alias, name=name),), follow=from_wire(alias.rdatas[0])[0])
+    return _Found(negative=zone.negative)
+
+
+def _dname(dname: RRset, name: Name, depth: int) -> _Found:
+    target = from_wire(dname.rdatas[0])[0]
+    follow = name[:depth] + target
+    if wire_length(follow) > MAX_NAME:
+        return _Found(rcode=codes.YXDOMAIN, answer=(dname,))
+    cname = RRset(name, codes.CNAME, dname.ttl, (to_wire(name[:depth])[:-1] + dname.rdatas[0],))
+    return _Found(answer=(dname, cname), follow=follow, once=under(target, dname.name))
+
+
+def _finish(zones: Zones, found: _Found, answer: tuple[RRset, ...]) -> Answer:
+    if found.referral is not None:
+        additional, glue = _glue(zones, found.referral)
+        return Answer(aa=bool(answer), answer=answer, authority=(found.referral,), additional=additional, glue=glue)
+    return Answer(
+        rcode=found.rcode,
+        aa=True,
+        answer=answer,
+        authority=(found.negative,) if found.negative is not None else (),
+        additional=_addresses(zones, answer[-1]) if found.answer else (),
+    )
+
+
+def _glue(zones: Zones, cut: RRset) -> tuple[tuple[RRset, ...], int]:
+    """Addresses of a referral's servers: first those in the domain itself (needed, RFC 9471), then others held here."""
+    needed: list[RRset] = []
+    others: list[RRset] = []
+    for target in targets(cut):
+        zone = zones.find(target)
+        node = zone.nodes.get(target) if zone is not None else None
+        if node is not None:
+            into = needed if under(target, cut.name) else others
+            into += [node[rtype] for rtype in (codes.A, codes.AAAA) if rtype in node]
+    return tuple(needed + others), len(needed)
+
+
+def _addresses(zones: Zones, rrset: RRset) -> tuple[RRset, ...]:
+    """What the client of an NS, MX, SRV, SVCB or HTTPS set asks next, where it is held here."""
+    additional: list[RRset] = []
+    for target in targets(rrset):
+        zone = zones.find(target)
+        if zone is None:
+            continue
+        for rtype in (codes.A, codes.AAAA):
+            additional += [found for found in _find(zone, target, rtype).answer if found.type == rtype]
+    return tuple(additional)
+
+
+def targets(rrset: RRset) -> Iterable[Name]:
+    """The names that records of this set lead on to, each once; none for types that lead nowhere."""
+    before = _TARGETS.get(rrset.type)
+    if before is None:
+        return ()
+    return dict.fromkeys(from_wire(rdata, before)[0] for rdata in rrset.rdatas)
