@@ -1,0 +1,195 @@
+"""Datagrams of the overlay: drained reading, and answers that leave from the address that was asked (DESIGN 3.4).
+
+It decides how many datagrams one wake-up takes (``limits.DRAIN``), which socket a way belongs to, and which source
+address a datagram carries (RFC 3542, IP_PKTINFO; research F21). It refuses to know what is in them. Nothing here waits
+to send: a full socket drops, as the network would, and is counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import trio
+
+from overlay import limits
+from overlay.wire.address import Address, Way
+
+# Absent from the socket module of Python 3.11; linux/in.h and Darwin's netinet/in.h.
+_IP_PKTINFO: Final[int] = getattr(socket, "IP_PKTINFO", 26 if sys.platform == "darwin" else 8)
+_ANCILLARY: Final = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(12)
+_KNOWN: Final = 4_096  # remembered ways and addresses; forgotten all at once, since they cost 2 us to make again
+_BUFFER: Final = 2_048  # more than limits.WRAPPED, so that what is too long is seen to be
+
+Batch = list[tuple[bytes, Way]]
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+def socket_address(address: Address) -> SocketAddress:
+    """An address as the socket calls want it; a scope (``fe80::1%2`` or ``%eth0``) becomes its number.
+
+    Raises ``OSError`` where there is no such interface.
+    """
+    if address.family == 4:
+        return (address.host, address.port)
+    host, _, scope = address.host.partition("%")
+    number = int(scope) if scope.isascii() and scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
+    return (host, address.port, 0, number)
+
+
+def from_socket(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
+    """What ``recvmsg`` or ``getpeername`` says -> an address; link-local ones keep their scope, by number."""
+    host = name[0].partition("%")[0]
+    if ":" in host:
+        if "." in host:  # ``::1.2.3.4`` of the C library is not the shortest form
+            host = str(ipaddress.ip_address(host))
+        if len(name) == 4 and name[3]:
+            host = f"{host}%{name[3]}"
+    return Address(host, name[1])
+
+
+class Udp:
+    """All UDP sockets of the overlay's listeners, as one. The sockets are bound, non-blocking, and stay the caller's."""
+
+    def __init__(self, sockets: Sequence[socket.socket], counters: Counter[str]) -> None:
+        self._sockets = [_Socket(sock, counters) for sock in sockets]
+        self._counters = counters
+        self._choice: dict[tuple[str, bool, bool], _Socket | None] = {}
+
+    async def run(self, on_batch: Callable[[Batch], None], room: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Hand every batch of datagrams to ``on_batch``, until cancelled.
+
+        ``await room()`` comes before each read: what is not read waits in the kernel's queue, which has a length.
+        """
+        async with trio.open_nursery() as nursery:
+            for sock in self._sockets:
+                nursery.start_soon(sock.pump, on_batch, room)
+
+    def send(self, way: Way, data: bytes) -> bool:
+        """Send one datagram, from ``way.local`` where given; False where it was dropped (counted)."""
+        sock = self._chosen(way)
+        if sock is None:
+            self._counters["drop:udp-no-socket"] += 1
+            return False
+        return sock.send(way, data)
+
+    def _chosen(self, way: Way) -> _Socket | None:
+        host = way.remote.host
+        key = (way.local, ":" in host, host == "::1" or host.startswith("127."))
+        try:
+            return self._choice[key]
+        except KeyError:
+            pass
+        local, six, loopback = key
+        ours = [sock for sock in self._sockets if (sock.family == socket.AF_INET6) is six]
+        # The address asked, else one that may use any address, else one on the same side of the machine, else any.
+        ours.sort(key=lambda s: (s.bound.host != local or not local, not s.wildcard, s.loopback is not loopback))
+        if len(self._choice) >= _KNOWN:
+            self._choice.clear()
+        return self._choice.setdefault(key, ours[0] if ours else None)
+
+
+class _Socket:
+    def __init__(self, sock: socket.socket, counters: Counter[str]) -> None:
+        self.sock = sock
+        self.family = sock.family
+        self.bound = from_socket(sock.getsockname())
+        ip = ipaddress.ip_address(self.bound.host.partition("%")[0])
+        self.wildcard = ip.is_unspecified
+        self.loopback = ip.is_loopback
+        self.counters = counters
+        self._ways: dict[tuple[object, ...], Way] = {}
+        self._routes: dict[tuple[str, Address], tuple[SocketAddress, list[tuple[int, int, bytes]]]] = {}
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.UDP_BUFFER)  # the kernel cuts it to net.core.rmem_max
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.UDP_BUFFER)
+        if self.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+    async def pump(self, on_batch: Callable[[Batch], None], room: Callable[[], Awaitable[None]] | None) -> None:
+        while True:
+            if room is not None:
+                await room()
+            await trio.lowlevel.wait_readable(self.sock)  # one checkpoint a batch; returns soon where more waits
+            batch = self.drain()
+            if batch:
+                on_batch(batch)
+
+    def drain(self) -> Batch:
+        """What waits in the socket, at most ``limits.DRAIN`` datagrams. Never waits, never raises for the network."""
+        batch: Batch = []
+        receive, ways = self.sock.recvmsg, self._ways
+        for _ in range(limits.DRAIN):
+            try:
+                data, ancillary, flags, name = receive(_BUFFER, _ANCILLARY)
+            except BlockingIOError:
+                return batch
+            except OSError as error:  # an ICMP error of an earlier datagram; the next read goes on
+                self.counters[f"udp_receive:{errno.errorcode.get(error.errno or 0, 'unknown').lower()}"] += 1
+                if error.errno in (errno.EBADF, errno.ENOTSOCK):
+                    raise
+                continue
+            if len(data) > limits.WRAPPED or flags & socket.MSG_TRUNC:
+                self.counters["drop:too-long"] += 1
+                continue
+            if not data:
+                self.counters["drop:empty"] += 1
+                continue
+            key = (name, ancillary[0][2] if ancillary else b"")
+            way = ways.get(key)
+            if way is None:
+                if len(ways) >= _KNOWN:
+                    ways.clear()
+                way = ways[key] = Way("udp", from_socket(name), self._asked(ancillary))
+            batch.append((data, way))
+        self.counters["udp_drained_full"] += 1
+        return batch
+
+    def _asked(self, ancillary: list[tuple[int, int, bytes]]) -> str:
+        """Our address that a datagram was sent to (for a broadcast, the address of ours that belongs there)."""
+        for level, kind, data in ancillary:
+            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= 12:
+                return socket.inet_ntop(socket.AF_INET, data[4:8])  # ipi_spec_dst
+            if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and len(data) >= 20:
+                if data[0] == 0xFF:
+                    return ""  # multicast: the kernel chooses what to answer from
+                return str(ipaddress.IPv6Address(data[:16]))
+        return "" if self.wildcard else self.bound.host
+
+    def send(self, way: Way, data: bytes) -> bool:
+        if len(data) > limits.WRAPPED:
+            self.counters["drop:too-long"] += 1
+            return False
+        key = (way.local, way.remote)
+        try:
+            route = self._routes.get(key)
+            if route is None:
+                if len(self._routes) >= _KNOWN:
+                    self._routes.clear()
+                route = self._routes[key] = (socket_address(way.remote), self._source(way.local))
+            self.sock.sendmsg((data,), route[1], 0, route[0])
+        except (BlockingIOError, InterruptedError):
+            self.counters["drop:udp-send-full"] += 1
+            return False
+        except OSError as error:  # no route, a firewall of our own, an address that is no longer ours
+            self.counters[f"drop:udp-{errno.errorcode.get(error.errno or 0, 'unknown').lower()}"] += 1
+            return False
+        return True
+
+    def _source(self, local: str) -> list[tuple[int, int, bytes]]:
+        if not local or not self.wildcard:
+            return []  # a socket on one address answers from it by itself
+        host = local.partition("%")[0]
+        if self.family == socket.AF_INET6:
+            packed = socket.inet_pton(socket.AF_INET6, host)
+            return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed + struct.pack("=I", 0))]
+        packed = socket.inet_pton(socket.AF_INET, host)
+        return [(socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i", 0) + packed + bytes(4))]
