@@ -93,9 +93,8 @@ def _find(zone: Zone, name: Name, qtype: int) -> _Found:
                     return _Found(referral=node[codes.NS])
                 if codes.DNAME in node and depth:
                     return _dname(node[codes.DNAME], name, depth)
-    node = nodes.get(name)
-    if node is not None:
-        return _at(zone, node, name, qtype)
+    if (exact := nodes.get(name)) is not None:
+        return _at(zone, exact, name, qtype)
     encloser = name[1:]
     while encloser not in nodes:
         encloser = encloser[1:]
