@@ -71,6 +71,7 @@ NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", 
 EDNS = _limit("edns", 1_232, "octets", "DNS datagram", "DNS flag day 2020; DESIGN 3.8", "dns_truncated")
 DNS_TCP = _limit("dns-tcp", 100, "connections", "client address", "research dns.md, 6", "drop:dns-tcp-full")
 DNS_TCP_IDLE = _limit("dns-tcp-idle", 10, "seconds", "connection", "RFC 7766 6.2.3", "dns_tcp_idle_closed")
+ANSWERS_OCTETS = _limit("answers-octets", 4_194_304, "octets", "level of the answer cache", "as many answers of 256 octets", "dns_cache_evicted")
 DNS_TCP_ALL = _limit("dns-tcp-all", 1_024, "connections", "listener", "4 KiB and two descriptors' room each; guess", "drop:dns-tcp-full")
 DNS_FORWARDS = _limit("dns-forwards", 512, "queries", "listener", "guess: 500 qps of misses at 1 s each", "drop:dns-forwards-full")
 DNS_PIPELINE = _limit("dns-pipeline", 64, "queries", "TCP connection", "RFC 7766 6.2.1.1; guess", "dns_tcp_waits")

@@ -1,0 +1,80 @@
+"""From a query's octets to the reply's: parse, cache, engine, rendering in a row. Pure and synchronous.
+
+Decides the verdicts that need no name (class, faults) and which answers are remembered. The stub puts its own decision
+between :meth:`Authority.reply` (level 1) and :meth:`Authority.respond` (the rest). Refuses to know sockets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from overlay.errors import Malformed
+from tld import codes
+from tld.cache import Answers
+from tld.engine import Answer, lookup
+from tld.query import Query, parse
+from tld.render import refuse, render
+from tld.zone import Zones
+
+Source = tuple[str, int] | tuple[str, int, int, int]  # as the socket gave it: host, port, and for IPv6 flow and scope
+Special = Callable[[Query, Source], Answer | None]
+_ONLY_IN = (codes.EDE_NOT_SUPPORTED, "only class IN is served")
+
+
+class Authority:
+    """The authoritative answerer for ``zones``. ``special`` answers names whose data depend on the asker (``whoami``).
+
+    ``ra`` sets RA in every answer (the stub's). ``nsid`` names this server to whoever asks (RFC 5001). ``counters``
+    count faults, truncations and drops; queries as such are counted by the server.
+    """
+
+    __slots__ = ("answers", "counters", "nsid", "ra", "special", "zones")
+
+    def __init__(self, zones: Zones, *, special: Special | None = None, ra: bool = False, nsid: bytes = b"") -> None:
+        self.zones = zones
+        self.special = special
+        self.ra = ra
+        self.nsid = nsid
+        self.counters: Counter[str] = Counter()
+        self.answers = Answers(zones, self.counters)
+
+    def answer(self, data: bytes, source: Source, udp: bool) -> bytes | None:
+        """The reply to one query; None where nothing must be said (counted as ``drop:dns-short`` or ``drop:dns-reply``)."""
+        if udp and (reply := self.answers.reply(data)) is not None:
+            return reply
+        try:
+            query = parse(data)
+        except Malformed as fault:
+            self.counters[f"drop:{fault.rule}"] += 1
+            return None
+        return self.respond(data, query, source, udp)
+
+    def reply(self, data: bytes) -> bytes | None:
+        """The remembered reply to exactly these octets over UDP, if there is one."""
+        return self.answers.reply(data)
+
+    def respond(self, data: bytes, query: Query, source: Source, udp: bool) -> bytes:
+        """The reply to ``query``, which was parsed from ``data``."""
+        if query.fault:
+            self.counters[f"dns_{codes.rcode_name(query.fault).lower()}"] += 1
+            return refuse(query, query.fault, ra=self.ra)
+        if query.qclass != codes.IN:
+            return refuse(query, codes.REFUSED, _ONLY_IN, ra=self.ra)
+        if self.special is not None and (special := self.special(query, source)) is not None:
+            return render(query, special, udp=udp, ra=self.ra, nsid=self.nsid).reply(query)
+        edns = query.edns
+        key = (query.key, query.limit(udp=udp), 0 if edns is None else 2 if edns.do else 1)
+        plain = edns is None or not self.nsid or edns.option(codes.OPTION_NSID) is None
+        if plain and (kept := self.answers.find(key)) is not None:
+            reply = kept.reply(query)
+            if udp:
+                self.answers.keep_reply(data, reply)
+            return reply
+        answer = lookup(self.zones, query.qname, query.qtype)
+        rendered = render(query, answer, udp=udp, ra=self.ra, nsid=self.nsid)
+        if rendered.head[0] & 2:
+            self.counters["dns_truncated"] += 1
+        if plain and answer.rcode == codes.NOERROR:
+            self.answers.keep(key, rendered)
+        return rendered.reply(query)
