@@ -1,0 +1,262 @@
+"""Sockets of a run: the contract's fallbacks, each with its line, on loopback addresses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from overlay.driver import listen
+from overlay.driver.interfaces import Interface
+from overlay.driver.listen import Listeners, holder, inherited, open_listeners
+from overlay.errors import ConfigError, UsageError
+from overlay.wire.address import Address
+
+HERE = [Interface("lo", "127.0.0.1", 8, True), Interface("eth0", "127.0.7.1", 24, False), Interface("eth1", "127.0.7.2", 24, False)]
+
+
+@dataclass(frozen=True)
+class Listen:
+    overlay: tuple[str, ...] = ("off",)
+    http: tuple[str, ...] = ("off",)
+    dns: tuple[str, ...] = ("off",)
+    stub: tuple[str, ...] = ("off",)
+
+
+@contextmanager
+def opened(wanted: Listen, notices: list[str] | None = None) -> Iterator[Listeners]:
+    ours = open_listeners(wanted, (notices if notices is not None else []).append, found=HERE)
+    try:
+        yield ours
+    finally:
+        ours.close()
+
+
+@contextmanager
+def taken(host: str, *, tcp: bool = True, port: int = 0) -> Iterator[int]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as sock:
+        sock.bind((host, port))
+        if tcp:
+            sock.listen()
+        yield sock.getsockname()[1]
+
+
+def port_of(text: str) -> int:
+    return int(text.rpartition(":")[2])
+
+
+def test_overlay_is_udp_and_tcp_on_one_port() -> None:
+    with opened(Listen(overlay=("127.0.0.1:0", "[::1]:0"))) as ours:
+        bound = ours.bound()
+        assert len(bound["overlay"]) == 2 and bound["overlay"][1].startswith("[::1]:")
+        assert [s.getsockname()[:2] for s in ours.overlay_udp] == [s.getsockname()[:2] for s in ours.overlay_tcp]
+        assert all(not sock.getblocking() and not sock.get_inheritable() for sock in ours.all())
+
+
+@pytest.mark.parametrize("tcp", [True, False])
+def test_a_taken_overlay_port_names_its_holder_and_leaves_nothing_open(tcp: bool) -> None:
+    with taken("127.0.0.1", tcp=tcp) as port:
+        with pytest.raises(ConfigError) as caught:
+            open_listeners(Listen(overlay=("127.0.0.2:0", f"127.0.0.1:{port}")), print, found=HERE)
+        assert caught.value.exit_status == 1 and len(caught.value.lines()) == 2
+        assert f"127.0.0.1:{port}" in caught.value.what and f"(pid {os.getpid()})" in caught.value.what
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if tcp else socket.SOCK_STREAM) as other:
+            other.bind(("127.0.0.1", port))  # the half that was free is free again
+
+
+def test_both_families_of_a_wildcard_share_a_port() -> None:
+    with taken("127.0.0.1", tcp=False) as port:
+        pass
+    with opened(Listen(overlay=(f"0.0.0.0:{port}", f"[::]:{port}"))) as ours:
+        assert ours.bound()["overlay"] == [f"0.0.0.0:{port}", f"[::]:{port}"]
+
+
+def test_a_machine_without_ipv6_skips_the_default_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = listen._bound
+
+    def no_ipv6(address: Address, kind: int) -> socket.socket:
+        if address.family == 6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(address, kind)
+
+    monkeypatch.setattr(listen, "_bound", no_ipv6)
+    notices: list[str] = []
+    with opened(Listen(overlay=("0.0.0.0:0", "[::]:0")), notices) as ours:
+        assert len(ours.overlay_udp) == 1 and notices == []
+    with opened(Listen(overlay=("off",))) as ours:
+        assert len(ours.overlay_udp) == 1
+    with pytest.raises(ConfigError):
+        open_listeners(Listen(overlay=("[::1]:0",)), print, found=HERE)
+    with pytest.raises(ConfigError):
+        open_listeners(Listen(overlay=("[::]:0",)), print, found=HERE)
+
+
+def test_without_an_overlay_listener_the_node_can_still_send() -> None:
+    with opened(Listen()) as ours:
+        assert ours.overlay_udp and not ours.overlay_tcp
+        assert ours.bound() == {"overlay": [], "tls": [], "http": [], "dns": [], "stub": []}
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_listeners(Listen(overlay=("203.0.113.77:7653",)), print, found=HERE)
+    assert "cannot be bound" in caught.value.what
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "::1:80", "[127.0.0.1]:80", "localhost:80", "", ":80", "[::1]"])
+def test_what_is_not_an_address_is_misuse(text: str) -> None:
+    with pytest.raises(UsageError):
+        open_listeners(Listen(http=(text,)), print, found=HERE)
+
+
+def test_a_taken_http_port_falls_to_8053_with_one_line() -> None:
+    notices: list[str] = []
+    with taken("127.0.7.9") as port, opened(Listen(http=(f"127.0.7.9:{port}",)), notices) as ours:
+        assert ours.bound()["http"] == ["127.0.7.9:8053"]
+        assert len(notices) == 1 and "8053" in notices[0] and f"(pid {os.getpid()})" in notices[0]
+
+
+def test_where_8053_is_taken_too_the_next_free_port_is_used() -> None:
+    notices: list[str] = []
+    with taken("127.0.7.9") as port, taken("127.0.7.9", port=8053), taken("127.0.7.9", port=8054):
+        wanted = Listen(http=(f"127.0.7.9:{port}",))
+        with opened(wanted, notices) as ours:
+            assert ours.bound()["http"] == ["127.0.7.9:8055"] and len(notices) == 1
+
+
+def test_a_forbidden_port_falls_back_like_a_taken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = listen._bound
+
+    def as_a_user(address: Address, kind: int) -> socket.socket:
+        if 0 < address.port < 1024:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(address, kind)
+
+    monkeypatch.setattr(listen, "_bound", as_a_user)
+    notices: list[str] = []
+    wanted = Listen(http=("127.0.7.9:80",), dns=("0.0.0.0:53",), stub=("127.0.7.9:53",))
+    with opened(wanted, notices) as ours:
+        assert ours.bound() == {"overlay": [], "tls": [], "http": ["127.0.7.9:8053"], "dns": [], "stub": ["127.0.7.9:5300"]}
+    assert len(notices) == 3 and all("not permitted" in line for line in notices)
+    assert notices[1].endswith("off")
+
+
+def test_a_wildcard_of_http_is_one_socket_per_interface_address() -> None:
+    with taken("127.0.7.1") as port:
+        pass
+    with opened(Listen(http=(f"0.0.0.0:{port}",))) as ours:
+        assert ours.bound()["http"] == [f"127.0.0.1:{port}", f"127.0.7.1:{port}", f"127.0.7.2:{port}"]
+
+
+def test_the_addresses_of_an_http_wildcard_move_together() -> None:
+    with taken("127.0.7.2") as port, opened(Listen(http=(f"0.0.0.0:{port}",))) as ours:
+        assert len({port_of(text) for text in ours.bound()["http"]}) == 1
+        assert port_of(ours.bound()["http"][0]) != port
+
+
+def test_a_wildcard_of_dns_leaves_loopback_to_the_stub() -> None:
+    with taken("127.0.7.1", tcp=False) as port:
+        pass
+    with opened(Listen(dns=(f"0.0.0.0:{port}",), stub=(f"127.0.0.1:{port}",))) as ours:
+        assert ours.bound()["dns"] == [f"127.0.7.1:{port}", f"127.0.7.2:{port}"]
+        assert ours.bound()["stub"] == [f"127.0.0.1:{port}"]
+        assert len(ours.dns_tcp) == 2 and len(ours.stub_tcp) == 1
+
+
+@pytest.mark.parametrize("tcp", [True, False])
+def test_a_taken_dns_port_is_off_with_one_line(tcp: bool) -> None:
+    notices: list[str] = []
+    with taken("127.0.7.9", tcp=tcp) as port, opened(Listen(dns=(f"127.0.7.9:{port}",)), notices) as ours:
+        assert ours.bound()["dns"] == [] and ours.dns_tcp == []
+        assert len(notices) == 1 and notices[0].endswith("off") and "taken by" in notices[0]
+
+
+def test_one_taken_interface_does_not_cost_the_others_their_dns() -> None:
+    notices: list[str] = []
+    with taken("127.0.7.1", tcp=False) as port, opened(Listen(dns=(f"0.0.0.0:{port}",)), notices) as ours:
+        assert ours.bound()["dns"] == [f"127.0.7.2:{port}"] and len(notices) == 1
+
+
+@pytest.mark.parametrize("tcp", [True, False])
+def test_a_taken_stub_port_falls_to_5300_and_on(tcp: bool) -> None:
+    notices: list[str] = []
+    with taken("127.0.7.9", tcp=tcp) as port, opened(Listen(stub=(f"127.0.7.9:{port}",)), notices) as ours:
+        assert ours.bound()["stub"] == ["127.0.7.9:5300"]
+        with opened(Listen(stub=(f"127.0.7.9:{port}",))) as second:
+            assert second.bound()["stub"] == ["127.0.7.9:5301"]
+    assert len(notices) == 1
+
+
+def test_an_address_that_is_not_there_turns_the_listener_off_with_a_line() -> None:
+    notices: list[str] = []
+    wanted = Listen(http=("203.0.113.77:80",), dns=("203.0.113.77:53",), stub=("203.0.113.77:53",))
+    with opened(wanted, notices) as ours:
+        assert ours.bound()["http"] == ours.bound()["dns"] == ours.bound()["stub"] == []
+    assert len(notices) == 3 and all(line.endswith("off") for line in notices)
+
+
+def test_the_holder_is_unknown_where_the_system_does_not_say(tmp_path: Path) -> None:
+    assert holder(Address("127.0.0.1", 1), proc=tmp_path) == "another process"
+
+
+def test_a_holder_on_the_wildcard_is_found() -> None:
+    with taken("0.0.0.0") as port:
+        assert f"(pid {os.getpid()})" in holder(Address("127.0.0.1", port), ("tcp",))
+
+
+def test_sockets_passed_on_are_used_and_the_rest_opened() -> None:
+    code = (
+        "import os; from overlay.driver.listen import *; from dataclasses import dataclass\n"
+        "os.environ['LISTEN_PID'] = str(os.getpid())\n"
+        "given = inherited()\n"
+        "class W: overlay = ('127.0.0.1:1',); http = ('off',); dns = ('off',); stub = ('127.0.0.1:0',)\n"
+        "ours = open_listeners(W, print, given=given)\n"
+        "print(len(ours.overlay_udp), len(ours.overlay_tcp), len(ours.http), len(ours.stub_udp), 'LISTEN_FDS' in os.environ, inherited())\n"
+        "print(ours.bound()['overlay'][0], ours.overlay_udp[0].getblocking(), ours.overlay_udp[0].get_inheritable())"
+    )
+    with taken("127.0.0.1", tcp=False) as port, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp, socket.socket() as http:
+        assert port
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        name = tcp.getsockname()
+        udp.bind(name)
+        http.bind(("127.0.0.1", 0))
+        http.listen()
+        places = [sock.fileno() for sock in (udp, tcp, http)]
+        shell = "; ".join(f"os.dup2({fd}, {100 + n})" for n, fd in enumerate(places))
+        shell += "; " + "; ".join(f"os.dup2({100 + n}, {3 + n})" for n in range(3))
+        launch = f"import os, sys; {shell}; os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
+        done = subprocess.run(
+            [sys.executable, "-c", launch, code],
+            pass_fds=places,
+            env={**os.environ, "LISTEN_FDS": "3", "LISTEN_FDNAMES": "overlay:overlay:http"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.splitlines() == ["1 1 1 1 False None", f"127.0.0.1:{name[1]} False False"]
+
+
+def test_nothing_is_inherited_without_the_variables_or_for_another_process() -> None:
+    assert inherited({}) is None
+    assert inherited({"LISTEN_FDS": "2", "LISTEN_PID": "1"}) is None
+    assert inherited({"LISTEN_FDS": "0"}) is None
+    assert inherited({"LISTEN_FDS": "many"}) is None
+
+
+def test_an_inherited_descriptor_that_is_no_socket_is_a_named_error() -> None:
+    code = (
+        "import os; from overlay.driver.listen import inherited; from overlay.errors import ConfigError\n"
+        "os.dup2(os.open('/dev/null', os.O_RDONLY), 3)\n"
+        "try: inherited({'LISTEN_FDS': '1'})\n"
+        "except ConfigError as error: print(error.rule)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "inherited"
