@@ -208,6 +208,15 @@ class Node:
         for record in records:
             self.directory.publish(record, at)
 
+    def _say(self, records: Iterable[Record], at: float) -> None:
+        """Publish what was due by itself: a right that has lapsed or was revoked is logged, not raised."""
+        for record in records:
+            try:
+                self.publish([record], at)
+            except TrustError as why:
+                self.counters[f"unsaid:{why.rule}"] += 1
+                self._log("warning", "unsaid", kind=record.kind, name=record.name.dotted, reason=why.rule)
+
     def add_service(self, service: Service, at: float) -> None:
         """Carry a service from now on; TrustError where this node may not."""
         self.publish(self.statements.carry_claim(service, at), at)
@@ -247,6 +256,8 @@ class Node:
 
         def back(body: Any, then: float, at: float) -> None:
             peer_at = body.get(1) if isinstance(body, dict) else None
+            if isinstance(peer_at, int):
+                peer.rtt, peer.offset = then - now, peer_at - at
             self._raise(Pong(ticket, then - now if body is not None else None, peer_at if isinstance(peer_at, int) else 0))
 
         self._calls[ticket] = back
@@ -286,7 +297,7 @@ class Node:
             return
         self.directory.wake(now, at)
         if now >= self.presence.wake_at():
-            self.publish(self.presence.due(now, at, self.load), at)
+            self._say(self.presence.due(now, at, self.load), at)
             connected = {p.passport.node_id for p in self.peers.peers.values() if p.passport is not None}
             for neighbour in self.presence.to_dial(connected, now):
                 self.dial(neighbour.exchange, neighbour.addresses, now, at)
@@ -416,6 +427,7 @@ class Node:
         if self.directory is not None:
             self.directory.joined(peer.session, peer.passport.node_id, peer.passport.cluster, initiator=peer.initiator, now=now)
         self._log("info", "peer", name=peer.passport.name.dotted, way=str(peer.way.remote), proto=peer.way.proto)
+        self.ping(peer, now)
         if peer.initiator:
             self._remember(peer.exchange, (peer.way.remote,))
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))

@@ -1,0 +1,152 @@
+"""What a node tells of itself and of what it knows: plain values with the keys of CONTRACT, made from a Node.
+
+It decides nothing and changes nothing; commands, metrics and tests read the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from overlay.directory import views
+from overlay.directory.book import TABLE
+from overlay.directory.view import CarryEntry, GatewayEntry
+from overlay.name import ROOT, Path
+from overlay.node import Node
+from overlay.peers import Peer
+from overlay.units import b64
+
+Json = dict[str, Any]
+
+
+class Reports:
+    """Reports about one node. ``tld`` makes names full; ``at`` is trusted UTC seconds."""
+
+    def __init__(self, node: Node, *, zone: str, tld: str) -> None:
+        self.node = node
+        self.zone = zone
+        self.tld = tld
+
+    def full(self, name: Path) -> str:
+        """A name in full under the TLD."""
+        return name.fqdn(self.tld)
+
+    def status(self, *, at: float, uptime: float, pid: int, incarnation: int, listen: Mapping[str, list[str]]) -> Json:
+        """`overlay status`."""
+        node, presence = self.node, self.node.presence
+        assert presence is not None
+        first = next((g for g in self._gateways() if g.path == presence.cluster), None)
+        addresses = presence.addresses
+        return {
+            "zone": self.zone, "tld": self.tld, "overlay_id": b64(node.setup.overlay_id), "name": self.full(presence.name),
+            "node_id": b64(node.identity.node_id), "cluster": str(presence.cluster),
+            "gateway": first is not None and first.node_id == node.identity.node_id, "standby": False,
+            "gateway_name": self.full(first.cluster.node) if first is not None else None,
+            "public_address": addresses[0].host if addresses else None,
+            "owns_public_address": bool(addresses) and addresses[0].host in presence.interfaces,
+            "nat": "none" if addresses else "unknown", "revision": 0, "incarnation": incarnation, "pid": pid,
+            "peers": len(node.peers.admitted()), "clusters": len(self.clusters(at)), "records": len(node.book), "uptime_s": round(uptime, 3),
+            "load": node.load / 1000, "listen": {kind: list(bound) for kind, bound in listen.items()}, "grants": self.own_grants(at),
+        }
+
+    def own_grants(self, at: float) -> list[Json]:
+        """What this node may do, the widest first."""
+        mine = self.node.book.grants_of(self.node.identity.node_id, at)
+        return [{"path": str(g.name), "rights": list(g.body[1]), "expires": g.expires} for g in mine]
+
+    def peers(self, at: float) -> list[Json]:
+        """`overlay peers`: admitted sessions."""
+        return [self._peer(peer, at) for peer in self.node.peers.admitted()]
+
+    def _peer(self, peer: Peer, at: float) -> Json:
+        assert peer.passport is not None
+        return {
+            "name": self.full(peer.passport.name), "node_id": b64(peer.passport.node_id), "cluster": str(peer.passport.cluster), "path": self.path_of(peer),
+            "address": str(peer.way.remote), "rtt_ms": None if peer.rtt is None else round(peer.rtt * 1000, 3), "revision": peer.revision,
+            "since_s": round(max(0.0, at - peer.since), 1),
+        }
+
+    def path_of(self, peer: Peer) -> str:
+        """`lan`, `direct` or `tcp` (punched and relayed paths come with the issue on reach)."""
+        if peer.way.proto == "tcp":
+            return "tcp"
+        presence = self.node.presence
+        mate = peer.passport is not None and presence is not None and peer.passport.cluster == presence.cluster
+        return "lan" if mate else "direct"
+
+    def _gateways(self) -> list[GatewayEntry]:
+        return views.gateways(self.node.book)
+
+    def clusters(self, at: float) -> list[Json]:
+        """`overlay clusters`."""
+        book = self.node.book
+        by_path: dict[Path, list[GatewayEntry]] = {cut: [] for cut in book.cuts}
+        for gateway in self._gateways():
+            by_path.setdefault(gateway.path, []).append(gateway)
+        seen: dict[Path, int] = {}
+        for record in book.members(TABLE):
+            if record.kind == "cluster":
+                seen[record.name] = max(seen.get(record.name, 0), record.issued)
+        return [
+            {
+                "cluster": str(path), "public_addresses": list(dict.fromkeys(a.host for g in gateways for a in g.cluster.addresses)),
+                "gateways": [self.full(g.cluster.node) for g in gateways], "nodes": max((g.cluster.nodes for g in gateways), default=0), "revision": 0,
+                "stable": True, "development": [], "load": round(sum(g.cluster.load for g in gateways) / 1000 / max(1, len(gateways)), 3),
+                "seen_s": round(max(0.0, at - seen[path]), 1) if path in seen else None,
+            }
+            for path, gateways in sorted(by_path.items())
+        ]
+
+    def services(self) -> list[Json]:
+        """`overlay service list`: who carries what, as far as zones are held here."""
+        return [self._service(entry) for entry in self._carries()]
+
+    def _carries(self) -> list[CarryEntry]:
+        directory = self.node.directory
+        return [entry for path in (directory.zones() if directory is not None else ()) for entry in directory.view(path).carries] if directory else []
+
+    def _service(self, entry: CarryEntry) -> Json:
+        return {
+            "name": self.full(entry.name), "port": entry.carry.port, "proto": entry.proto, "address": list(entry.reach), "health": entry.carry.health,
+            "weight": entry.carry.weight, "node": self.full(entry.carry.node), "healthy": entry.carry.healthy,
+        }
+
+    def names(self, below: Path = ROOT) -> list[Json]:
+        """`overlay name list`: plain data at and below a path."""
+        directory = self.node.directory
+        found = [entry for path in directory.zones() for entry in directory.view(path).data if below.covers(entry.name)] if directory else []
+        owners = {g.item: g.name for g in self.node.book.grants.values() if len(g.name) >= 2 and g.body.get(1) == ["own"] and g.signer != g.item}
+        return [
+            {
+                "name": self.full(entry.name), "type": entry.rtype, "ttl": entry.data.ttl, "values": list(entry.data.values),
+                "signer": self.full(owners[entry.signer]) if entry.signer in owners else b64(entry.signer), "expires": entry.expires,
+            }
+            for entry in sorted(found, key=lambda e: (e.name, e.rtype))
+        ]
+
+    def tree(self) -> Json:
+        """`overlay name tree`: every name held here, as nested {label, name, kinds, children}."""
+        kinds: dict[Path, set[str]] = {ROOT: {"zone"}}
+        directory = self.node.directory
+        for path in directory.zones() if directory is not None else ():
+            assert directory is not None
+            view = directory.view(path)
+            kinds.setdefault(path, set()).add("zone")
+            for cut in view.cuts:
+                kinds.setdefault(cut, set()).add("zone")
+            for host in view.hosts:
+                kinds.setdefault(host.name, set()).add("node")
+            for carry in view.carries:
+                if carry.carry.healthy:
+                    kinds.setdefault(carry.name, set()).add("service")
+            for data in view.data:
+                kinds.setdefault(data.name, set()).add(data.rtype)
+        for path in list(kinds):
+            for above in path.ancestors():
+                kinds.setdefault(above, set())
+
+        def branch(path: Path) -> Json:
+            below = sorted(p for p in kinds if len(p) == len(path) + 1 and path.covers(p))
+            return {"label": path.leaf or self.tld, "name": self.full(path), "kinds": sorted(kinds[path]), "children": [branch(p) for p in below]}
+
+        return branch(ROOT)

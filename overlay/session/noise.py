@@ -1,0 +1,175 @@
+"""Noise IK_25519_ChaChaPoly_BLAKE2s, as the Noise Protocol Framework, revision 34, has it. Pure; keys come as arguments.
+
+    <- s
+    -> e, es, s, ss      the initiator knows the responder's key, and shows its own under it
+    <- e, ee, se
+
+It decides nothing but the bytes; which payloads travel and when is ``handshake.py``'s business. Judged by the
+published vectors of the pattern (``tests/vectors/noise``). Key objects are handed over, not made anew, and HMAC is two
+plain BLAKE2s calls: the cost is that of the primitives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from overlay.errors import Malformed
+
+PROTOCOL_NAME = b"Noise_IK_25519_ChaChaPoly_BLAKE2s"
+KEY = 32
+TAG = 16
+
+_IPAD = bytes(octet ^ 0x36 for octet in range(256))
+_OPAD = bytes(octet ^ 0x5C for octet in range(256))
+_blake2s = hashlib.blake2s
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    """HMAC-BLAKE2s (RFC 2104) for keys of 32 octets."""
+    padded = key.ljust(64, b"\x00")
+    return _blake2s(padded.translate(_OPAD) + _blake2s(padded.translate(_IPAD) + message).digest()).digest()
+
+
+def hkdf(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
+    """Noise's HKDF with two outputs (framework, 4.3)."""
+    secret = _hmac(chaining_key, material)
+    first = _hmac(secret, b"\x01")
+    return first, _hmac(secret, first + b"\x02")
+
+
+def _nonce(counter: int) -> bytes:
+    return b"\x00\x00\x00\x00" + counter.to_bytes(8, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class Keypair:
+    """An X25519 key with its public half."""
+
+    private: X25519PrivateKey
+    public: bytes
+
+    @classmethod
+    def of(cls, private: X25519PrivateKey) -> Keypair:
+        """From a key object."""
+        return cls(private, private.public_key().public_bytes_raw())
+
+    def exchange(self, other: bytes) -> bytes:
+        """The shared secret; a key of low order is Malformed (RFC 7748, 6.1)."""
+        try:
+            return self.private.exchange(X25519PublicKey.from_public_bytes(other))
+        except ValueError:
+            raise Malformed("a key that no honest peer has", rule="noise-key") from None
+
+
+class _Symmetric:
+    """The SymmetricState of the framework, with the cipher of the current key."""
+
+    __slots__ = ("_cipher", "_counter", "ck", "h")
+
+    def __init__(self, prologue: bytes, responder: bytes) -> None:
+        self.h = self.ck = _blake2s(PROTOCOL_NAME).digest()
+        self._cipher: ChaCha20Poly1305 | None = None
+        self._counter = 0
+        self.mix_hash(prologue)
+        self.mix_hash(responder)
+
+    def mix_hash(self, data: bytes) -> None:
+        self.h = _blake2s(self.h + data).digest()
+
+    def mix_key(self, material: bytes) -> None:
+        self.ck, key = hkdf(self.ck, material)
+        self._cipher = ChaCha20Poly1305(key)
+        self._counter = 0
+
+    def seal(self, plaintext: bytes) -> bytes:
+        assert self._cipher is not None
+        sealed = self._cipher.encrypt(_nonce(self._counter), plaintext, self.h)
+        self._counter += 1
+        self.mix_hash(sealed)
+        return sealed
+
+    def open(self, sealed: bytes) -> bytes:
+        assert self._cipher is not None
+        try:
+            plaintext = self._cipher.decrypt(_nonce(self._counter), sealed, self.h)
+        except InvalidTag:
+            raise Malformed("a handshake that does not open", rule="noise-tag") from None
+        self._counter += 1
+        self.mix_hash(sealed)
+        return plaintext
+
+    def split(self) -> tuple[bytes, bytes]:
+        return hkdf(self.ck, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a handshake leaves: a key a direction and the hash that names the session."""
+
+    send: bytes
+    receive: bytes
+    hash: bytes
+
+
+class Initiator:
+    """One handshake begun by us."""
+
+    __slots__ = ("_ephemeral", "_static", "_symmetric", "message")
+
+    def __init__(self, *, prologue: bytes, static: Keypair, responder: bytes, ephemeral: Keypair, payload: bytes) -> None:
+        self._static, self._ephemeral = static, ephemeral
+        state = self._symmetric = _Symmetric(prologue, responder)
+        state.mix_hash(ephemeral.public)
+        state.mix_key(ephemeral.exchange(responder))
+        sealed_static = state.seal(static.public)
+        state.mix_key(static.exchange(responder))
+        self.message = ephemeral.public + sealed_static + state.seal(payload)
+
+    def finish(self, message: bytes) -> tuple[bytes, Finished]:
+        """Message 2 -> (its payload, the keys), or Malformed. May be tried again with another message."""
+        if len(message) < KEY + TAG:
+            raise Malformed("a response that is too short", rule="too-short")
+        saved = (self._symmetric.h, self._symmetric.ck)
+        try:
+            state, ephemeral = self._symmetric, message[:KEY]
+            state.mix_hash(ephemeral)
+            state.mix_key(self._ephemeral.exchange(ephemeral))
+            state.mix_key(self._static.exchange(ephemeral))
+            payload = state.open(message[KEY:])
+        except Malformed:
+            self._symmetric.h, self._symmetric.ck = saved  # junk on the way must not spoil the true answer
+            raise
+        send, receive = state.split()
+        return payload, Finished(send, receive, state.h)
+
+
+class Responder:
+    """One handshake begun by the other end. ``initiator`` and ``payload`` are authentic once built, but may be replayed."""
+
+    __slots__ = ("_symmetric", "_their_ephemeral", "initiator", "payload")
+
+    def __init__(self, *, prologue: bytes, static: Keypair, message: bytes) -> None:
+        if len(message) < KEY + KEY + TAG + TAG:
+            raise Malformed("an initiation that is too short", rule="too-short")
+        state = self._symmetric = _Symmetric(prologue, static.public)
+        self._their_ephemeral = message[:KEY]
+        state.mix_hash(self._their_ephemeral)
+        state.mix_key(static.exchange(self._their_ephemeral))
+        self.initiator = state.open(message[KEY : KEY + KEY + TAG])
+        state.mix_key(static.exchange(self.initiator))
+        self.payload = state.open(message[KEY + KEY + TAG :])
+
+    def respond(self, *, ephemeral: Keypair, payload: bytes) -> tuple[bytes, Finished]:
+        """(message 2, the keys)."""
+        state = self._symmetric
+        state.mix_hash(ephemeral.public)
+        state.mix_key(ephemeral.exchange(self._their_ephemeral))
+        state.mix_key(ephemeral.exchange(self.initiator))
+        message = ephemeral.public + state.seal(payload)
+        receive, send = state.split()
+        return message, Finished(send, receive, state.h)
