@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,8 +70,8 @@ class World:
     def after(self, delay: float, action: Callable[[], None]) -> None:
         """Do it then, rounded up to the next quantum."""
         self._order += 1
-        due = round((self.now + delay) / QUANTUM + 0.499) * QUANTUM
-        heapq.heappush(self._heap, (max(due, self.now), self._order, action))
+        due = (math.floor((self.now + delay) / QUANTUM) + 1) * QUANTUM  # strictly later: no instant repeats for ever
+        heapq.heappush(self._heap, (due, self._order, action))
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
