@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from overlay.driver import listen
+from overlay.driver.holder import holder
 from overlay.driver.interfaces import Interface
-from overlay.driver.listen import Listeners, holder, inherited, open_listeners
+from overlay.driver.listen import Listeners, inherited, open_listeners
 from overlay.errors import ConfigError, UsageError
 from overlay.wire.address import Address
 
