@@ -125,12 +125,12 @@ class _Draft:
 
     def _bootstrap(self, bootstrap: Bootstrap) -> None:
         mark = (b"_overlay", *self.suffix)
-        self._add(mark, codes.TXT, 300, _text(f"v=overlay1;id={b64(bootstrap.overlay_id)};tld={bootstrap.tld}"))
+        self._add(mark, codes.TXT, 300, text_rdata(f"v=overlay1;id={b64(bootstrap.overlay_id)};tld={bootstrap.tld}"))
         for gateway in self.view.gateways:
             at = ",".join(str(address) for address in gateway.cluster.addresses)
             text = f"v=overlay1;at={at};key={b64(gateway.cluster.exchange)}"
             if at:
-                self._add((b"_node", *mark), codes.TXT, 300, _text(text))
+                self._add((b"_node", *mark), codes.TXT, 300, text_rdata(text))
 
     def _soa(self) -> None:
         first = min(self.sets[self.origin][codes.NS][1])
@@ -160,7 +160,7 @@ class _Draft:
             reach = [host for host in carrier.reach if routable(host)]
             state = "" if carrier.carry.healthy and reach else " state=unreachable" if carrier.carry.healthy else " state=unhealthy"
             text = f"node={b'.'.join(node).decode()} port={carrier.carry.port} proto={carrier.proto}{state}"
-            self._add(name, codes.TXT, HOST_TTL, _text(text))
+            self._add(name, codes.TXT, HOST_TTL, text_rdata(text))
             if state:
                 self.counters["skip:carrier-down"] += 1
                 continue
@@ -196,7 +196,7 @@ class _Draft:
         found = []
         for value in entry.data.values:
             try:
-                found.append(_text(value) if rtype == codes.TXT else rdata.to_wire(rtype, value, self.suffix))
+                found.append(text_rdata(value) if rtype == codes.TXT else rdata.to_wire(rtype, value, self.suffix))
             except OverlayError:
                 self.counters["skip:bad-value"] += 1
         if found:
@@ -244,7 +244,7 @@ def _serving(gateways: Iterable[GatewayEntry]) -> list[GatewayEntry]:
     return ([g for g in ordered if g.cluster.dns] or ordered)[:MAX_NS]
 
 
-def _text(text: str) -> bytes:
+def text_rdata(text: str) -> bytes:
     """One string as TXT data, cut into character-strings of 255 octets (RFC 1035 3.3.14)."""
     data = text.encode()
     parts = [data[start : start + 255] for start in range(0, len(data), 255)] or [b""]

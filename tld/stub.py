@@ -104,7 +104,7 @@ class World:
 
 NOT_JOINED: Final = Refuse(codes.SERVFAIL, codes.EDE_NOT_READY, "not joined: overlay up, or overlay dns uninstall")
 NO_PROOF: Final = Refuse(
-    codes.SERVFAIL, codes.EDE_NOT_READY, "the overlay does not hold it as far as known, but the root zone here is too old to prove it: overlay status",
+    codes.SERVFAIL, codes.EDE_NOT_READY, "not held by the overlay as far as known; the root zone here is too old to prove it: overlay status",
 )
 
 
@@ -150,5 +150,5 @@ def holds(label: bytes, world: World) -> bool:
 
 def unreachable(path: Path) -> Refuse:
     """What to say where the zone at ``path`` could not be fetched."""
-    return Refuse(codes.SERVFAIL, codes.EDE_NO_REACHABLE_AUTHORITY, f"nobody who holds {path} could be reached: overlay why, overlay clusters")
+    return Refuse(codes.SERVFAIL, codes.EDE_NO_REACHABLE_AUTHORITY, f"nobody who holds {path} could be reached: overlay clusters")
 

@@ -1,0 +1,305 @@
+"""The plug of names in a node: views in, answers out, on two listeners (DESIGN 3.8, CONTRACT "DNS").
+
+It decides which zones are held, what depends on the asker (``whoami``) or on more than one zone (``<id>.id``), and what a
+stub's query needs beside memory. *Authoritative*: answers for the zones held, in both trees, REFUSED elsewhere, never
+passes on. *Stub*: RA set, answers from memory, or says who must be waited for (:class:`Pass`, :class:`Fetch`,
+:class:`Chase`); ``driver/stub.py`` does the waiting. It refuses to know sockets, clocks and where views come from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import Final
+
+from overlay import limits
+from overlay.directory.view import ZoneView
+from overlay.errors import Malformed
+from overlay.name import ROOT, Path
+from overlay.units import unb32
+from tld import codes
+from tld.authority import Authority, Source
+from tld.delegation import HOST_TTL, Bootstrap, build, labels, text_rdata
+from tld.engine import Answer, lookup
+from tld.label import Name, from_text, from_wire, to_wire
+from tld.query import Query, ask, parse
+from tld.render import refuse, render
+from tld.reply import read
+from tld.reserved import ID, WHOAMI
+from tld.stub import Evidence, Local, Public, Refuse, Wait, World, below, decide, local, unreachable
+from tld.zone import RRset, Zone, Zones
+
+MAX_CHAIN: Final = 8  # zones fetched for one query, one after the other
+_EDE_OTHER: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Pass the query on as it is. ``else_local``: where the answer is NXDOMAIN, :meth:`Names.instead` counts."""
+
+    query: Query
+    else_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Fetch the zone at ``path`` and ask :meth:`Names.again`."""
+
+    query: Query
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Chase:
+    """The name is an alias (``chain``) of a public one: ask ``question`` upstream, give the reply to :meth:`Names.chased`."""
+
+    query: Query
+    chain: tuple[RRset, ...]
+    question: bytes
+
+
+Later = Pass | Fetch | Chase
+
+
+class Names:
+    """All that a node knows of names. ``zone`` and ``tld`` are written without final dot; ``nsid`` is the node's label.
+
+    ``authoritative`` is a backend of ``driver/server.py``; :meth:`stub` is the synchronous half of the other.
+    """
+
+    def __init__(self, *, tld: str, zone: str, policy: str = "overlay-first", overlay_id: bytes = b"", nsid: bytes = b"") -> None:
+        self.tld: Name = from_text(tld)
+        self.zone: Name = from_text(zone)
+        self.zones = Zones()  # both trees: what the authoritative side answers from
+        self.own = Zones()  # the stub's: aliases into the other tree are a public matter
+        self.views: dict[Path, ZoneView] = {}
+        self.world = World(policy=policy, tld=self.tld, zone=self.zone)
+        self.counters: Counter[str] = Counter()  # what building zones left out
+        self.authoritative = Authority(self.zones, special=self._for_asker, nsid=nsid)
+        self.resolving = Authority(self.own, special=self._for_ourselves, ra=True)
+        self._suffix = self.zone if policy == "suffix-only" else self.tld
+        self._remembers = policy != "public-first"  # there the public DNS is asked each time
+        self._bootstrap = Bootstrap(overlay_id=overlay_id, tld=tld)
+        self._public: tuple[str, ...] = ()
+        self._hosts: dict[bytes, tuple[Path, tuple[str, ...]]] = {}  # node id -> name, addresses
+        self._second_level: frozenset[bytes] = frozenset()
+        self._down: dict[Path, frozenset[Name]] = {}  # per zone: services that nobody reachable carries
+        self._winding: set[Name] = set()  # origins of zones with aliases or delegations by data
+
+    # -- what the node tells
+
+    def update(self, view: ZoneView) -> None:
+        """Hold this version of a zone, in both trees. A view that says the same but is vouched for anew costs nothing."""
+        old = self.views.get(view.path)
+        self.views[view.path] = view
+        if old is None or replace(old, head_issued=None) != replace(view, head_issued=None):
+            self._build(view)
+        self._look_around()
+
+    def drop(self, path: Path) -> None:
+        """Hold that zone no longer; no matter if it was not held."""
+        if self.views.pop(path, None) is None:
+            return
+        for suffix in (self.tld, self.zone):
+            self.zones.drop(labels(path, suffix))
+            self.own.drop(labels(path, suffix))
+            self._winding.discard(labels(path, suffix))
+        self._down.pop(path, None)
+        if path == ROOT:
+            self._second_level = frozenset()
+        self._look_around()
+
+    def set_public_address(self, *hosts: str) -> None:
+        """This node's public addresses (``whoami`` through the stub), as they are known now; none: not known."""
+        self._public = hosts
+
+    def memory(self, qname: Name, qtype: int) -> Answer:
+        """What the zones held say to this node of a name that is the overlay's."""
+        return self._special(qname, qtype, self._public, self.own) or lookup(self.own, qname, qtype)
+
+    def evidence(self, *, at: float, peers: int) -> None:
+        """Weigh anew whether absence from the root zone held proves anything: at least once a minute, at UTC ``at``."""
+        root = self.views.get(ROOT)
+        proves = Evidence(at=at, head_issued=root.head_issued if root else None, peers=peers).proves
+        if proves != self.world.proves:
+            self.world = replace(self.world, proves=proves)
+
+    def _build(self, view: ZoneView) -> None:
+        for suffix in (self.tld, self.zone):
+            counters = self.counters if suffix == self.tld else Counter[str]()
+            zone = build(view, suffix=suffix, bootstrap=self._bootstrap if suffix == self.zone else None, counters=counters)
+            self.zones.put(zone)
+            if suffix == self._suffix:
+                self.own.put(zone)
+            cuts = {labels(cut, suffix) for cut in view.cuts}
+            winds = bool(zone.redirects - cuts) or any(codes.CNAME in node for node in zone.nodes.values())
+            (self._winding.add if winds else self._winding.discard)(zone.origin)
+            if view.path == ROOT and suffix == self.tld:
+                depth = len(suffix) + 1
+                self._second_level = frozenset(name[-depth] for name in zone.nodes if len(name) >= depth)
+        up = {carrier.name for carrier in view.carries if carrier.carry.healthy and carrier.reach}
+        down = {carrier.name for carrier in view.carries} - up
+        self._down[view.path] = frozenset(labels(name, suffix) for name in down for suffix in (self.tld, self.zone))
+
+    def _look_around(self) -> None:
+        """What the decisions stand on, after zones came or went."""
+        self._hosts = {}
+        root = self.views.get(ROOT)
+        for gateway in root.gateways if root else ():
+            self._hosts[gateway.node_id] = (gateway.cluster.node, tuple(a.host for a in gateway.cluster.addresses))
+        for view in self.views.values():
+            for entry in view.hosts:
+                self._hosts[entry.node_id] = (entry.name, tuple(dict.fromkeys(a.host for a in entry.host.addresses)))
+        self.world = replace(
+            self.world,
+            held=frozenset(_octets(path) for path in self.views),
+            cuts=frozenset(_octets(cut) for view in self.views.values() for cut in view.cuts),
+            second_level=self._second_level,
+        )
+
+    # -- the stub
+
+    def stub(self, data: bytes, source: Source, udp: bool) -> bytes | Later | None:
+        """The reply from memory, or who must be waited for, or None where nothing must be said (counted)."""
+        if udp and self._remembers and (reply := self.resolving.reply(data)) is not None:
+            return reply
+        try:
+            query = parse(data)
+        except Malformed as fault:
+            self.resolving.counters[f"drop:{fault.rule}"] += 1
+            return None
+        return self.again(data, query, source, udp)
+
+    def again(self, data: bytes, query: Query, source: Source, udp: bool) -> bytes | Later:
+        """:meth:`stub` behind the parser; also after a zone was fetched."""
+        if query.fault or query.qclass != codes.IN:
+            return self.resolving.respond(data, query, source, udp)
+        decision = decide(query.qname, query.qtype, self.world)
+        if isinstance(decision, Local):
+            return self._wind(data, query, source, udp)
+        if isinstance(decision, Public):
+            return Pass(query, decision.else_local)
+        return self._not_now(query, decision)
+
+    def instead(self, data: bytes, query: Query, source: Source, udp: bool) -> bytes | Later | None:
+        """The overlay's answer where the public DNS says NXDOMAIN (public-first); None where it has none either."""
+        path = below(query.qname, self.tld)
+        decision = local(path, query.qtype, self.world, self.tld) if path is not None else None
+        if isinstance(decision, Wait):
+            return Fetch(query, decision.path)
+        if not isinstance(decision, Local) or self.memory(query.qname, query.qtype).rcode != codes.NOERROR:
+            return None
+        return self._wind(data, query, source, udp)
+
+    def chased(self, chase: Chase, reply: bytes | None, udp: bool) -> bytes:
+        """The whole chain: ours, then what the public DNS said of its end. Without a reply, or a bad one: SERVFAIL."""
+        try:
+            found = read(reply) if reply is not None else None
+        except Malformed:
+            found = None
+        if found is None:
+            self.resolving.counters["dns_chase_failed"] += 1
+            return self.failed(chase.query, (codes.EDE_NO_REACHABLE_AUTHORITY, "an alias of a public name that could not be asked for"))
+        answer = Answer(rcode=found.rcode & 15, answer=chase.chain + found.answer, ede=found.ede)
+        return render(chase.query, answer, udp=udp, ra=True).reply(chase.query)
+
+    def unfetched(self, query: Query, path: Path) -> bytes:
+        """The reply where the zone at ``path`` could not be had."""
+        decision = unreachable(path)
+        return refuse(query, decision.rcode, (decision.ede, decision.text), ra=True)
+
+    def failed(self, query: Query, reason: tuple[int, str]) -> bytes:
+        """SERVFAIL with that reason."""
+        return refuse(query, codes.SERVFAIL, reason, ra=True)
+
+    def _not_now(self, query: Query, decision: Wait | Refuse) -> bytes | Later:
+        if isinstance(decision, Wait):
+            return Fetch(query, decision.path)
+        self.resolving.counters["dns_refused_world"] += 1
+        return refuse(query, decision.rcode, (decision.ede, decision.text), ra=True)
+
+    def _wind(self, data: bytes, query: Query, source: Source, udp: bool) -> bytes | Later:
+        """Answer from memory, unless an alias leads out of it: each end of a chain is a name with a world of its own."""
+        zone = self.own.find(query.qname)
+        if zone is None or zone.origin not in self._winding:
+            return self.resolving.respond(data, query, source, udp)
+        answer = lookup(self.own, query.qname, query.qtype)
+        end = end_of(answer, query.qtype)
+        if end is not None:
+            decision = decide(end, query.qtype, self.world)
+            if isinstance(decision, Public):
+                edns = limits.EDNS if query.edns is not None else 0
+                return Chase(query, answer.answer, ask(0, to_wire(end), query.qtype, edns=edns, flags=codes.RD))
+            if not isinstance(decision, Local):
+                return self._not_now(query, decision)
+            if (special := self._special(end, query.qtype, self._public, self.own)) is not None:
+                whole = replace(special, answer=answer.answer + special.answer)
+                return render(query, whole, udp=udp, ra=True).reply(query)
+        if any(rrset.type == codes.NS for rrset in answer.authority):
+            return self.failed(query, (codes.EDE_NO_REACHABLE_AUTHORITY, "delegated to name servers outside of the overlay"))
+        return self.resolving.respond(data, query, source, udp)
+
+    # -- what no zone holds
+
+    def _for_asker(self, query: Query, source: Source) -> Answer | None:
+        return self._special(query.qname, query.qtype, (source[0],), self.zones)
+
+    def _for_ourselves(self, query: Query, source: Source) -> Answer | None:
+        return self._special(query.qname, query.qtype, self._public, self.own)
+
+    def _special(self, qname: Name, qtype: int, who: Collection[str], zones: Zones) -> Answer | None:
+        for suffix in (self.tld, self.zone):
+            depth = len(qname) - len(suffix)
+            if depth > 0 and qname[depth - 1] in (WHOAMI, ID) and qname[depth:] == suffix:
+                root = zones.get(suffix)
+                if root is None:
+                    return None
+                if qname[depth - 1] == WHOAMI:
+                    return _made(root, qname, qtype, who, ttl=0) if depth == 1 else _nothing(root)
+                return None if depth == 1 else self._by_id(root, qname, qtype, depth)
+        for down in self._down.values():
+            if qname in down:
+                answer = lookup(zones, qname, qtype)
+                return answer if answer.answer else replace(answer, ede=(_EDE_OTHER, "nobody reachable and healthy carries this service"))
+        return None
+
+    def _by_id(self, root: Zone, qname: Name, qtype: int, depth: int) -> Answer:
+        """``<id>.id``: a node under its self-certifying name, whichever zone it stands in."""
+        node_id = unb32(qname[depth - 2].decode("ascii", "replace"))
+        if node_id is None or len(node_id) != 32:
+            return _nothing(root)
+        host = self._hosts.get(node_id)
+        if host is not None and depth == 2:
+            text = text_rdata(f"name={host[0].fqdn(b'.'.join(root.origin).decode())}")
+            return _made(root, qname, qtype, host[1], ttl=HOST_TTL, text=text)
+        if host is None and not set(self.world.cuts) <= set(self.world.held):
+            return Answer(rcode=codes.SERVFAIL, ede=(codes.EDE_NOT_READY, "not a node of any zone held here, and not all zones are held"))
+        return _nothing(root)
+
+
+def end_of(answer: Answer, qtype: int) -> Name | None:
+    """Where a chain of aliases ends that did not come to data of that type; None where there is no such chain."""
+    if not answer.answer or qtype in (codes.CNAME, codes.ANY) or answer.answer[-1].type != codes.CNAME:
+        return None
+    return from_wire(answer.answer[-1].rdatas[0])[0]
+
+
+def _made(root: Zone, qname: Name, qtype: int, hosts: Collection[str], *, ttl: int, text: bytes = b"") -> Answer:
+    """An answer from addresses that stand in no zone: A, AAAA, TXT; NODATA for other types."""
+    packed = [ip_address(host.partition("%")[0]).packed for host in hosts]
+    sets = {codes.A: [a for a in packed if len(a) == 4], codes.AAAA: [a for a in packed if len(a) == 16], codes.TXT: [text] if text else []}
+    chosen = next((rtype for rtype, rdatas in sets.items() if rdatas), qtype) if qtype == codes.ANY else qtype
+    rdatas = sets.get(chosen)
+    if not rdatas:
+        return Answer(aa=True, authority=(root.negative,))
+    return Answer(aa=True, answer=(RRset(qname, chosen, ttl, tuple(rdatas)),))
+
+
+def _nothing(root: Zone) -> Answer:
+    return Answer(rcode=codes.NXDOMAIN, aa=True, authority=(root.negative,))
+
+
+def _octets(path: Path) -> tuple[bytes, ...]:
+    return tuple(label.encode() for label in path.labels)
