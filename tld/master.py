@@ -18,7 +18,7 @@ from tld.label import Name, from_text, to_text
 from tld.rdata import Token
 from tld.zone import RRset, Zone, ZoneError, build
 
-_CLASSES = frozenset(("IN", "CH", "HS", "CS", "NONE", "ANY"))
+_CLASSES = frozenset(("IN", "CH", "HS", "CS"))
 _SPECIAL = re.compile(r'["\\();]')
 _BLANK = " \t\r\f\v"
 _STOPS = _BLANK + "();"

@@ -40,6 +40,8 @@ def bad(what: str, todo: str = "") -> UsageError:
 
 def tokens(text: str) -> list[Token]:
     """The words of one line of record data; quotes and escapes are understood, nothing else."""
+    if "\n" in text:
+        raise bad("record data stands on one line")
     found: list[Token] = []
     position = 0
     while position < len(text):
@@ -189,7 +191,9 @@ def _take_ip(version: int) -> Take:
     def take(reader: Reader) -> bytes:
         text = reader.take("an address").text
         try:
-            return ipaddress.IPv4Address(text).packed if version == 4 else ipaddress.IPv6Address(text.split("%")[0]).packed
+            if "%" in text:  # a scope means something on one machine only
+                raise ValueError
+            return ipaddress.IPv4Address(text).packed if version == 4 else ipaddress.IPv6Address(text).packed
         except ValueError:
             raise bad(f"{text[:60]!r} is not an IPv{version} address") from None
 

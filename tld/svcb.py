@@ -92,6 +92,8 @@ def _encode(key: int, value: bytes) -> bytes:
         kind: Callable[[str], ipaddress.IPv4Address | ipaddress.IPv6Address]
         kind = ipaddress.IPv4Address if key == IPV4HINT else ipaddress.IPv6Address
         try:
+            if "%" in text:
+                raise ValueError
             return b"".join(kind(item).packed for item in text.split(","))
         except ValueError:
             raise _bad(f"{text[:60]!r} is not a list of addresses") from None
