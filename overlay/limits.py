@@ -67,6 +67,16 @@ WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watch
 # Admission (DESIGN 3.3)
 NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", "research F5; loopback is not counted", "drop:enrol-rate")
 
+# Bootstrap (DESIGN 3.7; CONTRACT, DNS and HTTP)
+WAYS_IN = _limit("ways-in", 16, "ways", "source of ways in", "guess: a zone's TXT set of 2 KiB", "drop:ways-too-many")
+WAY_ADDRESSES = _limit("way-addresses", 8, "addresses", "way in", "as in records: MAX_ADDRESSES", "drop:at-too-many")
+WAY_TEXT = _limit("way-text", 1_024, "octets", "TXT record", "8 IPv6 addresses and a key take 450", "drop:txt-too-long")
+TOKEN = _limit("token", 2_048, "characters", "invite token", "4 ways in of 8 addresses take 1,100", "drop:token-damaged")
+TOKEN_WAYS = _limit("token-ways", 4, "ways", "invite token", "a token fits into two lines of chat", "drop:token-damaged")
+KNOCKS = _limit("knocks", 6, "attempts", "kind of attempt, at once", "guess: RFC 8305 bounds none", "knocks_waiting")
+LOOKUP_ANSWER = _limit("lookup-answer", 65_535, "octets", "DNS answer", "RFC 1035 4.2.2", "drop:dns-malformed")
+FETCH_BODY = _limit("fetch-body", 65_536, "octets", "HTTP answer of a stranger", "a way in takes 2 KiB", "drop:fetch-too-long")
+
 # Names (DESIGN 3.8)
 EDNS = _limit("edns", 1_232, "octets", "DNS datagram", "DNS flag day 2020; DESIGN 3.8", "dns_truncated")
 DNS_TCP = _limit("dns-tcp", 100, "connections", "client address", "research dns.md, 6", "drop:dns-tcp-full")
