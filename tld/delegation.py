@@ -30,7 +30,7 @@ from overlay.records.rights import reserved
 from overlay.units import b32, b64
 from overlay.wire.address import routable
 from tld import codes, rdata
-from tld.label import Name, to_wire, under, wire_length
+from tld.label import MAX_NAME, Name, to_wire, under, wire_length
 from tld.reserved import CLUSTERS, DOWNLOAD, ID, WHOAMI
 from tld.zone import RRset, Zone
 from tld.zone import build as build_zone
@@ -172,7 +172,8 @@ class _Draft:
     def _target(self, name: Name, node: Name, carrier: CarryEntry, reach: list[str]) -> Name:
         """Where SRV points: the carrier's node name; a name of its own where the service is not at the node's addresses."""
         aside = (b"_" + b32(carrier.node_id)[:16].encode(), *name)
-        if not carrier.carry.addresses or set(reach) <= self._hosts.get(carrier.node_id, set()) or name[0] == b"*" or wire_length(aside) > 255:
+        at_home = not carrier.carry.addresses or set(reach) <= self._hosts.get(carrier.node_id, set())
+        if at_home or name[0] == b"*" or wire_length(aside) > MAX_NAME:
             return node
         self._addresses(aside, reach)
         return aside
@@ -220,7 +221,7 @@ class _Draft:
         if self.view.path == ROOT and reserved(path):
             self.counters["skip:reserved"] += 1
             return False
-        if wire_length(name) > 255:
+        if wire_length(name) > MAX_NAME:
             self.counters["skip:too-long"] += 1
             return False
         if not under(name, self.origin) or any(name[depth:] in self._cuts for depth in range(len(name) - len(self.origin))):

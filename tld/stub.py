@@ -104,7 +104,7 @@ class World:
 
 NOT_JOINED: Final = Refuse(codes.SERVFAIL, codes.EDE_NOT_READY, "not joined: overlay up, or overlay dns uninstall")
 NO_PROOF: Final = Refuse(
-    codes.SERVFAIL, codes.EDE_NOT_READY, "not held by the overlay as far as known; the root zone here is too old to prove it: overlay status",
+    codes.SERVFAIL, codes.EDE_NOT_READY, "not held by the overlay as far as known; the root zone here is too old for proof: overlay status",
 )
 
 

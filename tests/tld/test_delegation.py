@@ -21,7 +21,9 @@ from tld.zone import Zone, Zones
 
 TLD = from_text("cloud.")
 ZONE = from_text("cloud.neonics.com.")
-TYPES = st.sampled_from(["A", "AAAA", "CNAME", "DNAME", "NS", "SOA", "TXT", "SRV", "MX", "DS", "CAA", "HTTPS", "X", "TYPE0", "OPT", "ANY", "TYPE65534"])
+TYPES = st.sampled_from(
+    ["A", "AAAA", "CNAME", "DNAME", "NS", "SOA", "TXT", "SRV", "MX", "DS", "CAA", "HTTPS", "X", "TYPE0", "OPT", "ANY", "TYPE65534"]
+)
 VALUES = ("192.0.2.1", "::1", "x.y.", "x", "10 5 80 a.b.", "10 mail.", ".", "", "\\# 1 00", '"', "\\300", "1 . alpn=h2", "@", "a" * 300)
 
 
@@ -83,7 +85,8 @@ def test_a_cut_without_any_gateway_is_still_no_denial() -> None:
 
 def test_a_service_has_addresses_ports_and_texts_of_all_its_healthy_carriers() -> None:
     zone = view(home(carries=(
-        carrier("eu/home/www", "eu/home/alice", 2, "203.0.113.20"), carrier("eu/home/www", "eu/home/bob", 3, "203.0.113.30", "2001:db8::30", port=81, proto="udp"),
+        carrier("eu/home/www", "eu/home/alice", 2, "203.0.113.20"),
+        carrier("eu/home/www", "eu/home/bob", 3, "203.0.113.30", "2001:db8::30", port=81, proto="udp"),
     )))  # fmt: skip
     assert said(zone, "www.home.eu.cloud.", codes.A) == ["203.0.113.20", "203.0.113.30"]
     assert said(zone, "www.home.eu.cloud.", codes.AAAA) == ["2001:db8::30"]
@@ -93,8 +96,12 @@ def test_a_service_has_addresses_ports_and_texts_of_all_its_healthy_carriers() -
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("reach", "healthy", "state"), [((), True, "unreachable"), (("203.0.113.30",), False, "unhealthy"), (("fe80::1",), True, "unreachable")])
-def test_a_carrier_that_is_down_is_in_no_answer_and_a_service_without_any_is_nodata(reach: tuple[str, ...], healthy: bool, state: str) -> None:
+@pytest.mark.parametrize(
+    ("reach", "healthy", "state"), [((), True, "unreachable"), (("203.0.113.30",), False, "unhealthy"), (("fe80::1",), True, "unreachable")]
+)
+def test_a_carrier_that_is_down_is_in_no_answer_and_a_service_without_any_is_nodata(
+    reach: tuple[str, ...], healthy: bool, state: str
+) -> None:
     down = carrier("eu/home/www", "eu/home/bob", 3, *reach, healthy=healthy)
     both = view(home(carries=(carrier("eu/home/www", "eu/home/alice", 2, "203.0.113.20"), down)))
     assert said(both, "www.home.eu.cloud.", codes.A) == ["203.0.113.20"]
@@ -116,7 +123,11 @@ def test_srv_leads_to_where_the_service_is_even_if_that_is_not_at_the_nodes_addr
 
 
 def test_plain_data_is_relative_to_the_root_so_that_it_serves_both_trees() -> None:
-    plain = (data("eu/home/a", "CNAME", "bob.home.eu"), data("eu/home/b", "CNAME", "example.org."), data("eu/home/m", "MX", "10 bob.home.eu", ttl=600))
+    plain = (
+        data("eu/home/a", "CNAME", "bob.home.eu"),
+        data("eu/home/b", "CNAME", "example.org."),
+        data("eu/home/m", "MX", "10 bob.home.eu", ttl=600),
+    )
     assert said(view(home(plain=plain)), "a.home.eu.cloud.", codes.CNAME) == ["bob.home.eu.cloud."]
     below = build(home(plain=plain), suffix=ZONE)
     assert said(below, "a.home.eu.cloud.neonics.com.", codes.CNAME) == ["bob.home.eu.cloud.neonics.com."]
@@ -160,13 +171,23 @@ def test_of_several_cnames_one_counts_and_it_is_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("path", ["clusters", "download", "id", "whoami", "ns1", "x/clusters"])
 def test_reserved_labels_of_the_root_cannot_be_overridden(path: str) -> None:
-    zone, counters = counted(root(plain=(data(path, "A", "192.0.2.66"),), hosts=(host(path, 9, "192.0.2.66"),), carries=(carrier(path, path, 9, "192.0.2.66"),)))
+    zone, counters = counted(
+        root(plain=(data(path, "A", "192.0.2.66"),), hosts=(host(path, 9, "192.0.2.66"),), carries=(carrier(path, path, 9, "192.0.2.66"),))
+    )
     reserved = not path.startswith("x/")
     assert (counters["skip:reserved"] == 3) is reserved
     assert (said(zone, f"{'.'.join(reversed(path.split('/')))}.cloud.", codes.A) == ["192.0.2.66"]) is not reserved
 
 
-@pytest.mark.parametrize(("path", "rtype", "value"), [("eu/home", "SOA", "a. b. 1 1 1 1 1"), ("eu/home", "NS", "evil."), ("eu/home/x", "SOA", "a. b. 1 1 1 1 1"), ("eu/home", "DS", "1 15 2 00")])
+@pytest.mark.parametrize(
+    ("path", "rtype", "value"),
+    [
+        ("eu/home", "SOA", "a. b. 1 1 1 1 1"),
+        ("eu/home", "NS", "evil."),
+        ("eu/home/x", "SOA", "a. b. 1 1 1 1 1"),
+        ("eu/home", "DS", "1 15 2 00"),
+    ],
+)
 def test_soa_and_ns_of_the_zone_itself_are_generated(path: str, rtype: str, value: str) -> None:
     zone, counters = counted(home(plain=(data(path, rtype, value),)))
     assert counters["skip:apex"] == 1
@@ -186,7 +207,9 @@ def test_what_stands_outside_of_the_zone_is_left_out() -> None:
 
 
 def test_one_bad_value_is_left_out_by_itself() -> None:
-    zone, counters = counted(home(plain=(data("eu/home/x", "A", "192.0.2.1", "not an address", "192.0.2.2"), data("eu/home/y", "NOSUCH", "1"))))
+    zone, counters = counted(
+        home(plain=(data("eu/home/x", "A", "192.0.2.1", "not an address", "192.0.2.2"), data("eu/home/y", "NOSUCH", "1")))
+    )
     assert said(zone, "x.home.eu.cloud.", codes.A) == ["192.0.2.1", "192.0.2.2"]
     assert counters["skip:bad-value"] == 1 and counters["skip:bad-type"] == 1
 
@@ -206,7 +229,9 @@ def test_the_roots_own_names_exist_even_without_data(name: str) -> None:
 def test_a_delegated_bootstrap_zone_tells_newcomers_the_way_in() -> None:
     zone = build(root(), suffix=ZONE, bootstrap=Bootstrap(overlay_id=node(5), tld="cloud"))
     assert said(zone, "_overlay.cloud.neonics.com.", codes.TXT) == [f'"v=overlay1;id={b64(node(5))};tld=cloud"']
-    assert f'"v=overlay1;at=203.0.113.10:7653,[2001:db8::10]:7653;key={b64(node(1))}"' in said(zone, "_node._overlay.cloud.neonics.com.", codes.TXT)
+    assert f'"v=overlay1;at=203.0.113.10:7653,[2001:db8::10]:7653;key={b64(node(1))}"' in said(
+        zone, "_node._overlay.cloud.neonics.com.", codes.TXT
+    )
 
 
 def test_the_same_view_makes_the_same_zone_on_every_node_whatever_the_order_of_its_parts() -> None:
@@ -219,7 +244,16 @@ def test_the_same_view_makes_the_same_zone_on_every_node_whatever_the_order_of_i
 
 
 @settings(max_examples=150, deadline=400)
-@given(st.lists(st.tuples(st.sampled_from(["eu/home", "eu/home/x", "eu/home/x/y", "eu/home/*", "eu/home/bob", "us"]), TYPES, st.lists(st.sampled_from(VALUES), max_size=3)), max_size=8))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["eu/home", "eu/home/x", "eu/home/x/y", "eu/home/*", "eu/home/bob", "us"]),
+            TYPES,
+            st.lists(st.sampled_from(VALUES), max_size=3),
+        ),
+        max_size=8,
+    )
+)
 def test_no_data_of_anybody_breaks_a_zone(rows: list[tuple[str, str, list[str]]]) -> None:
     zone = view(home(plain=tuple(data(path, rtype, *values) for path, rtype, values in rows)))
     assert said(zone, "home.eu.cloud.", codes.SOA) and zone.origin == from_text("home.eu.cloud.")

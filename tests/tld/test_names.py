@@ -88,7 +88,12 @@ def test_a_zone_that_cannot_be_fetched_is_servfail_with_the_reason_and_no_denial
     fetch = plug.stub(query("bob.home.eu.cloud."), HERE, True)
     assert isinstance(fetch, Fetch)
     said = read(plug.unfetched(fetch.query, fetch.path))
-    assert said.rcode == codes.SERVFAIL and said.ede is not None and said.ede[0] == codes.EDE_NO_REACHABLE_AUTHORITY and "eu/home" in said.ede[1]
+    assert (
+        said.rcode == codes.SERVFAIL
+        and said.ede is not None
+        and said.ede[0] == codes.EDE_NO_REACHABLE_AUTHORITY
+        and "eu/home" in said.ede[1]
+    )
 
 
 def test_two_nodes_with_the_same_views_say_the_same_to_the_octet() -> None:
@@ -105,7 +110,12 @@ def test_two_nodes_with_the_same_views_say_the_same_to_the_octet() -> None:
 
 def test_negatives_last_30_seconds_at_most_and_none_outlives_the_name_that_appears() -> None:
     plug = names()
-    for name, rtype in (("new.home.eu.cloud.", codes.A), ("bob.home.eu.cloud.", codes.MX), ("no.such.cloud.", codes.A), ("download.cloud.", codes.A)):
+    for name, rtype in (
+        ("new.home.eu.cloud.", codes.A),
+        ("bob.home.eu.cloud.", codes.MX),
+        ("no.such.cloud.", codes.A),
+        ("download.cloud.", codes.A),
+    ):
         reply = plug.stub(query(name, rtype), HERE, True)
         assert isinstance(reply, bytes)
         soa = reply.rindex(b"\x00\x06\x00\x01")
@@ -196,8 +206,10 @@ def test_a_service_that_is_down_is_nodata_with_a_reason() -> None:
 def aliases(policy: str = "overlay-first") -> Names:
     plug = names(policy)
     plug.update(home(serial=10, plain=(
-        data("eu/home/blog", "CNAME", "example.org."), data("eu/home/up", "CNAME", "www.google.cloud."), data("eu/home/b", "CNAME", "bob.home.eu"),
-        data("eu/home/me", "CNAME", f"{b32(node(3))}.id"), data("eu/home/far", "NS", "ns.example.org."), data("eu/home/zone", "CNAME", "www.cloud.neonics.com."),
+        data("eu/home/blog", "CNAME", "example.org."), data("eu/home/up", "CNAME", "www.google.cloud."),
+        data("eu/home/b", "CNAME", "bob.home.eu"),
+        data("eu/home/me", "CNAME", f"{b32(node(3))}.id"), data("eu/home/far", "NS", "ns.example.org."),
+        data("eu/home/zone", "CNAME", "www.cloud.neonics.com."),
     )))  # fmt: skip
     return plug
 
@@ -214,7 +226,12 @@ def test_an_alias_of_a_public_name_is_chased_upstream_and_the_whole_chain_answer
     chase = plug.stub(asked, HERE, True)
     assert isinstance(chase, Chase) and chase.question[12:] == ask(0, to_wire(from_text(end)), codes.A, edns=1232)[12:]
     question = to_wire(from_text(end)) + b"\0\1\0\1"
-    reply = b"\0\0\x81\x80\0\1\0\2\0\0\0\0" + question + b"\xc0\x0c\0\5\0\1\0\0\0\x05\0\4\1x\xc0\x0c" + b"\1x\xc0\x0c\0\1\0\1\0\0\0\x05\0\4\xc0\0\2\x63"
+    reply = (
+        b"\0\0\x81\x80\0\1\0\2\0\0\0\0"
+        + question
+        + b"\xc0\x0c\0\5\0\1\0\0\0\x05\0\4\1x\xc0\x0c"
+        + b"\1x\xc0\x0c\0\1\0\1\0\0\0\x05\0\4\xc0\0\2\x63"
+    )
     whole = plug.chased(chase, reply, True)
     assert whole[:2] == asked[:2]
     assert texts(read(whole)) == [end, f"x.{end}", "192.0.2.99"]
@@ -267,8 +284,12 @@ def test_dropping_the_root_ends_all_proof() -> None:
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("www.home.eu", "www.home.eu.cloud."), ("eu/home/www", "www.home.eu.cloud."), ("WWW.home.eu.cloud", "www.home.eu.cloud."),
-        ("www.home.eu.cloud.neonics.com", "www.home.eu.cloud."), ("example.org.", "example.org."), ("example.org", "example.org.cloud."),
+        ("www.home.eu", "www.home.eu.cloud."),
+        ("eu/home/www", "www.home.eu.cloud."),
+        ("WWW.home.eu.cloud", "www.home.eu.cloud."),
+        ("www.home.eu.cloud.neonics.com", "www.home.eu.cloud."),
+        ("example.org.", "example.org."),
+        ("example.org", "example.org.cloud."),
         ("www.home.eu.cloud.neonics.com.", "www.home.eu.cloud.neonics.com."),
     ],
 )
@@ -293,7 +314,10 @@ def test_explain_says_which_world_which_records_which_zones_and_why() -> None:
 def test_expand_lists_the_carriers_healthy_ones_first_or_the_node_itself() -> None:
     plug = names()
     carriers = expand(plug, "www.home.eu")
-    assert [(row["name"], row["healthy"], row["port"]) for row in carriers] == [("alice.home.eu.cloud", True, 8000), ("bob.home.eu.cloud", False, 8000)]
+    assert [(row["name"], row["healthy"], row["port"]) for row in carriers] == [
+        ("alice.home.eu.cloud", True, 8000),
+        ("bob.home.eu.cloud", False, 8000),
+    ]
     assert carriers[0]["cluster"] == "eu/home" and carriers[0]["addresses"] == ["203.0.113.20"] and carriers[0]["load"] == 0.25
     assert set(carriers[0]) == {"name", "node_id", "cluster", "addresses", "port", "healthy", "load", "distance_ms"}
     assert [row["name"] for row in expand(plug, "founder.hq")] == ["founder.hq.cloud"]

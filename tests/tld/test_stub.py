@@ -16,8 +16,13 @@ from tld.stub import NO_PROOF, NOT_JOINED, POLICIES, Evidence, Local, Public, Re
 TLD = (b"cloud",)
 ZONE = (b"cloud", b"neonics", b"com")
 JOINED = World(
-    policy="overlay-first", tld=TLD, zone=ZONE, held=frozenset({(), (b"eu", b"home")}),
-    cuts=frozenset({(b"eu", b"home"), (b"eu", b"attic")}), second_level=frozenset({b"eu", b"hq"}), proves=True,
+    policy="overlay-first",
+    tld=TLD,
+    zone=ZONE,
+    held=frozenset({(), (b"eu", b"home")}),
+    cuts=frozenset({(b"eu", b"home"), (b"eu", b"attic")}),
+    second_level=frozenset({b"eu", b"hq"}),
+    proves=True,
 )
 STRANGER = World(policy="overlay-first", tld=TLD, zone=ZONE)
 
@@ -44,7 +49,9 @@ def test_names_at_and_below_the_bootstrap_zone_go_upstream(policy: str, below: s
 
 
 @pytest.mark.parametrize("policy", ["overlay-first", "exclusive"])
-@pytest.mark.parametrize("held", ["cloud", "eu.cloud", "web.home.eu.cloud", "no.such.name.hq.cloud", "whoami.cloud", "ns1.cloud", "x.id.cloud"])
+@pytest.mark.parametrize(
+    "held", ["cloud", "eu.cloud", "web.home.eu.cloud", "no.such.name.hq.cloud", "whoami.cloud", "ns1.cloud", "x.id.cloud"]
+)
 def test_a_second_level_name_of_the_overlay_is_answered_here_and_so_is_all_below_it(policy: str, held: str) -> None:
     for proves in (True, False):
         assert isinstance(decide(name(held), codes.A, world(policy, proves=proves)), Local)
@@ -96,8 +103,15 @@ HOUR, DAY = 3600, 86_400
 @pytest.mark.parametrize(
     ("age", "peers", "proves"),
     [
-        (0, 3, True), (HOUR, 3, True), (HOUR + 1, 3, False), (HOUR + 1, 0, True), (DAY, 0, True), (DAY + 1, 0, False),
-        (-300, 3, True), (-301, 3, False), (-301, 0, False),
+        (0, 3, True),
+        (HOUR, 3, True),
+        (HOUR + 1, 3, False),
+        (HOUR + 1, 0, True),
+        (DAY, 0, True),
+        (DAY + 1, 0, False),
+        (-300, 3, True),
+        (-301, 3, False),
+        (-301, 0, False),
     ],
 )
 def test_proof_is_a_head_of_an_hour_or_a_copy_of_a_day_without_any_peer(age: int, peers: int, proves: bool) -> None:

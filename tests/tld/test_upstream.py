@@ -10,6 +10,7 @@ import trio
 
 from overlay import limits
 from overlay.wire.address import Address
+from tests.tld import ports
 from tld.driver import upstream as upstream_module
 from tld.driver.host import Resolvers, is_own, parse_resolv_conf
 from tld.driver.upstream import Upstream
@@ -38,13 +39,10 @@ class Fake:
         self.reply = reply
         self.seen: list[bytes] = []
         self.froms: list[tuple[str, int]] = []
-        self.udp = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
-        self.listener = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_STREAM)
+        self.listener, self.udp = map(trio.socket.from_stdlib_socket, ports.pair())
 
     async def start(self, nursery: trio.Nursery) -> Address:
-        await self.udp.bind(("127.0.0.1", 0))
         port = self.udp.getsockname()[1]
-        await self.listener.bind(("127.0.0.1", port))
         self.listener.listen()
         nursery.start_soon(self._serve_udp)
         nursery.start_soon(trio.serve_listeners, self._serve_tcp, [trio.SocketListener(self.listener)])
@@ -240,8 +238,12 @@ def test_our_own_addresses_are_never_asked(tmp_path: File) -> None:
 @pytest.mark.parametrize(
     ("asked", "own", "same"),
     [
-        ("127.0.0.53", "0.0.0.0", True), ("127.0.0.53", "127.0.0.1", False), ("0.0.0.0", "127.0.0.1", True), ("::1", "::", True),
-        ("192.0.2.1", "0.0.0.0", False), ("fe80::1%eth0", "::", False),
+        ("127.0.0.53", "0.0.0.0", True),
+        ("127.0.0.53", "127.0.0.1", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("::1", "::", True),
+        ("192.0.2.1", "0.0.0.0", False),
+        ("fe80::1%eth0", "::", False),
     ],
 )
 def test_asking_a_loopback_address_of_a_wildcard_listener_is_asking_ourselves(asked: str, own: str, same: bool) -> None:

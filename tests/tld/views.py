@@ -32,7 +32,14 @@ def gateway(path: str, name: str, number: int, *addresses: str, dns: bool = True
 
 
 def carrier(
-    path: str, name: str, number: int, *reach: str, port: int = 8000, healthy: bool = True, own: tuple[str, ...] = (), proto: str = "tcp",
+    path: str,
+    name: str,
+    number: int,
+    *reach: str,
+    port: int = 8000,
+    healthy: bool = True,
+    own: tuple[str, ...] = (),
+    proto: str = "tcp",
 ) -> CarryEntry:
     """A node that carries the service at ``path``; ``own``: the addresses that the service was added with."""
     carry = Carry(port=port, node=parse_path(name), addresses=own, healthy=healthy)
@@ -48,14 +55,36 @@ HQ = gateway("hq", "hq/founder", 1, "203.0.113.10", "2001:db8::10")
 ALICE = gateway("eu/home", "eu/home/alice", 2, "203.0.113.20")
 
 
-def root(*, hosts: tuple[HostEntry, ...] = (), carries: tuple[CarryEntry, ...] = (), plain: tuple[DataEntry, ...] = (),
-         cuts: tuple[Path, ...] = (HOME,), gateways: tuple[GatewayEntry, ...] = (HQ, ALICE), serial: int = 7, head: int | None = AT) -> ZoneView:
+def root(
+    *,
+    hosts: tuple[HostEntry, ...] = (),
+    carries: tuple[CarryEntry, ...] = (),
+    plain: tuple[DataEntry, ...] = (),
+    cuts: tuple[Path, ...] = (HOME,),
+    gateways: tuple[GatewayEntry, ...] = (HQ, ALICE),
+    serial: int = 7,
+    head: int | None = AT,
+) -> ZoneView:
     """The root zone: the founder's cluster in it, eu/home cut off."""
     first = host("hq/founder", 1, "203.0.113.10", "2001:db8::10")
-    return ZoneView(path=ROOT, serial=serial, digest=b"", hosts=(first, *hosts), carries=carries, data=plain, cuts=cuts, gateways=gateways, head_issued=head)
+    return ZoneView(
+        path=ROOT,
+        serial=serial,
+        digest=b"",
+        hosts=(first, *hosts),
+        carries=carries,
+        data=plain,
+        cuts=cuts,
+        gateways=gateways,
+        head_issued=head,
+    )
 
 
-def home(*, hosts: tuple[HostEntry, ...] = (), carries: tuple[CarryEntry, ...] = (), plain: tuple[DataEntry, ...] = (), serial: int = 9) -> ZoneView:
+def home(
+    *, hosts: tuple[HostEntry, ...] = (), carries: tuple[CarryEntry, ...] = (), plain: tuple[DataEntry, ...] = (), serial: int = 9
+) -> ZoneView:
     """The zone at eu/home: alice and bob."""
     both = (host("eu/home/alice", 2, "203.0.113.20"), host("eu/home/bob", 3, "203.0.113.30", "2001:db8::30"))
-    return ZoneView(path=HOME, serial=serial, digest=b"", hosts=(*both, *hosts), carries=carries, data=plain, gateways=(ALICE,), head_issued=AT)
+    return ZoneView(
+        path=HOME, serial=serial, digest=b"", hosts=(*both, *hosts), carries=carries, data=plain, gateways=(ALICE,), head_issued=AT
+    )
