@@ -25,10 +25,12 @@ from overlay.wire.address import Address, Way
 _IP_PKTINFO: Final[int] = getattr(socket, "IP_PKTINFO", 26 if sys.platform == "darwin" else 8)
 _ANCILLARY: Final = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(12)
 _KNOWN: Final = 4_096  # remembered ways and addresses; forgotten all at once, since they cost 2 us to make again
+_TRUNCATED: Final = int(socket.MSG_TRUNC)  # as a plain number: an IntFlag's "&" costs 4 us a datagram
 _BUFFER: Final = 2_048  # more than limits.WRAPPED, so that what is too long is seen to be
 
 Batch = list[tuple[bytes, Way]]
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+Route = tuple[socket.socket, SocketAddress, list[tuple[int, int, bytes]]]  # socket, destination, ancillary data
 
 
 def socket_address(address: Address) -> SocketAddress:
@@ -60,7 +62,7 @@ class Udp:
     def __init__(self, sockets: Sequence[socket.socket], counters: Counter[str]) -> None:
         self._sockets = [_Socket(sock, counters) for sock in sockets]
         self._counters = counters
-        self._choice: dict[tuple[str, bool, bool], _Socket | None] = {}
+        self._routes: dict[Way, Route] = {}
 
     async def run(self, on_batch: Callable[[Batch], None], room: Callable[[], Awaitable[None]] | None = None) -> None:
         """Hand every batch of datagrams to ``on_batch``, until cancelled.
@@ -73,26 +75,38 @@ class Udp:
 
     def send(self, way: Way, data: bytes) -> bool:
         """Send one datagram, from ``way.local`` where given; False where it was dropped (counted)."""
-        sock = self._chosen(way)
-        if sock is None:
-            self._counters["drop:udp-no-socket"] += 1
+        if len(data) > limits.WRAPPED:
+            self._counters["drop:too-long"] += 1
             return False
-        return sock.send(way, data)
-
-    def _chosen(self, way: Way) -> _Socket | None:
-        host = way.remote.host
-        key = (way.local, ":" in host, host == "::1" or host.startswith("127."))
         try:
-            return self._choice[key]
-        except KeyError:
-            pass
-        local, six, loopback = key
-        ours = [sock for sock in self._sockets if (sock.family == socket.AF_INET6) is six]
+            route = self._routes.get(way) or self._route(way)
+            if route is None:
+                self._counters["drop:udp-no-socket"] += 1
+                return False
+            sock, name, ancillary = route
+            sock.sendmsg((data,), ancillary, 0, name)
+        except (BlockingIOError, InterruptedError):
+            self._counters["drop:udp-send-full"] += 1
+            return False
+        except OSError as error:  # no route, a firewall of our own, an address that is no longer ours
+            self._counters[f"drop:udp-{errno.errorcode.get(error.errno or 0, 'unknown').lower()}"] += 1
+            return False
+        return True
+
+    def _route(self, way: Way) -> Route | None:
+        """Which socket a way belongs to, and what its system call takes. Raises ``OSError`` for an unknown scope."""
+        host = way.remote.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        loopback = host == "::1" or host.startswith("127.")
+        ours = [sock for sock in self._sockets if sock.family == family]
+        if not ours:
+            return None
         # The address asked, else one that may use any address, else one on the same side of the machine, else any.
-        ours.sort(key=lambda s: (s.bound.host != local or not local, not s.wildcard, s.loopback is not loopback))
-        if len(self._choice) >= _KNOWN:
-            self._choice.clear()
-        return self._choice.setdefault(key, ours[0] if ours else None)
+        best = min(ours, key=lambda s: (s.bound.host != way.local, not s.wildcard, s.loopback is not loopback))
+        if len(self._routes) >= _KNOWN:
+            self._routes.clear()
+        route = self._routes[way] = (best.sock, socket_address(way.remote), best.source(way.local))
+        return route
 
 
 class _Socket:
@@ -105,7 +119,6 @@ class _Socket:
         self.loopback = ip.is_loopback
         self.counters = counters
         self._ways: dict[tuple[object, ...], Way] = {}
-        self._routes: dict[tuple[str, Address], tuple[SocketAddress, list[tuple[int, int, bytes]]]] = {}
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limits.UDP_BUFFER)  # the kernel cuts it to net.core.rmem_max
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.UDP_BUFFER)
@@ -137,7 +150,7 @@ class _Socket:
                 if error.errno in (errno.EBADF, errno.ENOTSOCK):
                     raise
                 continue
-            if len(data) > limits.WRAPPED or flags & socket.MSG_TRUNC:
+            if len(data) > limits.WRAPPED or flags & _TRUNCATED:
                 self.counters["drop:too-long"] += 1
                 continue
             if not data:
@@ -164,27 +177,8 @@ class _Socket:
                 return str(ipaddress.IPv6Address(data[:16]))
         return "" if self.wildcard else self.bound.host
 
-    def send(self, way: Way, data: bytes) -> bool:
-        if len(data) > limits.WRAPPED:
-            self.counters["drop:too-long"] += 1
-            return False
-        key = (way.local, way.remote)
-        try:
-            route = self._routes.get(key)
-            if route is None:
-                if len(self._routes) >= _KNOWN:
-                    self._routes.clear()
-                route = self._routes[key] = (socket_address(way.remote), self._source(way.local))
-            self.sock.sendmsg((data,), route[1], 0, route[0])
-        except (BlockingIOError, InterruptedError):
-            self.counters["drop:udp-send-full"] += 1
-            return False
-        except OSError as error:  # no route, a firewall of our own, an address that is no longer ours
-            self.counters[f"drop:udp-{errno.errorcode.get(error.errno or 0, 'unknown').lower()}"] += 1
-            return False
-        return True
-
-    def _source(self, local: str) -> list[tuple[int, int, bytes]]:
+    def source(self, local: str) -> list[tuple[int, int, bytes]]:
+        """What makes a datagram leave from that address of ours."""
         if not local or not self.wildcard:
             return []  # a socket on one address answers from it by itself
         host = local.partition("%")[0]

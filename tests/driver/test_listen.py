@@ -50,6 +50,17 @@ def taken(host: str, *, tcp: bool = True, port: int = 0) -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
+def free_port() -> int:
+    """A port that nobody holds on any address, below those that the system hands out by itself."""
+    for port in range(20_000 + os.getpid() % 5_000, 30_000):
+        try:
+            with taken("0.0.0.0", port=port), taken("0.0.0.0", tcp=False, port=port):
+                return port
+        except OSError:
+            continue
+    raise AssertionError("no free port")
+
+
 def port_of(text: str) -> int:
     return int(text.rpartition(":")[2])
 
@@ -74,8 +85,7 @@ def test_a_taken_overlay_port_names_its_holder_and_leaves_nothing_open(tcp: bool
 
 
 def test_both_families_of_a_wildcard_share_a_port() -> None:
-    with taken("127.0.0.1", tcp=False) as port:
-        pass
+    port = free_port()
     with opened(Listen(overlay=(f"0.0.0.0:{port}", f"[::]:{port}"))) as ours:
         assert ours.bound()["overlay"] == [f"0.0.0.0:{port}", f"[::]:{port}"]
 
@@ -151,8 +161,7 @@ def test_a_forbidden_port_falls_back_like_a_taken_one(monkeypatch: pytest.Monkey
 
 
 def test_a_wildcard_of_http_is_one_socket_per_interface_address() -> None:
-    with taken("127.0.7.1") as port:
-        pass
+    port = free_port()
     with opened(Listen(http=(f"0.0.0.0:{port}",))) as ours:
         assert ours.bound()["http"] == [f"127.0.0.1:{port}", f"127.0.7.1:{port}", f"127.0.7.2:{port}"]
 
@@ -164,8 +173,7 @@ def test_the_addresses_of_an_http_wildcard_move_together() -> None:
 
 
 def test_a_wildcard_of_dns_leaves_loopback_to_the_stub() -> None:
-    with taken("127.0.7.1", tcp=False) as port:
-        pass
+    port = free_port()
     with opened(Listen(dns=(f"0.0.0.0:{port}",), stub=(f"127.0.0.1:{port}",))) as ours:
         assert ours.bound()["dns"] == [f"127.0.7.1:{port}", f"127.0.7.2:{port}"]
         assert ours.bound()["stub"] == [f"127.0.0.1:{port}"]
