@@ -344,7 +344,8 @@ class Node:
         peer = self.peers.closed(event.session)
         if self.directory is not None:
             self.directory.left(event.session)
-            self._hurry()
+        if self.presence is not None:
+            self.presence.look_soon(now)
         if peer is not None and peer.admitted and peer.passport is not None:
             self._log("info", "peer-gone", name=peer.passport.name.dotted, reason=event.reason)
             self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, False))
@@ -523,8 +524,8 @@ class Node:
     def _arrived(self, event: directory.Arrived, now: float, at: float) -> None:
         if event.record.kind in ("revoke", "root"):
             self.peers.judge_again(at)
-        elif event.record.kind in ("cluster", "grant"):
-            self._hurry()
+        elif event.record.kind in ("cluster", "grant") and self.presence is not None:
+            self.presence.look_soon(now)
 
     # -- small things
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from overlay import limits
-from overlay.directory import neighbours
 from overlay.directory.machine import Directory
 from overlay.directory.neighbours import Neighbour
 from overlay.errors import TrustError
@@ -24,7 +23,8 @@ from overlay.wire.address import Address, routable
 
 HEAD_EVERY = 300.0  # seconds: half of a head's life (DESIGN 3.1)
 HEAD_PAUSE = {True: 5.0, False: 1.0}  # seconds between versions: the root's, another zone's (DESIGN 3.8)
-LOOK = 2.0  # seconds between looks at what is due (a change looks at once)
+LOOK = 2.0  # seconds between looks at what is due (a change of our own looks at once)
+SOON = 0.3  # seconds after others' news: what comes together is looked at together
 REDIAL = (1.0, 60.0)  # seconds: first and longest pause before a neighbour is dialled again
 
 
@@ -76,6 +76,10 @@ class Presence:
         """Whether this node may list itself as a gateway of its cluster: it holds `speak` by name."""
         mine = self.directory.book.grants_of(self.statements.identity.node_id, at - limits.LAPSED)
         return any(rights.SPEAK in grant.body[1] and grant.name.covers(self.cluster) for grant in mine)
+
+    def look_soon(self, now: float) -> None:
+        """Others' news may have made something due."""
+        self._look_at = min(self._look_at, now + SOON)
 
     def wake_at(self) -> float:
         """When :meth:`due` wants to be called."""
@@ -131,10 +135,8 @@ class Presence:
 
     def to_dial(self, connected: set[bytes], now: float) -> list[Neighbour]:
         """The neighbours that are wanted, not connected, and not dialled a moment ago."""
-        me = self.statements.identity.node_id
-        wanted = neighbours.wanted(me, self.cluster, self.directory.ring())
         chosen = []
-        for neighbour in wanted:
+        for neighbour in self.directory.wanted():
             not_before, pause = self._redial.get(neighbour.node_id, (0.0, REDIAL[0]))
             if neighbour.node_id in connected:
                 self._redial.pop(neighbour.node_id, None)

@@ -16,6 +16,7 @@ from overlay.errors import Malformed, TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.records import rights
+from overlay.records.kinds import Body
 from overlay.records.record import Identity, Record, parse
 from overlay.records.trust import Trust, Verdict
 
@@ -39,7 +40,10 @@ class Book:
         self.grants: dict[bytes, Record] = {}  # by digest, superseded ones too: chains name them
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
         self.cuts: set[Path] = set()  # paths below the root where somebody holds `sign`
+        self._cut_at: dict[tuple[str, ...], Path] = {}
+        self._raws: set[bytes] = set()
         self.changed: set[Unit] = set()  # since last asked
+        self._bodies: dict[Identity, Body] = {}
         self.highest_seq: Counter[bytes] = Counter()  # per signer
         self.counters: Counter[str] = Counter()
         self._members: dict[Unit, dict[bytes, Record]] = {TABLE: {}, zone_unit(ROOT): {}}
@@ -76,6 +80,10 @@ class Book:
         self._stores = [store for store in self._stores if store.value is None]
         self.changed.update(self.units)
 
+    def has(self, raw: bytes) -> bool:
+        """Whether exactly these bytes are held: what a push of old news costs."""
+        return raw in self._raws
+
     def known(self, record: Record) -> bool:
         """Whether these bytes, or something that outranks them, are held already: nothing to judge."""
         held = self.records.get(record.identity)
@@ -97,6 +105,7 @@ class Book:
         if record.kind == "bind":
             raise TrustError("bindings travel in passports only", rule="bind")
         self._place(record, held)
+        self._bodies[record.identity] = verdict.body
         if record.kind == "root":
             self.trust.adopt_root(record)
         elif record.kind == "revoke" and self.trust.adopt_revoke(record):
@@ -108,17 +117,21 @@ class Book:
             self._per_signer[record.signer] += 1
         else:
             self._leave_unit(held)
+            self._raws.discard(held.raw)
         self.records[record.identity] = record
+        self._raws.add(record.raw)
         self.highest_seq[record.signer] = max(self.highest_seq[record.signer], record.seq)
         if record.kind == "grant":
             self.grants[record.digest] = record
         self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
         cut = self._cut_of(record)
         if cut is not None and cut not in self.cuts:
+            above = zone_unit(self.zone_of(cut))
             self.cuts.add(cut)
+            self._cut_at[cut.labels] = cut
             self.units.setdefault(zone_unit(cut), Replica())
             self._members.setdefault(zone_unit(cut), {})
-            self._sort_again()
+            self._sort_again(above)
         self._enter_unit(record)
 
     @staticmethod
@@ -135,9 +148,10 @@ class Book:
 
     def zone_of(self, name: Path) -> Path:
         """The path of the zone that a name stands in: the nearest cut at or above it, else the root."""
-        for path in name.ancestors():
-            if path in self.cuts:
-                return path
+        for end in range(len(name.labels), 0, -1):
+            cut = self._cut_at.get(name.labels[:end])
+            if cut is not None:
+                return cut
         return ROOT
 
     def unit_of(self, record: Record) -> Unit:
@@ -162,10 +176,10 @@ class Book:
             self._members[unit].pop(record_key(record.identity), None)
             self.changed.add(unit)
 
-    def _sort_again(self) -> None:
-        """A cut came or went: some names have another zone now."""
-        for record in list(self.records.values()):
-            if self._unit.get(record.identity) != self.unit_of(record):
+    def _sort_again(self, unit: Unit) -> None:
+        """A cut came or went: some names of that unit have another zone now."""
+        for record in list(self._members[unit].values()):
+            if unit != self.unit_of(record):
                 self._leave_unit(record)
                 self._enter_unit(record)
 
@@ -183,6 +197,8 @@ class Book:
         """Forget a record: its date has passed, or its chain is revoked."""
         if self.records.get(record.identity) is record:
             del self.records[record.identity]
+            del self._bodies[record.identity]
+            self._raws.discard(record.raw)
             self._per_signer[record.signer] -= 1
             self._leave_unit(record)
         if record.kind == "grant":
@@ -191,7 +207,8 @@ class Book:
         cut = self._cut_of(record)
         if cut is not None and not any(self._cut_of(other) == cut for other in self.grants.values()):
             self.cuts.discard(cut)
-            self._sort_again()
+            del self._cut_at[cut.labels]
+            self._sort_again(zone_unit(cut))
             self.units.pop(zone_unit(cut), None)
             self._members.pop(zone_unit(cut), None)
             self.changed.discard(zone_unit(cut))
@@ -217,6 +234,10 @@ class Book:
                 self.counters["revoked"] += 1
 
     # -- reading
+
+    def body(self, record: Record) -> Body:
+        """The body of a record that is held, as it was read when the record was judged."""
+        return self._bodies[record.identity]
 
     def grants_on(self, path: Path, at: float) -> list[Record]:
         """Live grants (not lapsed, not revoked) on exactly that path."""

@@ -27,6 +27,7 @@ from overlay.wire.codec import Fields, Value
 from overlay.wire.messages import Method
 
 PUSH_OCTETS = 1_000  # records a push call carries: a datagram less headers, or one record of the full size
+PUSH_PAUSE = 0.05  # seconds between pushes to one peer: news at once, what follows in one datagram
 PUSHES_AT_ONCE = 3  # calls in flight to one peer: leaves room among its 8 for questions
 ALL_PEERS = 6  # up to so many interested peers are all told; above, the ring and a fan-out
 SWEEP = 20.0  # seconds between sweeps of expired records
@@ -80,6 +81,7 @@ class _Peer:
     cluster: Path
     outbox: dict[bytes, Record] = field(default_factory=dict)  # by digest, in order
     in_flight: int = 0
+    push_at: float = 0.0  # not before
     watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
 
 
@@ -105,9 +107,12 @@ class Directory:
         self._watches: dict[Path, _Watch] = {}
         self._out: list[Output] = []
         self._views: dict[Path, ZoneView] = {}
-        self._ring: list[Neighbour] | None = None
+        self._ring: list[Neighbour] = []
+        self._wanted: list[Neighbour] = []
+        self._table_changed = True
         self._syncing = 0  # reconciliation questions that wait for an answer
         self._synced = False
+        self._now = now
         self._reconcile_at = now + self._jitter(limits.RECONCILE)
         self._sweep_at = now + SWEEP
 
@@ -115,9 +120,18 @@ class Directory:
 
     def ring(self) -> list[Neighbour]:
         """The public nodes of the table."""
-        if self._ring is None:
-            self._ring = neighbours.neighbours(views.gateways(self.book))
+        if self._table_changed:
+            self._table_changed = False
+            ring = neighbours.neighbours(views.gateways(self.book))
+            if ring != self._ring:
+                self._ring = ring
+                self._wanted = neighbours.wanted(self.me, self.cluster, ring)
         return self._ring
+
+    def wanted(self) -> list[Neighbour]:
+        """The public nodes to keep sessions with."""
+        self.ring()
+        return self._wanted
 
     def view(self, path: Path) -> ZoneView:
         """The zone at ``path``; look at :meth:`holds` first."""
@@ -141,6 +155,7 @@ class Directory:
     def joined(self, session: int, node_id: bytes, cluster: Path, *, initiator: bool, now: float) -> None:
         """A session was admitted."""
         self._peers[session] = _Peer(session, node_id, cluster)
+        self._now = now
         if initiator:
             self._reconcile(session)
 
@@ -182,7 +197,16 @@ class Directory:
             self.counters[f"drop:{why.rule}"] += 1
         return None
 
-    def _interested(self, peer: _Peer, unit: Unit, now: float | None = None) -> bool:
+    def _pushed(self, peer: _Peer, raw: bytes, at: float) -> bytes | None:
+        if self.book.has(raw):
+            self.counters["duplicates"] += 1
+            return None
+        record = parse(raw)
+        missing = self._take_foreign(record, at, peer.session)
+        peer.outbox.pop(record.digest, None)  # it has it already
+        return missing
+
+    def _interested(self, peer: _Peer, unit: Unit) -> bool:
         if unit in (TABLE, zone_unit(ROOT)) or len(self.book.cuts) <= self._small:
             return True
         path = parse_path(unit.removeprefix("zone:"))
@@ -203,9 +227,12 @@ class Directory:
             if len(peer.outbox) < limits.BOOK:
                 peer.outbox[record.digest] = record
                 self.counters["pushes"] += 1
-                self._flush(peer)
+                if self._now >= peer.push_at:
+                    self._flush(peer)
 
     def _flush(self, peer: _Peer) -> None:
+        if peer.outbox:
+            peer.push_at = self._now + PUSH_PAUSE
         while peer.outbox and peer.in_flight < PUSHES_AT_ONCE:
             batch: list[Record] = []
             room = PUSH_OCTETS
@@ -226,6 +253,7 @@ class Directory:
 
     def called(self, session: int, ticket: int, method: Method, body: Value, now: float, at: float) -> None:
         """Answer a peer's question. ``Malformed`` where it makes no sense."""
+        self._now = now
         peer = self._peers.get(session)
         if peer is None:
             raise Malformed("a call from nobody", rule="no-peer")
@@ -236,7 +264,7 @@ class Directory:
             return [self._summary(path) for path in (None, *self.zones())]
         fields = Fields(body, method.name.lower())
         if method is Method.PUSH:
-            missing = [self._take_foreign(parse(_octets(raw)), at, peer.session) for raw in fields.items(1, 64)]
+            missing = [self._pushed(peer, _octets(raw), at) for raw in fields.items(1, 64)]
             return {1: list(dict.fromkeys(digest for digest in missing if digest))}
         if method is Method.FETCH:
             return self._fetch(fields)
@@ -284,6 +312,7 @@ class Directory:
 
     def answered(self, context: tuple[object, ...], session: int, body: Value, now: float, at: float) -> None:
         """The answer to an ``Ask``. Whatever is wrong with it is counted, and reconciliation tries again later."""
+        self._now = now
         peer = self._peers.get(session)
         if peer is not None:
             try:
@@ -337,6 +366,8 @@ class Directory:
     def _take_all(self, peer: _Peer, raws: list[bytes], at: float) -> None:
         missing = []
         for raw in raws:
+            if self.book.has(raw):
+                continue
             try:
                 missing.append(self._take_foreign(parse(raw), at, peer.session))
             except Malformed as why:
@@ -408,10 +439,15 @@ class Directory:
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called."""
-        return min(self._reconcile_at, self._sweep_at, *(w.renew for w in self._watches.values()))
+        pushes = (p.push_at for p in self._peers.values() if p.outbox and p.in_flight < PUSHES_AT_ONCE)
+        return min(self._reconcile_at, self._sweep_at, *(w.renew for w in self._watches.values()), *pushes)
 
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
+        self._now = now
+        for peer in self._peers.values():
+            if peer.outbox and now >= peer.push_at:
+                self._flush(peer)
         if now >= self._reconcile_at:
             self._reconcile_at = now + self._jitter(limits.RECONCILE)
             for peer in self._sample(list(self._peers.values()), 1):
@@ -427,11 +463,17 @@ class Directory:
         """What it wants since last asked; changed units last."""
         changed = self.book.take_changed()
         if changed:
-            self._ring = None if TABLE in changed else self._ring
-            self._views.clear() if TABLE in changed else [self._views.pop(parse_path(u.removeprefix("zone:")), None) for u in changed]
+            self._forget_views(changed)
             self._out.append(Changed(frozenset(changed)))
         out, self._out = self._out, []
         return out
+
+    def _forget_views(self, changed: set[Unit]) -> None:
+        if TABLE in changed:
+            self._table_changed = True
+            self._views.clear()
+        for unit in changed - {TABLE}:
+            self._views.pop(parse_path(unit.removeprefix("zone:")), None)
 
     # -- small things
 

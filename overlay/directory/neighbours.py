@@ -6,8 +6,10 @@ zone's custodians are the three nodes nearest to the hash of its path, and every
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from overlay import limits
 from overlay.directory.view import GatewayEntry
@@ -16,6 +18,7 @@ from overlay.name import Path
 from overlay.wire.address import Address
 
 SUCCESSORS = 2  # on the ring: a change that each node hands to its next one reaches all, one loss skipped
+MATES = 2  # of one's own cluster
 SHORTCUTS = 2  # a node's own pseudo-random peers: they make the ring's diameter logarithmic
 
 
@@ -27,22 +30,25 @@ class Neighbour:
     exchange: bytes
     addresses: tuple[Address, ...]
     cluster: Path
+    point: int = 0  # the node id as a number
 
 
 def neighbours(table: Iterable[GatewayEntry]) -> list[Neighbour]:
     """The public nodes of the table, each once, in the order of the ring."""
-    found = {g.node_id: Neighbour(g.node_id, g.cluster.exchange, g.cluster.addresses, g.path) for g in table if g.cluster.addresses}
+    found = {g.node_id: Neighbour(g.node_id, g.cluster.exchange, g.cluster.addresses, g.path, int.from_bytes(g.node_id, "big")) for g in table if g.cluster.addresses}
     return [found[node_id] for node_id in sorted(found)]
 
 
-def distance(node_id: bytes, path: Path) -> int:
-    """XOR distance of a node to the hash of a path (Kademlia's metric; RFC-less, Maymounkov 2002)."""
-    return int.from_bytes(node_id, "big") ^ int.from_bytes(digest(str(path).encode()), "big")
+@lru_cache(maxsize=16_384)
+def _point(path: Path) -> int:
+    """The hash of a path as a point on the ring."""
+    return int.from_bytes(digest(str(path).encode()), "big")
 
 
 def custodians(path: Path, ring: Sequence[Neighbour]) -> list[Neighbour]:
-    """The three table nodes nearest to the hash of a path."""
-    return sorted(ring, key=lambda n: distance(n.node_id, path))[: limits.CUSTODIANS]
+    """The three table nodes nearest to the hash of a path, by XOR (Kademlia's metric, Maymounkov 2002)."""
+    point = _point(path)
+    return heapq.nsmallest(limits.CUSTODIANS, ring, key=lambda n: n.point ^ point)
 
 
 def successors(me: bytes, ring: Sequence[Neighbour], count: int = SUCCESSORS) -> list[Neighbour]:
@@ -56,6 +62,7 @@ def wanted(me: bytes, cluster: Path, ring: Sequence[Neighbour]) -> list[Neighbou
     """The public nodes to keep sessions with: next on the ring, own cluster's, own zone's custodians, shortcuts."""
     others = [n for n in ring if n.node_id != me]
     shortcuts = sorted(others, key=lambda n: digest(me + n.node_id))[:SHORTCUTS]
-    mates = [n for n in others if n.cluster == cluster][: limits.CUSTODIANS]
-    chosen = [*successors(me, ring), *mates, *custodians(cluster, others), *shortcuts]
+    mates = [n for n in others if n.cluster == cluster][:MATES]
+    keepers = custodians(cluster, others)[:1]  # one of the zone's three: they hear of changes from each other as well
+    chosen = [*successors(me, ring), *mates, *keepers, *shortcuts]
     return list({n.node_id: n for n in chosen}.values())

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from overlay.directory.book import TABLE, Book, zone_unit
 from overlay.directory.view import CarryEntry, DataEntry, GatewayEntry, HostEntry, ZoneView
 from overlay.name import ROOT, Path
-from overlay.records import kinds, rights
+from overlay.records import rights
 from overlay.records.kinds import Carry, Cluster, Data, Host
 from overlay.records.record import Record
 from overlay.records.trust import holders, outranked
@@ -23,7 +23,7 @@ def gateways(book: Book) -> list[GatewayEntry]:
     found = []
     for record in book.members(TABLE):
         if record.kind == "cluster":
-            body = kinds.read(record)
+            body = book.body(record)
             assert isinstance(body, Cluster)
             found.append(GatewayEntry(path=record.name, node_id=record.signer, cluster=body))
     return sorted(found, key=lambda g: (g.path, g.node_id))
@@ -45,7 +45,7 @@ def view(book: Book, path: Path) -> ZoneView:
         if via is not None and record.kind != "grant" and frozenset(via.body.get(1, ())) == {rights.OWN}:
             if outranked(via, held, book.grants.get(via.via)):
                 continue
-        body = kinds.read(record)
+        body = book.body(record)
         if isinstance(body, Host):
             hosts[record.signer] = HostEntry(name=record.name, node_id=record.signer, host=body)
         elif isinstance(body, Carry):
@@ -68,7 +68,7 @@ def view(book: Book, path: Path) -> ZoneView:
         fingerprint.update(str(cut).encode())
     return ZoneView(
         path=path, serial=serial % 2**32, digest=fingerprint.digest(), hosts=tuple(hosts.values()),
-        carries=tuple(_carry(record, body, hosts) for record, body in carries), data=tuple(_data(record) for record in data.values() if record.body.get(1)),
+        carries=tuple(_carry(record, body, hosts) for record, body in carries), data=tuple(_data(record, book) for record in data.values() if record.body.get(1)),
         cuts=tuple(cuts), gateways=tuple(listed), head_issued=head,
     )
 
@@ -86,7 +86,7 @@ def _carry(record: Record, body: Carry, hosts: dict[bytes, HostEntry]) -> CarryE
     )
 
 
-def _data(record: Record) -> DataEntry:
-    body = kinds.read(record)
+def _data(record: Record, book: Book) -> DataEntry:
+    body = book.body(record)
     assert isinstance(body, Data)
     return DataEntry(name=record.name, rtype=record.item.decode(), data=body, signer=record.signer, expires=record.expires)

@@ -574,12 +574,13 @@ class Sessions:
                 self._work_session(subject, now)
 
     def _work_session(self, session: _Session, now: float) -> None:
-        if session.unanswered is not None and now - session.unanswered >= SILENT:
+        # The sums are those of _due: a difference may round to just below the bound, and the timer would fire for ever.
+        if session.unanswered is not None and now >= session.unanswered + SILENT:
             self._end(session, "silent")
             return
         session.calls.wake(now)
-        probing = session.unanswered is not None and now - session.unanswered >= PROBE and now - session.sent >= 1.0
-        if not session.calls.frames and (probing or now - max(session.sent, session.heard) >= KEEPALIVE):
+        probing = session.unanswered is not None and now >= max(session.unanswered + PROBE, session.sent + 1.0)
+        if not session.calls.frames and (probing or now >= max(session.sent, session.heard) + KEEPALIVE):
             self._send_frames(session, [[Frame.CHALLENGE.value, self._entropy(8)]], now)
         self._flush(session, now)
 
