@@ -44,7 +44,7 @@ def opened(wanted: Listen, notices: list[str] | None = None) -> Iterator[Listene
 @contextmanager
 def taken(host: str, *, tcp: bool = True, port: int = 0) -> Iterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as sock:
-        sock.bind((host, port))
+        sock.bind((host, port or free_port()))
         if tcp:
             sock.listen()
         yield sock.getsockname()[1]
