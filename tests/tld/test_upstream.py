@@ -49,6 +49,10 @@ class Fake:
         return Address("127.0.0.1", port)
 
     async def _serve_udp(self) -> None:
+        with self.udp, self.listener:
+            await self._answer_udp()
+
+    async def _answer_udp(self) -> None:
         while True:
             query, source = await self.udp.recvfrom(4096)
             self.seen.append(query)
@@ -198,9 +202,10 @@ async def test_an_upstream_that_leads_back_to_us_is_found_and_left_out() -> None
     async with trio.open_nursery() as nursery:
 
         async def echo_chamber() -> None:  # our own stub: what it cannot answer it passes on
-            while True:
-                query, source = await stub.recvfrom(4096)
-                nursery.start_soon(pass_on, query, source)
+            with stub:
+                while True:
+                    query, source = await stub.recvfrom(4096)
+                    nursery.start_soon(pass_on, query, source)
 
         async def pass_on(query: bytes, source: tuple[str, int]) -> None:
             answer = await upstream.ask(query, udp=True)
