@@ -103,7 +103,9 @@ def parse_where(text: str) -> Place:
         said = text.rpartition("]")[2] if text.startswith("[") else text if text.count(":") == 1 else ""
         return Listener(address.host, address.port if ":" in said else None)
     if ":" in text or "/" in text:
-        raise UsageError(f"{text[:80]!r} is neither a domain nor an address", "write a domain such as cloud.example.org, or IP:port", rule="where")
+        raise UsageError(
+            f"{text[:80]!r} is neither a domain nor an address", "write a domain such as cloud.example.org, or IP:port", rule="where",
+        )
     return Domain(parse_zone(text))
 
 

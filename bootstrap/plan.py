@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 
 from bootstrap.domain import NODE_LABEL, OVERLAY_LABEL, read_overlays, read_ways
 from bootstrap.entrance import HTTP_FALLBACK, HTTP_PORT, OVERLAY_PORT, Domain, Listener, WayIn, alternate, reachable
+from bootstrap.goal import Ask, Effect, Fetch, GiveUp, Goal, Tell, Try
 from bootstrap.mirror import WELL_KNOWN, read_way_in
 from bootstrap.race import Race
 from overlay import limits
-from overlay.errors import Malformed, OverlayError, ReachError, TrustError, UsageError
+from overlay.errors import Malformed, OverlayError, ReachError, TrustError
 from overlay.machine import Entropy
 from overlay.units import b64
 from overlay.wire.address import Address
@@ -36,67 +37,6 @@ PAUSE = (1.0, 30.0)  # seconds between rounds: first, doubling to the last (CONT
 RESOLUTION_DELAY = 0.05  # seconds that A waits for AAAA (RFC 8305, 3)
 MAX_SERVERS = 4  # name servers whose addresses are looked up
 MAX_TOLD = 256  # distinct lines remembered as told
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask the system's resolvers; answer with ``answered`` or ``failed``."""
-
-    name: str
-    rtype: str  # "TXT", "A", "AAAA", "NS"
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """GET ``path`` over HTTP from that address; answer with ``fetched`` or ``failed``."""
-
-    address: Address
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """Open a session to that node of that overlay and check its passport; answer with ``entered`` or ``failed``."""
-
-    way: WayIn
-    overlay_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """One line for the person."""
-
-    line: str
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Repeating will not help."""
-
-    error: OverlayError
-
-
-Effect = Ask | Fetch | Try | Tell | GiveUp
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """What the person asked for.
-
-    ``overlay_id``: pinned, or None for a first contact. ``known``: ways into that overlay, remembered peers first, then
-    the token's. ``steadfast``: never give up (``overlay up``).
-    """
-
-    place: Domain | Listener | None = None
-    overlay_id: bytes | None = None
-    known: tuple[WayIn, ...] = ()
-    steadfast: bool = False
-
-    def __post_init__(self) -> None:
-        if self.place is None and not self.known:
-            raise UsageError("there is no way in to try", "name a domain or IP:port, or give a token: overlay join WHERE", rule="where")
-        if self.known and self.overlay_id is None:
-            raise UsageError("known ways need the overlay's id", "give it with --id", rule="overlay-id")
 
 
 @dataclass(slots=True)

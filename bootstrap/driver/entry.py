@@ -19,7 +19,8 @@ import trio
 from bootstrap.driver.fetch import fetch as fetch_http
 from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import WayIn
-from bootstrap.plan import Ask, Fetch, GiveUp, Goal, Plan, Tell, Try
+from bootstrap.goal import Ask, Fetch, GiveUp, Goal, Tell, Try
+from bootstrap.plan import Plan
 from overlay.errors import Malformed, OverlayError, PeerError, ReachError
 from overlay.machine import Entropy
 from overlay.wire.address import Address

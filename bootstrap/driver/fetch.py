@@ -20,10 +20,10 @@ TIMEOUT: Final = 5.0  # seconds, connecting included; guess: one lost SYN and it
 _CHUNK: Final = 16_384
 
 
-async def fetch(address: Address, path: str, timeout: float = TIMEOUT) -> bytes:
+async def fetch(address: Address, path: str) -> bytes:
     """The body at ``http://ADDRESS/PATH``, or a ``ReachError`` whose ``what`` says in a few words why there is none."""
     try:
-        with trio.fail_after(timeout), trio.socket.socket(socket.AF_INET6 if address.family == 6 else socket.AF_INET) as sock:
+        with trio.fail_after(TIMEOUT), trio.socket.socket(socket.AF_INET6 if address.family == 6 else socket.AF_INET) as sock:
             await sock.connect(tuple(address))
             return await _get(trio.SocketStream(sock), address, path)
     except trio.TooSlowError:

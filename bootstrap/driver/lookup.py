@@ -95,7 +95,7 @@ class Lookup:
         for _ in range(given.attempts):
             for address in given.addresses:
                 try:
-                    answer = await self._exchange(address, asked, given.timeout)
+                    answer = await self._exchange(address, asked, given)
                 except (OSError, trio.BrokenResourceError) as why:
                     reasons[address] = getattr(why, "strerror", None) or "connection broken"
                     continue
@@ -116,18 +116,18 @@ class Lookup:
             "check the network and /etc/resolv.conf; overlay join IP:port needs no DNS", rule="dns-unreachable",
         )
 
-    async def _exchange(self, address: Address, asked: bytes, timeout: float) -> Answer | None:
-        answer = await self._udp(address, asked, timeout, edns=True)
+    async def _exchange(self, address: Address, asked: bytes, given: Resolvers) -> Answer | None:
+        answer = await self._udp(address, asked, given, edns=True)
         if answer is not None and answer.rcode in (FORMERR, NOTIMP):  # a server from before RFC 6891
-            answer = await self._udp(address, asked, timeout, edns=False)
+            answer = await self._udp(address, asked, given, edns=False)
         if answer is not None and answer.truncated and answer.rcode in (NOERROR, NXDOMAIN):
             self.counters["lookup_tcp"] += 1
             answer = await self._tcp(address, asked)
         return answer
 
-    async def _udp(self, address: Address, asked: bytes, timeout: float, *, edns: bool) -> Answer | None:
+    async def _udp(self, address: Address, asked: bytes, given: Resolvers, *, edns: bool) -> Answer | None:
         ident = self._entropy(2)
-        with _socket(address, socket.SOCK_DGRAM) as sock, trio.move_on_after(timeout):
+        with _socket(address, socket.SOCK_DGRAM) as sock, trio.move_on_after(given.timeout):
             await sock.connect(_target(address))  # the kernel takes a random port and drops what comes from elsewhere
             await sock.send(query(ident, asked, edns=edns))
             while True:

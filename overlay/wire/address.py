@@ -48,8 +48,8 @@ def parse_address(text: str, default_port: int) -> Address:
     """``1.2.3.4``, ``1.2.3.4:7653``, ``::1``, ``[::1]:7653`` -> Address, or a ``UsageError``."""
     host, port = text.strip(), str(default_port)
     if host.startswith("["):
-        host, _, rest = host[1:].partition("]")
-        port = rest[1:] if rest.startswith(":") else port
+        host, bracket, rest = host[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else port if bracket and not rest else ""
     elif host.count(":") == 1:
         host, _, port = host.partition(":")
     try:
