@@ -68,24 +68,37 @@ class Newcomer:
     identity: Identity
     request: Request
     seed: Signer | None = None
+    redeemers: frozenset[bytes] = frozenset()  # where the token names them: nobody else is asked
     _asked: set[int] = field(default_factory=set)
+    _waiting: list[Peer] = field(default_factory=list)
+    _open: int | None = None  # the session whose answer is awaited: two answers would be two names
     _pointers: int = 0
     _out: list[Output] = field(default_factory=list)
 
     def known(self, peer: Peer) -> None:
         """A node with a good passport is at the other end of that session."""
-        if peer.session in self._asked:
+        if peer.session in self._asked or (self.redeemers and peer.passport is not None and peer.passport.node_id not in self.redeemers):
             return
         self._asked.add(peer.session)
-        method = Method.REDEEM if self.seed is not None else Method.ENROL
-        self._out.append(Question(peer.session, method, self.request.body(self.identity, peer.handshake_hash, self.seed)))
+        self._waiting.append(peer)
+        self._next()
+
+    def _next(self) -> None:
+        if self._open is None and self._waiting:
+            peer = self._waiting.pop(0)
+            self._open = peer.session
+            method = Method.REDEEM if self.seed is not None else Method.ENROL
+            self._out.append(Question(peer.session, method, self.request.body(self.identity, peer.handshake_hash, self.seed)))
 
     def failed(self, session: int) -> None:
-        """The question was not answered: it may be asked again there."""
+        """The question was not answered: the next node is asked, this one when it comes again."""
         self._asked.discard(session)
+        self._open = None
+        self._next()
 
     def answered(self, session: int, body: Value) -> None:
         """An answer came."""
+        self._open = None
         try:
             reply = read_reply(body)
         except Malformed as why:
@@ -96,6 +109,7 @@ class Newcomer:
         elif reply.code == ELSEWHERE and self._pointers < POINTERS:
             self._pointers += 1
             self._out.extend(Pointed(key, addresses) for key, addresses in reply.elsewhere)
+            self._next()
         elif reply.code == ELSEWHERE:
             self._out.append(Refused(refusal(Reply(code=ELSEWHERE, what="one gateway sends us to the next", todo="try another cluster"))))
         else:

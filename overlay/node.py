@@ -76,6 +76,22 @@ class PeerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PassportGood:
+    """The holder of that exchange key belongs to this overlay."""
+
+    exchange: bytes
+    node_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A session ended, admitted or not."""
+
+    exchange: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DialEnded:
     """No session came of a dial."""
 
@@ -127,6 +143,7 @@ class Node:
         self.registrar: Registrar | None = None
         self.newcomer: Newcomer | None = None
         self.load = 0
+        self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self._calls: dict[int, Callable[[Any, float, float], None]] = {}  # ticket -> what to do with the answer (None: failed)
         self._remembered: dict[bytes, tuple[Address, ...]] = {}
         self._lonely_at = now
@@ -195,9 +212,9 @@ class Node:
         if exchange != self.identity.exchange_public and self.peers.by_exchange(exchange) is None:
             self.sessions.dial(exchange, tuple(addresses), now, at)
 
-    def join(self, request: Request, seed: Signer | None) -> None:
-        """Ask whoever is reached for a name. The outcome is raised as ``Joined`` or ``JoinRefused``."""
-        self.newcomer = Newcomer(self.identity, request, seed)
+    def join(self, request: Request, seed: Signer | None, redeemers: frozenset[bytes] = frozenset()) -> None:
+        """Ask whoever is reached (or one of ``redeemers``) for a name. Raised: ``Joined`` or ``JoinRefused``."""
+        self.newcomer = Newcomer(self.identity, request, seed, redeemers)
         for peer in self.peers.peers.values():
             if peer.passport is not None:
                 self.newcomer.known(peer)
@@ -224,14 +241,23 @@ class Node:
         self._first.append(service.to_store())
         self._hurry()
 
+    def leave(self, at: float) -> None:
+        """Withdraw all that this node said, and give back its name. What it granted others stays."""
+        mine = [r for r in self.book.records.values() if r.signer == self.identity.node_id]
+        self.publish([self.statements.withdrawal(r, at) for r in mine if r.kind in ("host", "cluster", "carry")], at)
+        self.publish([self.statements.sign(r.name, "data", {}, at, item=r.item) for r in mine if r.kind == "data" and r.body], at)
+        name = self.peers.own.chain[0] if self.peers.own is not None else None
+        if name is not None:
+            self.publish([self.statements.sign(name.name, "revoke", {}, at, item=name.digest, life=max(1, name.expires - int(at)))], at)
+        self.presence = None  # it says nothing more
+
     def remove_service(self, service: Service, at: float) -> None:
         """Carry it no longer: said at once, with a record that is over in a moment."""
         del self.statements.services[service.name, service.proto]
         self._first.append(Store(SERVICES, service.key, None))
         held = self.statements.held(service.name, "carry", service.proto.encode())
         if held is not None:
-            body = {**held.body, 6: False}
-            self.publish([self.statements.sign(service.name, "carry", body, at, item=service.proto.encode())], at)
+            self.publish([self.statements.withdrawal(held, at)], at)
 
     def set_data(self, name: Path, rtype: str, values: tuple[str, ...], ttl: int, at: float) -> None:
         """Plain DNS data; without values it is removed."""
@@ -342,6 +368,7 @@ class Node:
 
     def _closed(self, event: events.Closed, now: float, at: float) -> None:
         peer = self.peers.closed(event.session)
+        self._raise(SessionEnded(event.peer_key, event.reason))
         if self.directory is not None:
             self.directory.left(event.session)
         if self.presence is not None:
@@ -415,6 +442,8 @@ class Node:
         self._calls[self.sessions.call(ask.session, ask.method, ask.body, now)] = back
 
     def _known(self, event: Known, now: float, at: float) -> None:
+        assert event.peer.passport is not None
+        self._raise(PassportGood(event.peer.exchange, event.peer.passport.node_id))
         if self.newcomer is not None:
             self.newcomer.known(event.peer)
 
@@ -522,6 +551,8 @@ class Node:
         self._raise(ZonesChanged(event.units))
 
     def _arrived(self, event: directory.Arrived, now: float, at: float) -> None:
+        if event.record.issued > self.newest_issued:
+            self.newest_issued = event.record.issued
         if event.record.kind in ("revoke", "root"):
             self.peers.judge_again(at)
         elif event.record.kind in ("cluster", "grant") and self.presence is not None:

@@ -140,6 +140,12 @@ class Statements:
                 records.append(self.sign(service.name, "carry", body, at, item=service.proto.encode()))
         return records
 
+    def withdrawal(self, held: Record, at: float) -> Record:
+        """Take back a statement of this node's own: buried for as long as it would have lived."""
+        body = {**held.body, 7: True}
+        life = max(1, held.expires - int(at))
+        return self.sign(held.name, held.kind, {key: body[key] for key in sorted(body)}, at, item=held.item, life=life)
+
     def renewals(self, at: float) -> list[Record]:
         """Own plain data past half of its life, said again."""
         mine = [r for r in self._book.records.values() if r.kind == "data" and r.signer == self.identity.node_id]

@@ -25,6 +25,8 @@ def gateways(book: Book) -> list[GatewayEntry]:
         if record.kind == "cluster":
             body = book.body(record)
             assert isinstance(body, Cluster)
+            if body.withdrawn:
+                continue
             found.append(GatewayEntry(path=record.name, node_id=record.signer, cluster=body))
     return sorted(found, key=lambda g: (g.path, g.node_id))
 
@@ -46,6 +48,8 @@ def view(book: Book, path: Path) -> ZoneView:
             if outranked(via, held, book.grants.get(via.via)):
                 continue
         body = book.body(record)
+        if isinstance(body, Host | Carry) and body.withdrawn:
+            continue
         if isinstance(body, Host):
             hosts[record.signer] = HostEntry(name=record.name, node_id=record.signer, host=body)
         elif isinstance(body, Carry):

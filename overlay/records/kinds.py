@@ -109,15 +109,16 @@ class Host:
 
     exchange: bytes
     addresses: tuple[Address, ...] = ()
+    withdrawn: bool = False
 
     def body(self) -> dict[int, Value]:
-        return ordered({1: self.exchange, 2: [a.packed for a in self.addresses] or None})
+        return ordered({1: self.exchange, 2: [a.packed for a in self.addresses] or None, 7: self.withdrawn or None})
 
     @classmethod
     def read(cls, record: Record) -> Host:
         fields = Fields(record.body, "host")
-        fields.only(frozenset({1, 2}))
-        return cls(exchange=fields.binary(1, KEY, KEY), addresses=_addresses(fields, 2))
+        fields.only(frozenset({1, 2, 7}))
+        return cls(exchange=fields.binary(1, KEY, KEY), addresses=_addresses(fields, 2), withdrawn=fields.flag(7))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,19 +134,22 @@ class Cluster:
     nodes: int = 1
     load: int = 0
     dns: bool = False
+    withdrawn: bool = False
 
     def body(self) -> dict[int, Value]:
         return ordered({
-            1: self.exchange, 2: [a.packed for a in self.addresses], 3: str(self.node), 4: self.nodes, 5: self.load, 6: True if self.dns else None,
+            1: self.exchange, 2: [a.packed for a in self.addresses], 3: str(self.node), 4: self.nodes, 5: self.load, 6: self.dns or None,
+            7: self.withdrawn or None,
         })
 
     @classmethod
     def read(cls, record: Record) -> Cluster:
         fields = Fields(record.body, "cluster")
-        fields.only(frozenset(range(1, 7)))
+        fields.only(frozenset(range(1, 8)))
         return cls(
             exchange=fields.binary(1, KEY, KEY), addresses=_addresses(fields, 2), node=_path(fields.text(3, 255)),
             nodes=fields.integer(4, 1, 1_000_000, default=1), load=fields.integer(5, 0, 1_000_000, default=0), dns=fields.flag(6),
+            withdrawn=fields.flag(7),
         )
 
 
@@ -162,18 +166,20 @@ class Carry:
     priority: int = 10
     weight: int = 10
     healthy: bool = True
-    health: str = "tcp"
+    health: str = "none"
+    withdrawn: bool = False
 
     def body(self) -> dict[int, Value]:
         packed = [Address(host, 1).packed[:-2] for host in self.addresses]
         return ordered({
-            1: self.port, 2: str(self.node), 3: packed or None, 4: self.priority, 5: self.weight, 6: self.healthy, 64: self.health,
+            1: self.port, 2: str(self.node), 3: packed or None, 4: self.priority, 5: self.weight, 6: self.healthy,
+            7: self.withdrawn or None, 64: self.health,
         })
 
     @classmethod
     def read(cls, record: Record) -> Carry:
         fields = Fields(record.body, "carry")
-        fields.only(frozenset(range(1, 7)))
+        fields.only(frozenset(range(1, 8)))
         hosts = []
         for packed in fields.items(3, MAX_ADDRESSES):
             if type(packed) is not bytes:
@@ -181,7 +187,8 @@ class Carry:
             hosts.append(unpack_address(packed + b"\x00\x01").host)
         return cls(
             port=fields.integer(1, 1, MAX_PORT), node=_path(fields.text(2, 255)), addresses=tuple(hosts), priority=fields.integer(4, 0, MAX_PORT),
-            weight=fields.integer(5, 0, MAX_PORT), healthy=fields.flag(6), health=fields.text(64, 255, default="tcp"),
+            weight=fields.integer(5, 0, MAX_PORT), healthy=fields.flag(6), health=fields.text(64, 255, default="none"),
+            withdrawn=fields.flag(7),
         )
 
 
@@ -277,7 +284,9 @@ KINDS: dict[str, Kind] = {
     "invite": Kind(read=Invite.read, life=_YEAR, needs=frozenset({rights.GRANT}), item=(KEY, KEY)),
 }
 
-UNIONS = frozenset({"host", "cluster", "carry", "mirror", "observed"})  # over signers (DESIGN 3.1)
+# Unions over signers (DESIGN 3.1). Their signer takes one back by saying it once more, `withdrawn`, with the date of what
+# it buries: a record that merely vanished would come back from a node that was away.
+UNIONS = frozenset({"host", "cluster", "carry", "mirror", "observed"})
 
 
 def read(record: Record) -> Body:
