@@ -18,9 +18,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
+from overlay.errors import OverlayError, TrustError
 from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Identity, Signer
 from overlay.name import ROOT, Path, parse_path
@@ -327,3 +331,11 @@ def found(keys: int = 1, threshold: int = 1, admission: str = "open", *, at: int
     overlay.cast["founder"] = founder
     overlay.records.update((grant.digest, grant) for grant in founder.grants)
     return overlay
+
+
+@contextmanager
+def refused(rule: str, error: type[OverlayError] = TrustError) -> Iterator[None]:
+    """What happens inside is refused, by exactly that rule."""
+    with pytest.raises(error) as caught:
+        yield
+    assert caught.value.rule == rule, f"refused by {caught.value.rule} ({caught.value}), not by {rule}"
