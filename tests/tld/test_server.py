@@ -59,7 +59,11 @@ async def with_tcp(backend: Echo, act: Callable[[Callable[[], object]], object])
     with bound(socket.SOCK_STREAM) as sock:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_tcp, sock, backend)
-            await act(lambda: trio.open_tcp_stream(*sock.getsockname()))  # type: ignore[misc]
+
+            async def connect() -> trio.SocketStream:
+                return await trio.open_tcp_stream(*sock.getsockname())
+
+            await act(connect)  # type: ignore[misc]
             nursery.cancel_scope.cancel()
 
 
