@@ -15,6 +15,7 @@ from overlay.errors import UsageError
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?|\*")
 MAX_PATH = 180  # characters of a path: 255 less a TLD or bootstrap zone of up to 73 (guess; nobody came near it)
+MAX_SUFFIX = 73  # characters of the TLD and of the zone: what a path leaves of 255
 MAX_DEPTH = 16  # labels
 
 
@@ -76,9 +77,14 @@ class Path:
 ROOT = Path()
 
 
+def _lower(text: str) -> str:
+    """ASCII in lower case. Other letters stay and are refused as labels: some of them have ASCII as their lower case."""
+    return text.lower() if text.isascii() else text
+
+
 def parse_path(text: str) -> Path:
     """``eu/home`` (or ``""`` for the root), exactly as stored in records and JSON."""
-    return Path(tuple(text.lower().split("/"))) if text else ROOT
+    return Path(tuple(_lower(text).split("/"))) if text else ROOT
 
 
 def parse_name(text: str, *, zone: str = "", tld: str = "") -> Path:
@@ -87,7 +93,7 @@ def parse_name(text: str, *, zone: str = "", tld: str = "") -> Path:
     A slash makes it a path. A final dot makes it absolute: then it must stand below the zone or the TLD. Otherwise
     the zone, then the TLD, is stripped once where it is the ending.
     """
-    text = text.strip().lower()
+    text = _lower(text.strip())
     if "/" in text:
         return parse_path(text.strip("/"))
     absolute = text.endswith(".")
@@ -104,7 +110,7 @@ def parse_name(text: str, *, zone: str = "", tld: str = "") -> Path:
 
 def parse_zone(text: str) -> str:
     """A DNS domain such as ``cloud.neonics.com``: lower case, no final dot, checked label by label."""
-    text = text.strip().rstrip(".").lower()
+    text = _lower(text.strip()).removesuffix(".")
     labels = text.split(".")
     if not text or len(text) > 253 or not all(_LABEL.fullmatch(x) and x != "*" for x in labels):
         raise UsageError(f"{text[:80]!r} is not a domain name", "write a DNS domain such as cloud.example.org", rule="zone")

@@ -22,7 +22,7 @@ _SIZES = {"": 1, "B": 1, "K": 1024, "KiB": 1024, "M": 1024**2, "MiB": 1024**2, "
 
 def seconds(text: str) -> float:
     """``"15m"`` -> 900.0. Accepts ms, s, m, h, d; the number may have a fraction."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)", text.strip())
     if not found:
         raise UsageError(f"{text!r} is not a duration", "write a number and a unit: 90s, 15m, 24h, 30d", rule="duration")
     return float(found[1]) * _DURATIONS[found[2]]
@@ -30,7 +30,7 @@ def seconds(text: str) -> float:
 
 def size(text: str) -> int:
     """``"16KiB"`` -> 16384 (bytes)."""
-    found = re.fullmatch(r"(\d+)([A-Za-z]*)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,15})([A-Za-z]*)", text.strip())
     if not found or found[2] not in _SIZES:
         raise UsageError(f"{text!r} is not a size", "write a number and a unit: 512B, 16KiB, 4MiB", rule="size")
     return int(found[1]) * _SIZES[found[2]]
