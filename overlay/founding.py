@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from overlay.errors import UsageError
 from overlay.identity.keys import Identity, Signer
-from overlay.name import ROOT, Path, parse_zone
+from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
-from overlay.records.kinds import Grant, Root
+from overlay.records.kinds import Grant, Root, version_item
 from overlay.records.record import NEVER, NO_OVERLAY, Draft, Record, sign
 from overlay.records.rights import TABLE, Joining
 from overlay.units import DAY
@@ -40,6 +40,8 @@ class Plan:
                 f"{zone} lies below the TLD {tld}: the overlay's own resolver would swallow its way in", "choose another zone, or another --tld",
                 rule="zone-below-tld",
             )
+        if max(len(zone), len(tld)) > MAX_SUFFIX:
+            raise UsageError(f"{max(zone, tld, key=len)[:80]} is too long", f"use a zone and a TLD of at most {MAX_SUFFIX} characters", rule="name-length")
         if admission not in ("open", "invite"):
             raise UsageError(f"admission {admission!r} is unknown", "choose open or invite")
         if len(name) < 2 or rights.reserved(name):
@@ -52,7 +54,7 @@ def founding_record(plan: Plan, root_keys: Sequence[Signer], at: int) -> Record:
     body = Root(
         version=1, zone=plan.zone, tld=plan.tld, keys=tuple(sorted(key.public for key in root_keys)), threshold=plan.threshold, admission=plan.admission,
     ).body()
-    return sign(Draft(name=ROOT, kind="root", seq=1, issued=at, expires=NEVER, body=body), root_keys, NO_OVERLAY)
+    return sign(Draft(name=ROOT, kind="root", item=version_item(1), seq=1, issued=at, expires=NEVER, body=body), root_keys, NO_OVERLAY)
 
 
 def founder_grants(plan: Plan, root: Record, root_keys: Sequence[Signer], founder: Identity, at: int) -> list[Record]:

@@ -19,7 +19,7 @@ from overlay.name import Path
 from overlay.records import kinds, rights
 from overlay.records.kinds import Carry, Data, Grant, Host
 from overlay.records.record import Draft, Record, sign
-from overlay.records.trust import holders
+from overlay.records.trust import holders, owners
 from overlay.wire.address import Address
 from overlay.wire.codec import Fields, decode, encode, ordered
 
@@ -98,7 +98,7 @@ class Statements:
 
     def claim(self, name: Path, at: float) -> list[Record]:
         """The records that make this node rightful at ``name``: none where it is, a claim where it may take a free one."""
-        owner = holders([g for g in self._book.grants_on(name, at)]).get(name)
+        owner = holders(self._book.grants_on(name, at), self._book.grants.get).get(name)
         if owner is not None and owner.item == self.identity.node_id:
             return []
         try:
@@ -112,8 +112,10 @@ class Statements:
         for above in name.ancestors():
             if above == via.name:
                 break
-            other = holders(self._book.grants_on(above, at)).get(above)
-            if other is not None and other.item != self.identity.node_id:
+            grants = self._book.grants_on(above, at)
+            other = holders(grants, self._book.grants.get).get(above)
+            owned = owners(grants).get(above)
+            if (other is not None and other.item != self.identity.node_id) or (owned and self.identity.node_id not in owned):
                 raise TrustError(f"the name {above.dotted} is another node's", "choose another name", rule="R20")
         return [self.sign(name, "grant", Grant(rights=frozenset({rights.OWN})).body(), at, item=self.identity.node_id, life=rights.NAME_LIFE, via=via)]
 

@@ -148,7 +148,7 @@ class Registrar:
 
     def _name_free(self, name: Path, newcomer: bytes, at: float) -> bool:
         book = self.directory.book
-        holder = holders(book.grants_on(name, at)).get(name)
+        holder = holders(book.grants_on(name, at), book.grants.get).get(name)
         if (holder is not None and holder.item != newcomer) or name in book.cuts or rights.reserved(name):
             return False
         return not any(r.name == name and r.kind in ("data", "carry") and r.signer != newcomer and r.body for r in book.records.values())

@@ -15,7 +15,7 @@ from overlay.name import ROOT, Path
 from overlay.records import rights
 from overlay.records.kinds import Carry, Cluster, Data, Host
 from overlay.records.record import Record
-from overlay.records.trust import holders, outranked
+from overlay.records.trust import holders, outranked, owners
 
 
 def gateways(book: Book) -> list[GatewayEntry]:
@@ -35,7 +35,8 @@ def view(book: Book, path: Path) -> ZoneView:
     """The zone at ``path`` as this node knows it."""
     unit = zone_unit(path)
     records = sorted(book.members(unit), key=lambda r: (r.name, r.kind, r.item, r.signer))
-    held = holders([r for r in records if r.kind == "grant"])
+    held = holders((r for r in records if r.kind == "grant"), book.grants.get)
+    owned = owners(book.members(TABLE))
     names_of = {r.item: r.name for r in held.values()}
     hosts: dict[bytes, HostEntry] = {}
     carries: list[tuple[Record, Carry]] = []
@@ -45,7 +46,7 @@ def view(book: Book, path: Path) -> ZoneView:
         serial = max(serial, record.issued)
         via = book.grants.get(record.via)
         if via is not None and record.kind != "grant" and frozenset(via.body.get(1, ())) == {rights.OWN}:
-            if outranked(via, held, book.grants.get(via.via)):
+            if outranked(via, held, book.grants.get(via.via), owned):
                 continue
         body = book.body(record)
         if isinstance(body, Host | Carry) and body.withdrawn:

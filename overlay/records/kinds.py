@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from overlay import limits
 from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY
-from overlay.name import ROOT, Path
+from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
 from overlay.records.record import NEVER, Record
 from overlay.units import DAY, HOUR, MINUTE
@@ -25,7 +25,10 @@ MAX_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """The overlay's constitution: zone, TLD, keys and their threshold, admission ("open" or "invite")."""
+    """The overlay's constitution: zone, TLD, keys and their threshold, admission ("open" or "invite").
+
+    The record's item and seq say the version too: no version replaces another, all are needed to prove the newest.
+    """
 
     version: int
     zone: str
@@ -48,8 +51,11 @@ class Root:
         admission = fields.text(6, 8)
         if admission not in ("open", "invite"):
             raise Malformed("root: admission is open or invite", rule="root-admission")
+        version = fields.integer(1, 1, 1_000_000)
+        if record.item != version_item(version) or record.seq != version:
+            raise Malformed("root: item and seq say the version", rule="root-version")
         return cls(
-            version=fields.integer(1, 1, 1_000_000), zone=fields.text(2, 253), tld=fields.text(3, 253), keys=keys,
+            version=version, zone=_zone(fields.text(2, MAX_SUFFIX)), tld=_zone(fields.text(3, MAX_SUFFIX)), keys=keys,
             threshold=fields.integer(5, 1, len(keys)), admission=admission, previous=fields.binary(7, DIGEST, DIGEST, default=b""),
         )
 
@@ -272,9 +278,9 @@ class Kind:
 
 _YEAR = 366 * DAY
 KINDS: dict[str, Kind] = {
-    "root": Kind(read=Root.read, life=0, threshold=True),
+    "root": Kind(read=Root.read, life=0, item=(4, 4), threshold=True),
     "grant": Kind(read=Grant.read, life=_YEAR, item=(KEY, KEY), threshold=True),
-    "revoke": Kind(read=Revoke.read, life=_YEAR + 30 * DAY, item=(DIGEST, DIGEST)),
+    "revoke": Kind(read=Revoke.read, life=_YEAR + 30 * DAY, item=(DIGEST, DIGEST), threshold=True),
     "bind": Kind(read=Bind.read, life=_YEAR),
     "host": Kind(read=Host.read, life=2 * HOUR, needs=frozenset({rights.OWN}), keeps=True),
     "cluster": Kind(read=Cluster.read, life=2 * HOUR, needs=frozenset({rights.SPEAK}), limit=limits.CLUSTER_RECORD, keeps=True),
@@ -308,9 +314,25 @@ def read(record: Record) -> Body:
         raise Malformed("only root records never expire", rule="record-life")
     if record.kind != "root" and not record.issued < record.expires <= record.issued + kind.life:
         raise Malformed(f"{record.kind}: lives longer than it may", rule="record-life")
+    if record.kind in ("root", "bind", "revoke") and record.via:
+        raise Malformed(f"{record.kind}: takes no grant", rule="record-via")
     if record.kind in ("root", "bind") and record.name != ROOT:
         raise Malformed(f"{record.kind}: stands at the root", rule="record-name")
     return kind.read(record)
+
+
+def version_item(version: int) -> bytes:
+    """The item of a root record: 4 octets, so that each version has an identity of its own."""
+    return version.to_bytes(4, "big")
+
+
+def _zone(text: str) -> str:
+    try:
+        if parse_zone(text) == text:
+            return text
+    except UsageError:
+        pass
+    raise Malformed("root: zone and TLD are domain names in lower case", rule="root-zone")
 
 
 def _addresses(fields: Fields, key: int) -> tuple[Address, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from overlay import limits
 from overlay.errors import Malformed, TrustError
@@ -54,27 +55,32 @@ def assemble(binding: Record, chain: Sequence[Record], roots: Sequence[Record]) 
 def check(raws: Sequence[bytes], exchange: bytes, at: float, trust: Trust) -> Passport:
     """Judge a peer's passport for the exchange key that its session proved: R19 and all of ``trust.py``.
 
-    Root versions in it that are news are adopted on the way (they carry their own proof).
+    It has one order and nothing but its chain, so one passport has one digest. Root versions in it that are news are
+    adopted on the way (they carry their own proof).
     """
     if not 3 <= len(raws) <= 1 + limits.CHAIN + limits.ROOT_VERSIONS:
         raise Malformed("a passport has a binding, 1 to 4 grants and the root", rule="passport-form")
     records = [parse(raw) for raw in raws]
-    for root in sorted((r for r in records if r.kind == "root"), key=lambda r: r.body.get(1, 0) if type(r.body.get(1)) is int else 0):
-        if all(root.digest != known.digest for known in trust.roots) and (not trust.roots or root.body.get(1) == len(trust.roots) + 1):
-            trust.judge(root, at, lambda _: None)
-            trust.adopt_root(root)
-    chain = [r for r in records if r.kind == "grant"]
-    bindings = [r for r in records if r.kind == "bind"]
-    if len(bindings) != 1 or not 1 <= len(chain) <= limits.CHAIN:
-        raise Malformed("a passport has one binding and 1 to 4 grants", rule="passport-form")
-    binding, leaf = bindings[0], chain[0]
+    binding, grants = records[0], [r for r in records if r.kind == "grant"]
+    roots = records[1 + len(grants) :]
+    if [r.kind for r in records] != ["bind"] + ["grant"] * len(grants) + ["root"] * len(roots) or not 1 <= len(grants) <= limits.CHAIN or not roots:
+        raise Malformed("a passport is a binding, 1 to 4 grants, the root versions, in this order", rule="passport-form")
+    if any(newer.seq != older.seq + 1 for newer, older in pairwise(roots)):
+        raise Malformed("a passport's root versions are newest first, none left out", rule="passport-form")
+    for root in reversed(roots):
+        trust.judge(root, at, lambda _: None)
+        trust.adopt_root(root)
+    leaf = grants[0]
     body = trust.judge(binding, at, lambda _: None).body
     assert isinstance(body, Bind)
-    by_digest = {grant.digest: grant for grant in chain}
-    verdict = trust.judge(leaf, at, by_digest.get)
+    verdict = trust.judge(leaf, at, {grant.digest: grant for grant in grants}.get)
     assert isinstance(verdict.body, Grant)
+    if (leaf, *verdict.chain) != tuple(grants):
+        raise Malformed("a passport's grants are its chain, and nothing else", rule="passport-form")
     if body.exchange != exchange or binding.signer != leaf.item:
         raise TrustError("the passport is another node's (R19)", "do not trust who showed it", rule="R19")
-    if rights.OWN not in verdict.body.rights or len(leaf.name) < 2:
+    if any(rights.GRANT not in issuer.body[1] for issuer in verdict.chain[:1]):
+        raise TrustError("the passport's name was taken, not given (R19)", "its owner must join again", rule="R19")
+    if verdict.body.rights != {rights.OWN} or len(leaf.name) < 2 or leaf.name.leaf == "*":
         raise TrustError("the passport names no node (R07)", "its owner must join again", rule="R07")
     return Passport(tuple(records), leaf.item, exchange, leaf.name, (leaf, *verdict.chain))

@@ -84,6 +84,8 @@ class Record:
 
 def parse(raw: bytes) -> Record:
     """Bytes from anywhere -> Record, or ``Malformed``. Checks form only."""
+    if type(raw) is not bytes:
+        raise Malformed("a record is octets", rule="record-form")
     if len(raw) > limits.RECORD:
         raise Malformed(f"a record of {len(raw)} octets", rule="record-too-long")
     outer = decode(raw, limit=limits.RECORD)

@@ -9,7 +9,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | rule | says |
 |---|---|
 | R01 | every signature holds over domain, overlay id and content |
-| R02 | not issued more than 300 s ahead of trusted time |
+| R02 | neither issued nor numbered (seq, UTC milliseconds) more than 300 s ahead of trusted time |
 | R03 | not past its own date |
 | R04 | what is no root, bind, or grant by the root keys names the grant that entitles it |
 | R05 | that grant is a grant, and its subject is the signer |
@@ -18,21 +18,21 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R08 | at most 4 grants lead to the root keys |
 | R09 | a grant passes on no more than its issuer holds, and its issuer holds `grant` |
 | R10 | a grant lives no longer than its issuer's |
-| R11 | the chain ends at a threshold of the root keys of a known version |
-| R12 | no grant of the chain is revoked |
+| R11 | the chain ends at a threshold of one root version's keys, nobody else signing, issued while that version was the newest |
+| R12 | neither it nor a grant of its chain is revoked |
 | R13 | a lapsed grant keeps what was said before, and what keeps names served, for 30 days; nothing new |
 | R14 | nothing is issued before the grant that entitles it |
 | R15 | a member takes a free name for itself only: `own`, strictly below its path |
-| R16 | a revocation comes from the issuer, a signer above it, the subject, or the root keys |
-| R17 | root version v+1 has the thresholds of v and v+1 and names v; the founding record's digest is the overlay id |
+| R16 | a revocation comes from the issuer, a signer above it, the subject, or a threshold of the newest root keys, and outlives the grant |
+| R17 | root version v+1 has the thresholds of v and v+1, nobody else signing, and names v; the founding record's digest is the overlay id |
 | R18 | labels reserved for the root are granted to nobody |
-| R19 | a session's exchange key is bound by the signing key of its passport |
-| R20 | of two keys with a claim to one name, the earlier holds it |
+| R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
+| R20 | of two keys with a claim to one name, one that a holder of `grant` gave stands above one that a member took; then the earlier holds it |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from overlay import limits
@@ -79,7 +79,7 @@ class Trust:
         self.roots: list[Record] = []
         self.revoked: dict[bytes, Record] = {}  # digest of the grant -> its revocation
         self._versions: list[Root] = []
-        self._verdicts: dict[bytes, bool] = {}
+        self._verdicts: dict[bytes, None] = {}  # digests of whole records whose signatures hold, oldest first
         self.verified = 0  # signatures really checked: what CPU went into
 
     @property
@@ -92,12 +92,14 @@ class Trust:
         body = kinds.read(record)
         if record.issued > at + limits.FUTURE:
             raise _no("R02", f"a {record.kind} dated {int(record.issued - at)} s ahead of our clock", "check both clocks")
+        if record.seq >= (at + limits.FUTURE + 1) * 1000 and record.kind != "root":
+            raise _no("R02", f"a {record.kind} numbered {int(record.seq / 1000 - at)} s ahead of our clock", "check both clocks")
         if record.expired(at) and not (record.kind == "grant" and at < record.expires + limits.LAPSED):
             raise _no("R03", f"a {record.kind} that expired {int(at - record.expires)} s ago")
         if isinstance(body, Root):
             self._judge_root(record, body)
             return Verdict(body)
-        self._check_signatures(record)
+        self._check_signers(record)
         if record.kind == "bind":
             return Verdict(body)
         if record.kind == "revoke":
@@ -125,45 +127,69 @@ class Trust:
 
     def vouch(self, record: Record) -> None:
         """Remember that the signatures of a record held when this node stored it."""
-        self._verdicts[digest(record.raw)] = True
+        self._remember(digest(record.raw))
 
     # -- the rules
 
     def _judge_root(self, record: Record, body: Root) -> None:
-        if not self._versions:
-            if body.version != 1 or record.digest != self.overlay_id:
-                raise _no("R17", "the founding record is not the one that this overlay's id names", "check the overlay id")
-            self._check_signatures(record, NO_OVERLAY)
-            self._threshold(record, body)
-            return
-        if any(known.digest == record.digest for known in self.roots):
-            return
-        newest = self._versions[-1]
-        if body.version != newest.version + 1 or body.previous != self.roots[-1].digest:
-            raise _no("R17", f"root version {body.version} does not follow version {newest.version}")
-        self._check_signatures(record)
-        self._threshold(record, newest)
-        self._threshold(record, body)
+        place = next((number for number, known in enumerate(self.roots) if known.digest == record.digest), len(self.roots))
+        if place == 0 and (body.version != 1 or record.digest != self.overlay_id):
+            raise _no("R17", "the founding record is not the one that this overlay's id names", "check the overlay id")
+        if place == len(self.roots) > 0 and (body.version != place + 1 or body.previous != self.roots[-1].digest):
+            raise _no("R17", f"root version {body.version} does not follow version {place}")
+        rulers = [*self._versions[place - 1 : place], body]
+        keys = {key for key, _ in record.sigs}
+        if not keys <= {key for ruler in rulers for key in ruler.keys} or any(len(keys & set(ruler.keys)) < ruler.threshold for ruler in rulers):
+            raise _no("R17", f"root version {body.version} is not signed by the thresholds of its keys and those before, and nobody else")
+        self._check_signatures(record, self.overlay_id if place else NO_OVERLAY)
 
-    def _threshold(self, record: Record, root: Root) -> None:
-        if sum(key in root.keys for key, _ in record.sigs) < root.threshold:
-            raise _no("R17" if record.kind == "root" else "R11", f"fewer than {root.threshold} root keys signed")
+    def _by_root(self, record: Record, *, newest: bool = False) -> bool:
+        """Whether those who signed are a threshold of one root version's keys, and that version was the newest then."""
+        keys = {key for key, _ in record.sigs}
+        for number, root in enumerate(self._versions, start=1):
+            last = number == len(self._versions)
+            current = last if newest else last or record.issued <= self.roots[number].issued + limits.FUTURE
+            if current and keys <= set(root.keys) and len(keys) >= root.threshold:
+                return True
+        return False
 
-    def _check_signatures(self, record: Record, overlay_id: bytes | None = None) -> None:
+    def _check_signers(self, record: Record) -> None:
+        """R01, R05, R11, R16: who signed is looked at before the signatures are paid for.
+
+        A digest is over content alone, so whoever adds a signature makes another record of the same digest: only those
+        whose word is needed may sign.
+        """
+        if record.kind == "grant" and not record.via:
+            if not self._by_root(record):
+                raise _no("R11", "the chain does not end at a threshold of the root keys, and at them alone")
+        elif record.kind == "revoke" and len(record.sigs) > 1:
+            if not self._by_root(record, newest=True):
+                raise _no("R16", "a revocation signed by several who are not the root keys")
+        elif len(record.sigs) > 1:
+            raise _no("R05", "the grant named is one signer's, and others signed")
+        self._check_signatures(record, self.overlay_id)
+
+    def _check_signatures(self, record: Record, overlay_id: bytes) -> None:
         key = digest(record.raw)
-        verdict = self._verdicts.get(key)
-        if verdict is None:
-            message = record.message(self.overlay_id if overlay_id is None else overlay_id)
-            verdict = all(verify(public, signature, message) for public, signature in record.sigs)
-            self.verified += len(record.sigs)
-            if len(self._verdicts) >= limits.VERDICTS:
-                self._verdicts.clear()  # simplest bound; a node meets that many distinct records in days
-            self._verdicts[key] = verdict
-        if not verdict:
-            raise _no("R01", f"a {record.kind} whose signature does not hold", "do not trust who sent it")
+        if key in self._verdicts:
+            return
+        message = record.message(overlay_id)
+        for public, signature in record.sigs:
+            self.verified += 1
+            if not verify(public, signature, message):
+                raise _no("R01", f"a {record.kind} whose signature does not hold", "do not trust who sent it")
+        self._remember(key)
+
+    def _remember(self, key: bytes) -> None:
+        """Only what holds is remembered, so junk pushes nothing out; at the bound the oldest goes."""
+        if len(self._verdicts) >= limits.VERDICTS:
+            del self._verdicts[next(iter(self._verdicts))]
+        self._verdicts[key] = None
 
     def _climb(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
         """The chain of grants from ``record`` to the root keys, nearest first (R04 to R15)."""
+        if record.digest in self.revoked:
+            raise _no("R12", "the grant is revoked")
         chain: list[Record] = []
         current = record
         while not (current.kind == "grant" and not current.via):
@@ -179,20 +205,15 @@ class Trust:
             if via.expires <= at and (record.issued >= via.expires and not kinds.KINDS[record.kind].keeps or at >= via.expires + limits.LAPSED):
                 raise _no("R13", "the right to say so has lapsed", "renew the grant: overlay grants shows it")
             current = via
-        if current.digest in self.revoked:
-            raise _no("R12", "a grant of the chain is revoked")
-        self._check_signatures(current)
-        if not any(sum(key in root.keys for key, _ in current.sigs) >= root.threshold for root in self._versions):
-            raise _no("R11", "the chain does not end at the root keys")
         return tuple(chain)
 
     def _entitles(self, via: Record, current: Record, at: float) -> None:
         held = kinds.read(via)
         if not isinstance(held, Grant) or via.item != current.signer or len(current.sigs) != 1:
             raise _no("R05", "the grant named is not the signer's")
-        self._check_signatures(via)
         if via.digest in self.revoked:
             raise _no("R12", "a grant of the chain is revoked")
+        self._check_signers(via)
         if not via.name.covers(current.name):
             raise _no("R06", f"the grant covers {via.name.dotted or 'the root'}, not {current.name.dotted or 'the root'}")
         if current.issued + limits.FUTURE < via.issued:
@@ -206,61 +227,84 @@ class Trust:
         assert isinstance(passed, Grant)
         if current.expires > via.expires:
             raise _no("R10", "a grant outlives its issuer's")
-        if rights.GRANT in held.rights:
-            if not passed.rights <= rights.grantable(held.rights):
-                raise _no("R09", "a grant passes on more than its issuer holds")
-        elif rights.MEMBER in held.rights and passed.rights == {rights.OWN}:
+        if rights.GRANT in held.rights and passed.rights <= rights.grantable(held.rights):
+            return
+        if rights.MEMBER in held.rights and passed.rights == {rights.OWN}:
             if current.item != via.item or current.name == via.name:
                 raise _no("R15", "a member takes free names below its path for itself only")
-        else:
-            raise _no("R09", "the issuer may not grant")
+            return
+        raise _no("R09", "a grant passes on more than its issuer holds" if rights.GRANT in held.rights else "the issuer may not grant")
 
     def _judge_revoke(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
         grant = grants(record.item)
         if grant is None:
             raise MissingGrant(record.item)
-        if self._versions and any(record.signer in root.keys for root in self._versions):
+        lasting = min(grant.expires + limits.LAPSED, record.issued + kinds.KINDS["revoke"].life)
+        if grant.name != record.name or record.expires < lasting:
+            raise _no("R16", "a revocation names another path, or ends before what it revokes")
+        if self._by_root(record, newest=True):
             return ()
         allowed = {grant.item}
-        current: Record | None = grant
-        for _ in range(limits.CHAIN + 1):
-            if current is None:
-                break
-            allowed.update(key for key, _ in current.sigs)
-            current = grants(current.via) if current.via else None
-        if record.signer not in allowed or grant.name != record.name:
+        current = grant
+        while current.via:
+            allowed.add(current.signer)
+            above = grants(current.via)
+            if above is None:
+                raise MissingGrant(current.via)
+            current = above
+        if record.signer not in allowed:
             raise _no("R16", "a revocation by somebody who may not")
         return ()
 
 
-def holders(claims: Sequence[Record]) -> dict[Path, Record]:
-    """R20: for each path, of all judged name grants (rights exactly `own`) the one that holds it: earliest, lowest digest."""
+def _rank(claim: Record, grants: Grants) -> tuple[bool, int, bytes]:
+    """R20: the lower one holds the name. No claim is older than the right to make it, whatever its date says."""
+    via = grants(claim.via) if claim.via else None
+    if via is None:
+        return (bool(claim.via), claim.issued, claim.digest)
+    return (rights.GRANT not in via.body.get(1, ()), max(claim.issued, via.issued), claim.digest)
+
+
+def holders(claims: Iterable[Record], grants: Grants) -> dict[Path, Record]:
+    """R20: for each path, of all judged name grants (rights exactly `own`) the one that holds it; ``grants`` finds their chains."""
     held: dict[Path, Record] = {}
     for claim in claims:
         if frozenset(claim.body.get(1, ())) != {rights.OWN}:
             continue
         rival = held.get(claim.name)
-        if rival is None or rival.item != claim.item and (claim.issued, claim.digest) < (rival.issued, rival.digest) or (
-            rival.item == claim.item and claim.issued < rival.issued
-        ):
+        if rival is None or _rank(claim, grants) < _rank(rival, grants):
             held[claim.name] = claim
     return held
 
 
-def outranked(claim: Record, held: dict[Path, Record], issuer: Record | None) -> bool:
-    """R20: whether the name grant ``claim`` lost its name, or, taken by a member, lies below another key's name.
+def owners(grants: Iterable[Record]) -> dict[Path, set[bytes]]:
+    """Who owns which paths by judged grants of more than a name: the clusters and what lies between."""
+    owned: dict[Path, set[bytes]] = {}
+    for grant in grants:
+        given = frozenset(grant.body.get(1, ()))
+        if grant.kind == "grant" and rights.OWN in given and given != {rights.OWN}:
+            owned.setdefault(grant.name, set()).add(grant.item)
+    return owned
+
+
+def outranked(claim: Record, held: Mapping[Path, Record], issuer: Record | None, owned: Mapping[Path, Collection[bytes]] | None = None) -> bool:
+    """R20: whether the name grant ``claim`` lost its name, or, taken by a member, lies below what another key owns.
 
     ``issuer`` is the grant by which it was given; a claim that a member took for itself has its own subject there.
+    ``owned`` says who owns paths by more than a name (:func:`owners`).
     """
     winner = held.get(claim.name)
     if winner is not None and winner.item != claim.item:
         return True
     if issuer is None or issuer.item != claim.item:
         return False
-    for above in claim.name.parent.ancestors():
+    owned = owned or {}
+    for above in (claim.name, *claim.name.parent.ancestors()):
         if above == issuer.name or not issuer.name.covers(above):
             return False
         other = held.get(above)
         if other is not None and other.item != claim.item:
+            return True
+        if above in owned and claim.item not in owned[above]:
             return True
     return False

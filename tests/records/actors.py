@@ -29,7 +29,7 @@ from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Identity, Signer
 from overlay.name import ROOT, Path, parse_path
 from overlay.records import passport, rights
-from overlay.records.kinds import KINDS, Bind, Carry, Cluster, Data, Grant, Head, Host, Invite, Root
+from overlay.records.kinds import KINDS, Bind, Carry, Cluster, Data, Grant, Head, Host, Invite, Root, version_item
 from overlay.records.record import NEVER, Draft, Record, sign
 from overlay.records.rights import TABLE, Joining
 from overlay.records.trust import Trust
@@ -316,7 +316,8 @@ class Overlay:
             admission=changed.get("admission", old.admission),
             previous=changed.get("names", previous.digest),
         ).body()
-        return self.statement(signers, "root", ROOT, body, seq=changed.get("seq", old.version + 1), overlay_id=changed.get("overlay_id"))
+        version = body[1]
+        return self.statement(signers, "root", ROOT, body, item=version_item(version), seq=version, overlay_id=changed.get("overlay_id"))
 
 
 def found(keys: int = 1, threshold: int = 1, admission: str = "open", *, at: int = AT, ceremony: str = "") -> Overlay:

@@ -11,7 +11,7 @@ from overlay.name import ROOT
 from overlay.records import rights
 from overlay.records.kinds import Grant
 from overlay.records.record import DOMAIN, Record, parse
-from overlay.records.trust import holders, outranked
+from overlay.records.trust import holders, outranked, owners
 from overlay.units import DAY
 from overlay.wire.codec import encode
 from tests.records.actors import AT, Overlay, found, path, refused, root_key, seed
@@ -148,18 +148,22 @@ def test_the_tolerance_of_clocks_does_not_backdate_a_claim_before_its_right(over
 def test_a_member_above_takes_no_names_inside_a_cluster_that_others_own(overlay: Overlay) -> None:
     wide = overlay.actor("wide")
     overlay.grant(overlay.founder, wide, "eu", rights.TABLE[rights.Joining.INVITED].rights)
-    owners = overlay.first.grants[1:]
+    owned = owners(overlay.first.grants)
     claim = overlay.claim(wide, "eu/home/www")
-    assert outranked(claim, holders([claim], overlay.lookup), overlay.lookup(claim.via), owners)
+    assert outranked(claim, holders([claim], overlay.lookup), overlay.lookup(claim.via), owned)
     beside = overlay.claim(wide, "eu/office/www")
-    assert not outranked(beside, holders([beside], overlay.lookup), overlay.lookup(beside.via), owners)
+    assert not outranked(beside, holders([beside], overlay.lookup), overlay.lookup(beside.via), owned)
 
 
 def test_a_lapsed_grant_cannot_be_stretched_by_granting_to_oneself(overlay: Overlay) -> None:
     first = overlay.first
     via = first.holds(rights.GRANT, "eu/home")
     with refused("R10"):
-        overlay.trust().judge(overlay.grant(first, first, "eu/home", {rights.OWN, rights.GRANT}, life=366 * DAY, clip=False, at=AT + 1), AT + 1, overlay.lookup)
+        overlay.trust().judge(
+            overlay.grant(first, first, "eu/home", {rights.OWN, rights.GRANT}, life=366 * DAY, clip=False, at=AT + 1),
+            AT + 1,
+            overlay.lookup,
+        )
     assert via.expires == AT + 365 * DAY
 
 
@@ -169,7 +173,9 @@ def test_junk_does_not_make_us_forget_what_was_verified(overlay: Overlay, monkey
     good = overlay.data(overlay.member, "eu/home/member", "TXT", "x")
     trust.judge(good, AT, overlay.lookup)
     for number in range(20):
-        junk = parse(encode([overlay.data(overlay.member, "eu/home/member", "TXT", str(number)).content, [[overlay.member.node_id, bytes(64)]]]))
+        junk = parse(
+            encode([overlay.data(overlay.member, "eu/home/member", "TXT", str(number)).content, [[overlay.member.node_id, bytes(64)]]])
+        )
         with refused("R01"):
             trust.judge(junk, AT, overlay.lookup)
     before = trust.verified
@@ -195,18 +201,28 @@ def test_a_grant_that_someone_else_signs_with_the_same_words_is_not_the_grant(ov
     """A digest is over content alone; a chain that leads through another signer's copy ends."""
     own = overlay.member.own
     copy = overlay.statement(
-        overlay.stranger, "grant", own.name, own.body, item=own.item, via=overlay.first.holds(rights.GRANT, "eu/home"), seq=own.seq, life=own.expires - own.issued
+        overlay.stranger,
+        "grant",
+        own.name,
+        own.body,
+        item=own.item,
+        via=overlay.first.holds(rights.GRANT, "eu/home"),
+        seq=own.seq,
+        life=own.expires - own.issued,
     )
     assert copy.digest == own.digest and copy != own
     with refused("R05"):
         overlay.trust().judge(copy, AT, overlay.lookup)
     with refused("R05"):
-        overlay.trust().judge(overlay.data(overlay.member, "eu/home/member", "TXT", "x"), AT, lambda d: copy if d == own.digest else overlay.lookup(d))
+        overlay.trust().judge(
+            overlay.data(overlay.member, "eu/home/member", "TXT", "x"), AT, lambda d: copy if d == own.digest else overlay.lookup(d)
+        )
     overlay.records[own.digest] = own
 
 
 @pytest.mark.parametrize(("body", "rule"), [
-    ({1: True, 2: 30}, "field-type"), ({1: ["a"], 2: True}, "field-type"), ({1: ["a"], 2: 2**64 - 1}, "field-range"), ({1: ["a"], 2: -1}, "field-range"),
+    ({1: True, 2: 30}, "field-type"), ({1: ["a"], 2: True}, "field-type"),
+    ({1: ["a"], 2: 2**64 - 1}, "field-range"), ({1: ["a"], 2: -1}, "field-range"),
     ({1: [1]}, "data-values"), ({1: ["a"], 3: 1}, "critical-field"), ({1: {1: "a"}}, "field-type"), ({0: 1}, "critical-field"),
 ])  # fmt: skip
 def test_bodies_that_lie_about_types_are_malformed(overlay: Overlay, body: dict[int, object], rule: str) -> None:

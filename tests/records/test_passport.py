@@ -27,10 +27,11 @@ def check(overlay: Overlay, raws: list[bytes], who: Actor, at: float = AT, trust
 @pytest.mark.parametrize("label", ["founder", "first", "member", "own_only"])
 def test_every_node_shows_who_it_is(overlay: Overlay, label: str) -> None:
     who: Actor = getattr(overlay, label)
-    shown = check(overlay, overlay.passport(who), who)
+    pages = overlay.passport(who)
+    shown = check(overlay, pages, who)
     assert (shown.node_id, shown.name, shown.exchange) == (who.node_id, who.name, who.identity.exchange_public)
     assert shown.cluster == shown.name.parent and shown.chain[0] == who.own
-    assert shown.digest == passport.passport_digest([parse(raw) for raw in overlay.passport(who)])
+    assert shown.digest == passport.passport_digest([parse(raw) for raw in pages])
 
 
 def test_a_newcomer_that_knows_only_the_id_learns_the_root_from_a_passport(overlay: Overlay) -> None:
@@ -115,7 +116,12 @@ def test_a_passport_has_one_order(overlay: Overlay, order: tuple[int, ...]) -> N
 def test_a_passport_brings_later_root_versions(overlay: Overlay) -> None:
     second = overlay.next_root(keys=[root_key(7)], threshold=1, signers=[*overlay.keys, root_key(7)])
     trust = Trust(overlay.overlay_id)
-    pages = [r.raw for r in passport.assemble(overlay.binding(overlay.member), [overlay.member.own, *overlay.chain(overlay.member.own)], [overlay.root, second])]
+    pages = [
+        r.raw
+        for r in passport.assemble(
+            overlay.binding(overlay.member), [overlay.member.own, *overlay.chain(overlay.member.own)], [overlay.root, second]
+        )
+    ]
     check(overlay, pages, overlay.member, trust=trust)
     assert trust.root is not None and trust.root.version == 2
 
