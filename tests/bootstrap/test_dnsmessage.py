@@ -31,7 +31,8 @@ def read_reply(name: str, rtype: str, *answers: tuple[str, str, str], rcode: int
 @pytest.mark.parametrize("edns", [True, False])
 def test_a_reference_library_reads_our_query(edns: bool) -> None:
     message = dns.message.from_wire(query(IDENT, question("_node._overlay.Cloud.neonics.com.", "TXT"), edns=edns))
-    assert (message.id, message.question[0].to_text(), message.payload) == (0x1234, "_node._overlay.Cloud.neonics.com. IN TXT", 1232 if edns else 0)
+    assert (message.id, message.payload) == (0x1234, 1232 if edns else 0)
+    assert message.question[0].to_text() == "_node._overlay.Cloud.neonics.com. IN TXT"
     assert message.flags & dns.flags.RD
 
 
@@ -58,7 +59,13 @@ def test_codes_and_the_cut_are_told() -> None:
     assert read(IDENT + b"\x80\x01" + bytes(8), IDENT, question("a.b", "A")) == Answer(1, False, ())
 
 
-@pytest.mark.parametrize("other", [b"", bytes(11), b"\x12\x35" + reply("a.b", "A")[2:], query(IDENT, question("a.b", "A"), edns=False), reply("a.c", "A"), reply("a.b", "AAAA")])
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"", bytes(11), b"\x12\x35" + reply("a.b", "A")[2:], query(IDENT, question("a.b", "A"), edns=False), reply("a.c", "A"),
+        reply("a.b", "AAAA"),
+    ],
+)
 def test_what_answers_something_else_is_not_our_answer(other: bytes) -> None:
     with pytest.raises(Malformed) as caught:
         read(other, IDENT, question("a.b", "A"))
@@ -71,9 +78,11 @@ HEAD = IDENT + b"\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00" + question("a.b", "A"
 @pytest.mark.parametrize(
     ("rest", "rule"),
     [
-        (b"", "dns-short"), (b"\x01", "dns-short"), (b"\xc0", "dns-short"), (b"\xc0\x0c\x00\x01", "dns-short"), (b"\xc0\x15", "dns-pointer"), (b"\xff\xff", "dns-pointer"),
+        (b"", "dns-short"), (b"\x01", "dns-short"), (b"\xc0", "dns-short"), (b"\xc0\x0c\x00\x01", "dns-short"),
+        (b"\xc0\x15", "dns-pointer"), (b"\xff\xff", "dns-pointer"),
         (b"\x40a\x00", "dns-label"), ((b"\x3f" + b"a" * 63) * 5 + b"\x00", "dns-name"),
-        (b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04abc", "dns-short"), (b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x03abc", "dns-address"),
+        (b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04abc", "dns-short"),
+        (b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x03abc", "dns-address"),
     ],
 )
 def test_a_broken_answer_is_malformed_with_a_rule(rest: bytes, rule: str) -> None:

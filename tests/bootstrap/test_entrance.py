@@ -15,7 +15,8 @@ FOUR, OTHER_FOUR, SIX = Address("192.0.2.1", 7653), Address("192.0.2.2", 7653), 
     ("text", "place"),
     [
         ("lan", Lan()), ("cloud.Example.org.", Domain("cloud.example.org")), ("192.0.2.1", Listener("192.0.2.1")),
-        ("192.0.2.1:7000", Listener("192.0.2.1", 7000)), ("2001:DB8::1", Listener("2001:db8::1")), ("[2001:db8::1]", Listener("2001:db8::1")),
+        ("192.0.2.1:7000", Listener("192.0.2.1", 7000)), ("2001:DB8::1", Listener("2001:db8::1")),
+        ("[2001:db8::1]", Listener("2001:db8::1")),
         ("[2001:db8::1]:7000", Listener("2001:db8::1", 7000)), ("10.example.org", Domain("10.example.org")),
     ],
 )
@@ -24,7 +25,9 @@ def test_where_is_a_domain_an_address_or_the_lan(text: str, place: Place) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a b.org", "192.0.2.256", "192.0.2.1:0", "192.0.2.1:99999", "1.2", "[::1", "[::1]x", "[::1]:", "example.org:7653", "http://example.org/", "224.0.0.1", "-x-.org"],
+    "text",
+    ["", "a b.org", "192.0.2.256", "192.0.2.1:0", "192.0.2.1:99999", "1.2", "[::1", "[::1]x", "[::1]:",
+     "example.org:7653", "http://example.org/", "224.0.0.1", "-x-.org"],
 )
 def test_a_meaningless_where_is_misuse(text: str) -> None:
     with pytest.raises(UsageError):
@@ -41,7 +44,10 @@ def test_families_alternate_and_ipv6_begins() -> None:
     assert alternate([FOUR, OTHER_FOUR, SIX, FOUR]) == (SIX, FOUR, OTHER_FOUR)
 
 
-@pytest.mark.parametrize(("addresses", "key"), [((), bytes(32)), ((FOUR,), bytes(31)), (tuple(Address("192.0.2.1", n) for n in range(1, 10)), bytes(32))])
+@pytest.mark.parametrize(
+    ("addresses", "key"),
+    [((), bytes(32)), ((FOUR,), bytes(31)), (tuple(Address("192.0.2.1", n) for n in range(1, 10)), bytes(32))],
+)
 def test_a_way_in_has_addresses_and_a_key(addresses: tuple[Address, ...], key: bytes) -> None:
     with pytest.raises(Malformed):
         WayIn(addresses, key)

@@ -21,7 +21,8 @@ from overlay.wire.address import Address
 from overlay.wire.codec import encode
 
 TOKEN = Token(
-    overlay_id=bytes(range(32)), zone="cloud.neonics.com", tld="cloud", path=Path(("eu", "home")), seed=bytes(range(64, 96)), expires=1_800_000_000,
+    overlay_id=bytes(range(32)), zone="cloud.neonics.com", tld="cloud", path=Path(("eu", "home")), seed=bytes(range(64, 96)),
+    expires=1_800_000_000,
     ways=(WayIn((Address("2001:db8::1", 7653), Address("203.0.113.10", 7653)), bytes(range(32, 64))),), redeemers=(bytes(range(96, 128)),),
 )
 VECTOR = (  # wire format, version 1: must never change
@@ -56,7 +57,10 @@ def test_one_altered_character_is_found(position: int) -> None:
     assert caught.value.rule == "token-damaged" and caught.value.exit_status == 4 and "copy it whole" in caught.value.todo
 
 
-@pytest.mark.parametrize("text", ["", "A", VECTOR[:-1], VECTOR[1:], VECTOR + "A", VECTOR + "=", "é", VECTOR * 20, VECTOR.replace("A", "+", 1)])
+@pytest.mark.parametrize(
+    "text",
+    ["", "A", VECTOR[:-1], VECTOR[1:], VECTOR + "A", VECTOR + "=", "é", VECTOR * 20, VECTOR.replace("A", "+", 1)],
+)
 def test_a_token_that_was_not_copied_whole_is_damaged(text: str) -> None:
     with pytest.raises(TrustError, match="damaged"):
         decode_token(text, NOW)
@@ -85,8 +89,10 @@ BODY = {1: bytes(32), 2: "cloud.neonics.com", 3: "cloud", 4: "", 5: bytes(32), 6
 @pytest.mark.parametrize(
     "change",
     [
-        {1: bytes(31)}, {2: "a..b"}, {2: 7}, {3: ""}, {4: "a//b"}, {5: bytes(33)}, {6: -1}, {6: "soon"}, {7: [[bytes(32)]]}, {7: [[bytes(31), b"\x7f\0\0\1\1\1"]]},
-        {7: [[bytes(32), b"\xe0\0\0\1\1\1"]]}, {7: [[bytes(32), b"\x7f\0\0\1\0\0"]]}, {7: [bytes(32)]}, {7: [[bytes(32), b"\x7f\0\0\1\1\1"]] * 5},
+        {1: bytes(31)}, {2: "a..b"}, {2: 7}, {3: ""}, {4: "a//b"}, {5: bytes(33)}, {6: -1}, {6: "soon"}, {7: [[bytes(32)]]},
+        {7: [[bytes(31), b"\x7f\0\0\1\1\1"]]},
+        {7: [[bytes(32), b"\xe0\0\0\1\1\1"]]}, {7: [[bytes(32), b"\x7f\0\0\1\0\0"]]}, {7: [bytes(32)]},
+        {7: [[bytes(32), b"\x7f\0\0\1\1\1"]] * 5},
         {8: [bytes(31)]}, {8: [bytes(32)] * 9}, {9: 1},
     ],
 )

@@ -34,7 +34,8 @@ Values = tuple[bytes, ...] | tuple[str, ...]
 
 def well_known(overlay_id: bytes, way: WayIn) -> bytes:
     return json.dumps(way_in(Facts(
-        overlay_id=overlay_id, zone=ZONE, tld="cloud", name="", node_id=bytes(32), key=way.key, addresses=way.addresses, record=b"", revision=0, cluster="",
+        overlay_id=overlay_id, zone=ZONE, tld="cloud", name="", node_id=bytes(32), key=way.key, addresses=way.addresses,
+        record=b"", revision=0, cluster="",
     ))).encode()
 
 
@@ -193,12 +194,14 @@ def test_a_zone_with_only_addresses_is_asked_over_http_ipv6_first() -> None:
 
 @pytest.mark.parametrize("port", [80, 7653, 8053])
 def test_an_address_is_asked_at_every_port_where_a_node_may_answer(port: int) -> None:
-    world = World(open={SECOND.key: OURS}, dns={(ZONE, "A"): ("203.0.113.20",)}, http={Address("203.0.113.20", port): well_known(OURS, SECOND)})
+    world = World(open={SECOND.key: OURS}, dns={(ZONE, "A"): ("203.0.113.20",)})
+    world.http[Address("203.0.113.20", port)] = well_known(OURS, SECOND)
     assert world.run(Goal(place=DOMAIN), 5.0).entered == SECOND
 
 
 def test_addresses_wait_a_moment_for_ipv6_and_not_for_ever() -> None:
-    world = World(open={SECOND.key: OURS}, dns={(ZONE, "A"): ("203.0.113.20",)}, http={Address("203.0.113.20", 80): well_known(OURS, SECOND)})
+    world = World(open={SECOND.key: OURS}, dns={(ZONE, "A"): ("203.0.113.20",)})
+    world.http[Address("203.0.113.20", 80)] = well_known(OURS, SECOND)
     world.delays[Ask(ZONE, "AAAA")] = 4.0
     run = world.run(Goal(place=DOMAIN))
     assert run.entered == SECOND and run.fetches()[0][0] == pytest.approx(0.04 + RESOLUTION_DELAY)
@@ -404,8 +407,10 @@ def test_whatever_the_world_says_the_plan_follows_only_one_overlay_and_never_sta
     way_texts = st.lists(ways.map(lambda w: way_text(w).encode()) | st.binary(max_size=30), max_size=3).map(tuple)
     hosts = st.lists(st.sampled_from(["203.0.113.20", "203.0.113.10", "224.0.0.1", "junk.example.org"]), max_size=2).map(tuple)
     world = World(dns={
-        (f"_overlay.{ZONE}", "TXT"): data.draw(overlay_texts | st.none()), (f"_node._overlay.{ZONE}", "TXT"): data.draw(way_texts | st.none()),
-        (ZONE, "A"): data.draw(hosts.map(lambda found: tuple(h for h in found if h[0] == "2")) | st.none()), (ZONE, "NS"): data.draw(hosts | st.none()),
+        (f"_overlay.{ZONE}", "TXT"): data.draw(overlay_texts | st.none()),
+        (f"_node._overlay.{ZONE}", "TXT"): data.draw(way_texts | st.none()),
+        (ZONE, "A"): data.draw(hosts.map(lambda found: tuple(h for h in found if h[0] == "2")) | st.none()),
+        (ZONE, "NS"): data.draw(hosts | st.none()),
     })
     for address in data.draw(st.lists(st.sampled_from([Address("203.0.113.20", 80), Address("203.0.113.10", 7653)]), max_size=2)):
         world.http[address] = data.draw(st.builds(well_known, ids, ways) | st.binary(max_size=30))

@@ -79,7 +79,10 @@ async def test_the_first_way_in_cancels_the_others(autojump_clock: MockClock) ->
     assert entered.way == OTHER and cancelled == [WAY] and trio.current_time() < 0.5
 
 
-@pytest.mark.parametrize("error", [ReachError("no answer"), PeerError("its passport leads to another overlay"), Malformed("it speaks nonsense")])
+@pytest.mark.parametrize(
+    "error",
+    [ReachError("no answer"), PeerError("its passport leads to another overlay"), Malformed("it speaks nonsense")],
+)
 async def test_a_way_that_fails_is_told_and_the_next_is_tried(error: ReachError | PeerError, autojump_clock: MockClock) -> None:
     told: list[str] = []
 
@@ -160,7 +163,8 @@ async def test_an_address_lets_us_in_over_real_http() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await stream.receive_some(4_096)
         facts = Facts(
-            overlay_id=OURS, zone=ZONE, tld="cloud", name="", node_id=bytes(32), key=WAY.key, addresses=(Address("192.0.2.1", 7653),), record=b"", revision=0, cluster="",
+            overlay_id=OURS, zone=ZONE, tld="cloud", name="", node_id=bytes(32), key=WAY.key,
+            addresses=(Address("192.0.2.1", 7653),), record=b"", revision=0, cluster="",
         )
         body = json.dumps(way_in(facts)).encode()
         await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -24,10 +24,8 @@ async def serving(answer: bytes | None, host: str = "127.0.0.1") -> AsyncIterato
         asked.append(await stream.receive_some(4_096))
         if answer is None:
             await trio.sleep_forever()
-        try:
+        with suppress(trio.BrokenResourceError):  # the client had enough
             await stream.send_all(answer)
-        except trio.BrokenResourceError:  # the client had enough
-            pass
 
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host=host)
@@ -44,7 +42,10 @@ async def test_a_body_comes_whole_and_the_host_is_the_literal_asked(host: str) -
         assert f"host: {address}\r\n".encode() in asked[0].lower()
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\n\r\nhello", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.0 200 OK\r\n\r\nhello", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+)
 async def test_bodies_without_a_length_are_taken(answer: bytes) -> None:
     async with serving(answer) as (address, _):
         assert await fetch(address, "/") == b"hello"
@@ -53,7 +54,8 @@ async def test_bodies_without_a_length_are_taken(answer: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "rule"),
     [
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "fetch-status"), (b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\n\r\n", "fetch-status"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "fetch-status"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\n\r\n", "fetch-status"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n", "fetch-http"), (b"\x00\x20" + bytes(32), "fetch-http"), (b"", "fetch-http"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", "fetch-http"), (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "fetch-http"),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (limits.FETCH_BODY + 1), "fetch-too-long"),
