@@ -58,8 +58,8 @@ class Plan:
         self._entropy = entropy
         self._out: list[Effect] = []
         self._asks: set[Ask] = set()
-        self._dials: Race[WayIn] = Race()
-        self._fetches: Race[Address] = Race()
+        self._dials: Race[WayIn] = Race(self.counters)
+        self._fetches: Race[Address] = Race(self.counters)
         self._texts: dict[Ask, tuple[bytes, ...]] = {}
         self._hosts: dict[str, _Host] = {}
         self._stages: tuple[Callable[[], None], ...] = ()

@@ -5,7 +5,7 @@ It decides when which attempt begins. It refuses to know what an attempt is: dia
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -19,7 +19,8 @@ T = TypeVar("T", bound=Hashable)
 class Race(Generic[T]):
     """A queue of attempts, each made at most once until :meth:`again`."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counter[str] | None = None) -> None:
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self._waiting: deque[T] = deque()
         self._running: set[T] = set()
         self._seen: set[T] = set()
@@ -45,6 +46,8 @@ class Race(Generic[T]):
             self._running.add(attempt)
             self._next = now + STAGGER
             begun.append(attempt)
+        if self._waiting and len(self._running) >= limits.KNOCKS:
+            self.counters["knocks_waiting"] += 1
         return begun
 
     def ended(self, attempt: T, now: float) -> bool:

@@ -116,6 +116,7 @@ class Entry(Generic[R]):
         try:
             body = await self._fetch(asked.address, asked.path)
         except (ReachError, Malformed) as why:
+            self.plan.counters[f"drop:{why.rule}"] += 1
             self._report(partial(self.plan.failed, asked, why.what))
         else:
             self._report(partial(self.plan.fetched, asked, body))

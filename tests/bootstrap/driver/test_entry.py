@@ -48,7 +48,7 @@ def zone(overlay_id: bytes, *ways: WayIn) -> dict[tuple[str, str], tuple[bytes, 
 
 async def no_web(_address: Address, _path: str) -> bytes:
     await trio.sleep(0.01)
-    raise ReachError("Connection refused")
+    raise ReachError("Connection refused", rule="fetch-connect")
 
 
 async def knock(way: WayIn, overlay_id: bytes) -> str:
@@ -128,6 +128,7 @@ async def test_without_any_answer_it_repeats_until_time_is_up_and_says_why(autoj
     with trio.move_on_after(60) as scope:
         await entry.run()
     assert scope.cancelled_caught and 20 < names.asked < 60
+    assert entry.plan.counters["ways_failed"] > 0
     assert "192.0.2.53 silent" in entry.plan.unreached().what
 
 
@@ -177,3 +178,10 @@ async def test_an_address_lets_us_in_over_real_http() -> None:
             entered = await Entry(Goal(place=Listener("127.0.0.1", port)), knock, print, lookup=Names(None)).run()
         assert entered.way.addresses == (Address("127.0.0.1", port), Address("192.0.2.1", 7653)) and entered.overlay_id == OURS
         nursery.cancel_scope.cancel()
+
+
+async def test_why_a_fetch_failed_is_counted(autojump_clock: MockClock) -> None:
+    entry = Entry(Goal(place=Listener("192.0.2.1")), knock, print, lookup=Names(None), fetch=no_web)
+    with trio.move_on_after(0.5):
+        await entry.run()
+    assert entry.plan.counters["drop:fetch-connect"] == 3
