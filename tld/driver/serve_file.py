@@ -45,7 +45,7 @@ def listen_on(address: Address) -> tuple[socket.socket, socket.socket]:
     except OSError as fault:
         udp.close()
         tcp.close()
-        raise ConfigError(f"cannot listen on {address}: {fault.strerror or fault}", "choose another address or port with --listen") from None
+        raise ConfigError(f"cannot listen on {address}: {fault.strerror or fault}", "choose another with --listen") from None
     return udp, tcp
 
 

@@ -21,8 +21,8 @@ import trio
 
 from overlay import limits
 from tld.authority import Source
+from tld.driver import batch
 
-_DATAGRAM = 4_096  # octets read of one query; what is longer is cut and then FORMERR
 _TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EPERM})
 
 
@@ -55,46 +55,95 @@ async def serve_udp(sock: socket.socket, backend: Backend) -> None:
 
     A socket bound to one address answers from it; wildcard addresses are the caller's business (one socket each).
     """
-    answer, counters = backend.answer, backend.counters
-    recvfrom, sendto = sock.recvfrom, sock.sendto
-    flying = 0
+    async with trio.open_nursery() as nursery:
+        forwards = _Forwards(sock, backend.counters, nursery)
+        if batch.AVAILABLE:
+            await _drain_batches(sock, backend, forwards)
+        else:
+            await _drain(sock, backend, forwards)
 
-    async def forward(job: Forward, source: Source) -> None:
-        nonlocal flying
+
+class _Forwards:
+    """The answers of one UDP socket that take time: a bounded number of tasks."""
+
+    def __init__(self, sock: socket.socket, counters: Counter[str], nursery: trio.Nursery) -> None:
+        self.sock = sock
+        self.counters = counters
+        self.nursery = nursery
+        self.flying = 0
+
+    def start(self, job: Forward, source: Source) -> None:
+        """Run ``job`` as a task, or say that too many run already."""
+        if self.flying < limits.DNS_FORWARDS:
+            self.flying += 1
+            self.nursery.start_soon(self._run, job, source)
+            return
+        self.counters["drop:dns-forwards-full"] += 1
+        if job.busy is not None:
+            _send(self.sock, job.busy, source, self.counters)
+
+    async def _run(self, job: Forward, source: Source) -> None:
         try:
             reply = await job.run()
         finally:
-            flying -= 1
+            self.flying -= 1
         if reply is not None:
-            _send(sock, reply, source, counters)
+            _send(self.sock, reply, source, self.counters)
 
-    async with trio.open_nursery() as nursery:
-        while True:
-            await trio.lowlevel.wait_readable(sock)
-            taken = 0
-            try:
-                while taken < limits.DRAIN:
-                    data, source = recvfrom(_DATAGRAM)
-                    taken += 1
-                    reply = answer(data, source, True)
-                    if reply.__class__ is bytes:
-                        sendto(reply, source)  # the hot path: no call of ours in between
-                    elif isinstance(reply, Forward):
-                        if flying < limits.DNS_FORWARDS:
-                            flying += 1
-                            nursery.start_soon(forward, reply, source)
-                        else:
-                            counters["drop:dns-forwards-full"] += 1
-                            if reply.busy is not None:
-                                _send(sock, reply.busy, source, counters)
-            except BlockingIOError:
-                pass  # drained; or, rarely, the send buffer is full and this reply is lost, as the network may lose it
-            except OSError as fault:
-                # The error of an earlier datagram (ECONNREFUSED), a source that cannot be answered (port 0, no route).
-                counters[f"drop:dns-udp-{errno.errorcode.get(fault.errno or 0, 'error').lower()}"] += 1
-            counters["dns_udp"] += taken
-            if taken == limits.DRAIN:
-                counters["udp_drained_full"] += 1
+
+async def _drain_batches(sock: socket.socket, backend: Backend, forwards: _Forwards) -> None:
+    """The loop for machines with ``recvmmsg``: one call reads up to 64 datagrams, one sends their replies."""
+    answer, counters = backend.answer, backend.counters
+    box = batch.Batch()
+    fd = sock.fileno()
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            received = box.receive(fd)
+        except OSError as fault:  # the error of an earlier datagram
+            counters[f"drop:dns-udp-{errno.errorcode.get(fault.errno or 0, 'error').lower()}"] += 1
+            continue
+        replies: list[bytes | None] = []
+        for data, source in received:
+            reply = answer(data, source, True)
+            if isinstance(reply, Forward):
+                forwards.start(reply, source)
+                reply = None
+            elif reply is not None and len(reply) > batch.SIZE:
+                _send(sock, reply, source, counters)
+                reply = None
+            replies.append(reply)
+        if lost := box.send(fd, replies):
+            counters["drop:dns-udp-unsent"] += lost
+        counters["dns_udp"] += len(received)
+        if len(received) == limits.DRAIN:
+            counters["udp_drained_full"] += 1
+
+
+async def _drain(sock: socket.socket, backend: Backend, forwards: _Forwards) -> None:
+    """The loop for every machine: non-blocking reads until nothing is left, 64 at most."""
+    answer, counters = backend.answer, backend.counters
+    recvfrom, sendto = sock.recvfrom, sock.sendto
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        taken = 0
+        try:
+            while taken < limits.DRAIN:
+                data, source = recvfrom(batch.SIZE)
+                taken += 1
+                reply = answer(data, source, True)
+                if reply.__class__ is bytes:
+                    sendto(reply, source)  # the hot path: no call of ours in between
+                elif isinstance(reply, Forward):
+                    forwards.start(reply, source)
+        except BlockingIOError:
+            pass  # drained; or, rarely, the send buffer is full and this reply is lost, as the network may lose it
+        except OSError as fault:
+            # The error of an earlier datagram (ECONNREFUSED), a source that cannot be answered (port 0, no route).
+            counters[f"drop:dns-udp-{errno.errorcode.get(fault.errno or 0, 'error').lower()}"] += 1
+        counters["dns_udp"] += taken
+        if taken == limits.DRAIN:
+            counters["udp_drained_full"] += 1
 
 
 def _send(sock: socket.socket, reply: bytes, source: Source, counters: Counter[str]) -> None:
