@@ -281,8 +281,10 @@ def owners(grants: Iterable[Record]) -> dict[Path, set[bytes]]:
     """Who owns which paths by judged grants of more than a name: the clusters and what lies between."""
     owned: dict[Path, set[bytes]] = {}
     for grant in grants:
+        if grant.kind != "grant":
+            continue  # the table holds other kinds, whose bodies read otherwise
         given = frozenset(grant.body.get(1, ()))
-        if grant.kind == "grant" and rights.OWN in given and given != {rights.OWN}:
+        if rights.OWN in given and given != {rights.OWN}:
             owned.setdefault(grant.name, set()).add(grant.item)
     return owned
 
