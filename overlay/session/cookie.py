@@ -68,9 +68,8 @@ class CookieJar:
 
     def accepts(self, mac2: bytes, data: bytes, source: Address, now: float) -> bool:
         """Whether mac2 is right for one of the two newest secrets."""
-        return any(
-            now - made < 2 * COOKIE_LIFE and hmac.compare_digest(mac(self._cookie(secret, source), data), mac2) for made, secret in self._secrets
-        )
+        live = [secret for made, secret in self._secrets if now - made < 2 * COOKIE_LIFE]
+        return any(hmac.compare_digest(mac(self._cookie(secret, source), data), mac2) for secret in live)
 
     def reply(self, source: Address, mac1: bytes, now: float) -> bytes:
         """Nonce and sealed cookie for that source: 56 octets."""

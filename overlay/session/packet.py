@@ -24,7 +24,8 @@ NOISE_2 = 48
 PAYLOAD_1 = limits.DATAGRAM - _INITIATION.size - NOISE_1 - 2  # octets of message 1's payload before padding
 PAYLOAD_2 = limits.DATAGRAM - _RESPONSE.size - NOISE_2
 TAG = 16
-ROOM = limits.DATAGRAM - SEALED.size - TAG  # octets of frames in one sealed packet
+SEALED_LEAST = SEALED.size + TAG + 1  # octets of a packet that carries an empty list
+FRAMES_ROOM = limits.DATAGRAM - SEALED_LEAST  # octets of frames in one sealed packet, beside the head of their list
 NO_MAC = bytes(MAC)
 
 
@@ -89,3 +90,8 @@ def read_cookie(data: bytes) -> tuple[int, bytes, bytes]:
         raise Malformed("a cookie reply of a wrong size", rule="cookie-size")
     _, receiver, nonce, sealed = _COOKIE.unpack(data)
     return receiver, nonce, sealed
+
+
+def mac1_of(data: bytes) -> bytes:
+    """The mac1 of an initiation that we made: a cookie for it is sealed to that."""
+    return data[5 : 5 + MAC]

@@ -35,12 +35,12 @@ class Frame(IntEnum):
     """What a sealed packet carries: a list of frames, each ``[number, ...]``."""
 
     MESSAGE = 1  # [1, kind, body]
-    CALL = 2  # [2, ticket, method, body]
-    REPLY = 3  # [3, ticket, status, body, pages]
+    CALL = 2  # [2, ticket, method, body, floor]    floor: the lowest ticket that the caller still waits for
+    REPLY = 3  # [3, ticket, status, body, pages, page]    pages 0: the body is whole; status 1: refused, the body says why
     PAGE = 4  # [4, ticket, page]           asks for one page of a reply
     CLOSE = 5  # [5, reason]
-    CHALLENGE = 6  # [6, token]             proves a path
-    PROOF = 7  # [7, token]
+    CHALLENGE = 6  # [6, token of 8]        proves a path, probes it, keeps it alive
+    PROOF = 7  # [7, the same token]
     KEEPALIVE = 8  # [8]
     STREAM_OPEN = 32  # 32..47 reserved for streams (issue "LAN clusters")
 

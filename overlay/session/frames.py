@@ -1,0 +1,62 @@
+"""Frames: what a sealed packet carries, put together and taken apart (the table is in ``wire/messages.py``).
+
+A packet's plaintext is one list of frames. Frames are encoded once, each by itself, and joined behind the list's head,
+so their sizes are known before they are packed. What comes from outside passes through the bounded codec as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from overlay.errors import Malformed
+from overlay.session.packet import FRAMES_ROOM
+from overlay.wire.codec import Value, decode, encode
+from overlay.wire.messages import Frame
+
+MOST = 15  # frames in a packet: MessagePack's one-octet list heads
+
+
+def packets(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Encoded frames, in order, as few plaintexts as they fit."""
+    batch: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if batch and (size + len(frame) > FRAMES_ROOM or len(batch) == MOST):
+            yield _joined(batch)
+            batch, size = [], 0
+        batch.append(frame)
+        size += len(frame)
+    if batch:
+        yield _joined(batch)
+
+
+def _joined(batch: list[bytes]) -> bytes:
+    return bytes((0x90 | len(batch),)) + b"".join(batch)
+
+
+def decoded(plaintext: bytes) -> list[Value]:
+    """The frames of a packet, their forms unchecked; Malformed where it is no list."""
+    frames = decode(plaintext)
+    if type(frames) is not list:
+        raise Malformed("a packet carries a list of frames", rule="frames")
+    return frames
+
+
+def message(kind: int, body: Value) -> bytes:
+    """One MESSAGE frame."""
+    return encode([Frame.MESSAGE.value, kind, body])
+
+
+def challenge(token: bytes) -> bytes:
+    """One CHALLENGE frame; as probes they keep paths and mappings alive."""
+    return encode([Frame.CHALLENGE.value, token])
+
+
+def proof(token: bytes) -> bytes:
+    """The answer to a challenge, of its size."""
+    return encode([Frame.PROOF.value, token])
+
+
+def close(reason: str) -> bytes:
+    """A whole plaintext: CLOSE alone."""
+    return encode([[Frame.CLOSE.value, reason[:100]]])
