@@ -5,22 +5,27 @@ It decides nothing yet but what the command line hands over and what it gets bac
 
 from __future__ import annotations
 
+import re
+import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from bootstrap.domain import zone_lines
+from bootstrap.entrance import OVERLAY_PORT, WayIn, parse_where
+from bootstrap.invite import decode_token
+from overlay.cli import home as homes
+from overlay.cli.report import Report
+from overlay.cli.running import Join, Running
 from overlay.config import Config
-from overlay.errors import StateError
-
-
-class Report(Protocol):
-    """Where a command that takes its time tells how far it is."""
-
-    def progress(self, text: str) -> None:
-        """One line of talk (stderr, or the log and the parent where detached)."""
-
-    def ready(self, text: str) -> None:
-        """It is usable: one line of data (stdout). Called at most once; a detached command's parent returns then."""
+from overlay.driver.clock import BUILT
+from overlay.driver.interfaces import advertised, interfaces
+from overlay.founding import Plan
+from overlay.name import Path as NamePath
+from overlay.name import parse_name
+from overlay.records.rights import reserved
+from overlay.units import b64, unb64
+from overlay.wire.address import Address, parse_address, routable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +66,35 @@ class Joining:
 
 
 def found(home: Path, founding: Founding, config: Config) -> Founded:
-    """Found an overlay on that home. Raises ``UsageError``, ``StateError`` where one is there already."""
-    raise StateError(f"cannot found {founding.zone} on {home} yet", "wait for the next version")
+    """Found an overlay on that home. Raises ``UsageError``, ``TrustError`` where one is there already."""
+    label = founding.name or host_label()
+    cluster = parse_name(founding.cluster, zone=founding.zone, tld=founding.tld) if founding.cluster else NamePath((label,))
+    plan = Plan.checked(
+        zone=founding.zone, tld=founding.tld, admission=founding.admission, name=cluster / label, threshold=founding.root_threshold,
+    )
+    port = next((parse_address(text, OVERLAY_PORT).port for text in config.listen.overlay if text != "off" and not text.endswith(":0")), OVERLAY_PORT)
+    named = tuple(parse_address(text, OVERLAY_PORT) for text in founding.addresses)
+    hosts = tuple(dict.fromkeys(address.host for address in named))
+    made = homes.found_overlay(
+        home, plan, keys=founding.root_keys, root_out=founding.root_out, advertised=hosts, at=int(max(time.time(), BUILT)),
+    )
+    shown = hosts or tuple(one.host for one in advertised(interfaces()) if routable(one.host))
+    ways = (WayIn(tuple(Address(host, port) for host in shown)[:8], made.identity.exchange_public),) if shown else ()
+    publish = zone_lines(plan.zone, plan.tld, made.root.digest, ways, shown).splitlines()
+    talk = [
+        f"founded the overlay {plan.zone}, id {b64(made.root.digest)}; this node is {plan.name.fqdn(plan.tld)}",
+        f"root key{'s' if len(made.root_key_files) > 1 else ''}: {', '.join(map(str, made.root_key_files))} (keep a copy where nobody else reads it)",
+        *([] if shown else ["this machine has no address to tell: give --address IP, or edit the records above"]),
+        "publish the records, start this node (overlay up --detach), then on the other machines:",
+        f"overlay join {plan.zone}" + ("" if founding.admission == "open" else " --invite TOKEN    # a token: overlay invite, here"),
+    ]
+    return Founded(publish=tuple(publish), talk=tuple(talk))
+
+
+def host_label() -> str:
+    """The first label of the host's name, made a legal one; ``node`` where nothing is left of it."""
+    label = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().split(".")[0].lower()).strip("-")[:40]
+    return label if label and not reserved(NamePath((label,))) else "node"
 
 
 def run_node(home: Path, config: Config, joining: Joining | None, report: Report) -> None:
@@ -70,4 +102,21 @@ def run_node(home: Path, config: Config, joining: Joining | None, report: Report
 
     ``config`` has the command line's flags in it already. Raises ``OverlayError`` (never in an exception group).
     """
-    raise StateError(f"cannot run a node on {home} yet", "wait for the next version")
+    join = None
+    if joining is not None:
+        token = decode_token(joining.invite, max(time.time(), BUILT)) if joining.invite else None
+        place = parse_where(joining.where) if joining.where else None
+        zone, tld = (token.zone, token.tld) if token is not None else ("", "")
+        label = parse_label(joining.name) if joining.name else host_label()
+        join = Join(
+            place=place, token=token, cluster=parse_name(joining.cluster, zone=zone, tld=tld) if joining.cluster else None, label=label,
+            exact=joining.name is not None, overlay_id=unb64(joining.overlay_id, 32) if joining.overlay_id else None, timeout=joining.timeout,
+            shadow=joining.shadow,
+        )
+    Running(home, config, report, join).run()
+
+
+def parse_label(text: str) -> str:
+    """The LABEL of --name: one legal label."""
+    name = NamePath((text.strip().lower(),))
+    return name.leaf

@@ -19,9 +19,10 @@ from typing import Final
 
 from overlay.errors import StateError
 
-# Interfaces of containers, virtual machines and VPNs: whoever is behind them has other ways to us, or none.
+# Interfaces of containers, virtual machines and VPNs: whoever is behind them has other ways to us, or none. Not veth: on a
+# host its ends carry no address, inside a container or a network namespace it is the way to the world.
 LEFT_OUT: Final = (
-    *("docker*", "br-*", "veth*", "virbr*", "lxcbr*", "lxdbr*", "cni*", "flannel*", "cali*", "podman*", "vmnet*", "vboxnet*"),
+    *("docker*", "br-*", "virbr*", "lxcbr*", "lxdbr*", "cni*", "flannel*", "cali*", "podman*", "vmnet*", "vboxnet*"),
     *("tun*", "tap*", "wg*", "utun*", "ppp*", "ipsec*", "tailscale*", "zt*", "nebula*", "ifb*", "dummy*"),
 )
 _UP: Final = 0x1  # IFF_UP and IFF_LOOPBACK, the same on Linux and macOS (net/if.h)

@@ -37,7 +37,7 @@ FOUND = [
     Interface("eth0", "fe80::1", 64, False, 2),
     Interface("eth0", "2001:db8::7", 64, False),
     Interface("br0", "10.0.0.1", 24, False),  # a bridge that is the LAN
-    *(Interface(name, f"172.16.{n}.1", 24, False) for n, name in enumerate(("docker0", "br-12ab", "veth9", "virbr0", "tun0", "tap1", "wg0"))),
+    *(Interface(name, f"172.16.{n}.1", 24, False) for n, name in enumerate(("docker0", "br-12ab", "lxcbr9", "virbr0", "tun0", "tap1", "wg0"))),
 ]
 
 

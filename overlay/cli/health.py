@@ -1,0 +1,99 @@
+"""Checks of the services that this node carries: is each alive, as the person said to find out (CONTRACT, `service add`).
+
+It asks and reports; what a failing check means for names is decided elsewhere. One task, one round a second, each check
+with a time limit, all of a round side by side.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+
+import trio
+
+from overlay.driver.run import Engine
+from overlay.statements import Service
+
+EVERY = 1.0  # seconds between rounds (GOALS: a dead carrier is out of answers within 3 s)
+LIMIT = 1.0  # seconds for a TCP or HTTP check
+COMMAND_LIMIT = 10.0  # seconds for a command
+FAILURES = 2  # in a row before a service counts as down: one lost packet is not an outage
+
+
+class Health:
+    """The checks of one node."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._failures: dict[tuple[object, str], int] = {}
+
+    async def run(self) -> None:
+        """Check for ever."""
+        while True:
+            await trio.sleep(EVERY)
+            async with trio.open_nursery() as nursery:
+                for service in list(self._engine.node.statements.services.values()):
+                    if service.health != "none":
+                        nursery.start_soon(self._check, service)
+
+    async def _check(self, service: Service) -> None:
+        alive = await probe(service, self._engine.listeners.overlay_udp and self._own_host() or "127.0.0.1")
+        key = (service.name, service.proto)
+        self._failures[key] = 0 if alive else self._failures.get(key, 0) + 1
+        if alive or self._failures[key] >= FAILURES:
+            self._engine.node.health(service.name, service.proto, alive)
+            self._engine.step()
+
+    def _own_host(self) -> str:
+        presence = self._engine.node.presence
+        return presence.addresses[0].host if presence is not None and presence.addresses else "127.0.0.1"
+
+
+async def probe(service: Service, host: str) -> bool:
+    """One check: `tcp` connects, `http://...` wants a status below 400, `cmd:...` an exit status of 0."""
+    where = service.addresses[0] if service.addresses else host
+    if service.health.startswith("cmd:"):
+        return await _command(service.health.removeprefix("cmd:"))
+    if service.health.startswith("http://"):
+        authority, _, path = service.health.removeprefix("http://").partition("/")
+        name, _, port = authority.partition(":")
+        return await _http(name or where, int(port) if port.isdigit() else service.port, "/" + path)
+    return await _limited(LIMIT, lambda: _tcp(where, service.port)) or await _limited(LIMIT, lambda: _tcp("127.0.0.1", service.port))
+
+
+async def _limited(limit: float, check: Callable[[], object]) -> bool:
+    with trio.move_on_after(limit), suppress(OSError):
+        result = check()
+        return bool(await result)  # type: ignore[misc]
+    return False
+
+
+async def _tcp(host: str, port: int) -> bool:
+    stream = await trio.open_tcp_stream(host, port)
+    await stream.aclose()
+    return True
+
+
+async def _http(host: str, port: int, path: str) -> bool:
+    async def ask() -> bool:
+        stream = await trio.open_tcp_stream(host, port)
+        async with stream:
+            await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            head = b""
+            while b"\r\n" not in head and len(head) < 4_096:
+                more = await stream.receive_some(1_024)
+                if not more:
+                    break
+                head += more
+        words = head.split(b"\r\n")[0].split()
+        return len(words) >= 2 and words[1].isdigit() and int(words[1]) < 400
+
+    return await _limited(LIMIT, ask)
+
+
+async def _command(line: str) -> bool:
+    with trio.move_on_after(COMMAND_LIMIT), suppress(OSError):
+        done = await trio.run_process(["/bin/sh", "-c", line], check=False, stdin=subprocess.DEVNULL, capture_stdout=True, capture_stderr=True)
+        return done.returncode == 0
+    return False

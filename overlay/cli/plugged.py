@@ -1,0 +1,255 @@
+"""A running node with everything plugged in: names on its DNS listeners, HTTP, health checks, control (DESIGN 4).
+
+It carries what the node raises to whom it concerns: changed zones to names, peers and refusals to whoever waits. It
+decides nothing about them.
+
+    Plugged.start
+    |- Engine.run               sockets, disk, time
+    |- Upstream.run             loop probes
+    |- serve_udp, serve_tcp     DNS, a task a socket (authoritative and stub)
+    |- Site.serve               HTTP
+    |- serve_control            commands
+    |- Health.run               checks of carried services
+    `- _weigh                   the age of what proves absence
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import trio
+
+from bootstrap.mirror import Facts, respond
+from overlay.cli.health import Health
+from overlay.cli.operations import Operations
+from overlay.config import Config
+from overlay.directory.book import TABLE
+from overlay.driver.clock import Clock
+from overlay.driver.control import serve_control
+from overlay.driver.http import Request, Response, Site, as_json
+from overlay.driver.listen import Listeners, name_of
+from overlay.driver.logfile import LogFile
+from overlay.driver.run import Engine
+from overlay.driver.store import Store
+from overlay.errors import Absent, OverlayError, PeerError, ReachError, UsageError
+from overlay.name import ROOT, Path, parse_path
+from overlay.node import DialEnded, Joined, JoinRefused, Node, PassportGood, PeerChanged, SessionEnded, ZonesChanged
+from overlay.reports import Reports
+from overlay.units import b64
+from overlay.wire.address import Address, parse_address
+from tld.driver.host import Resolvers
+from tld.driver.server import serve_tcp, serve_udp
+from tld.driver.stub import Stub
+from tld.driver.upstream import Upstream
+from tld.explain import expand
+from tld.names import Names
+
+EVIDENCE_EVERY = 5.0  # seconds between looks at how old the proof of absence is
+EXPAND = "/.well-known/overlay/expand"
+
+
+class Plugged:
+    """One node and its plugs."""
+
+    def __init__(self, node: Node, *, config: Config, listeners: Listeners, store: Store, clock: Clock, log: LogFile, incarnation: int) -> None:
+        self.node = node
+        self.config = config
+        self.listeners = listeners
+        self.site = Site(self._page, self._suffixes)
+        self.engine = Engine(node, store=store, clock=clock, listeners=listeners, log=log, site=self.site, advertise=config.listen.advertise)
+        self.engine.subscribe(self._heard)
+        self.refused: OverlayError | None = None
+        self.joined: Path | None = None
+        self.names: Names | None = None
+        self._incarnation = incarnation
+        self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
+        self._lost: dict[bytes, str] = {}  # exchange key -> why its dial or session ended
+        self._news = trio.Event()
+
+    async def start(self, nursery: trio.Nursery, control: socket.socket, stop: Callable[[], None], forget: Callable[[], None]) -> None:
+        """Start everything that needs no founding record; names follow when it is known."""
+        await nursery.start(self.engine.run)
+        self._nursery, self._control, self._stop, self._forget = nursery, control, stop, forget
+        self._began = self.engine.clock.now()
+        nursery.start_soon(self.site.serve, self.listeners.http)
+        self._name_plugs()
+
+    def _name_plugs(self) -> None:
+        """Plug in names and control, once the founding record says zone and TLD."""
+        root = self.node.trust.root
+        if root is None or self.names is not None:
+            return
+        names = self.names = Names(
+            tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
+        )
+        upstream = Upstream(
+            Resolvers(
+                clock=trio.current_time, own=self._own_dns, configured=tuple(parse_address(text, 53) for text in self.config.names.upstream),
+            ),
+            probe_suffix=root.zone,
+        )
+        stub = Stub(names, upstream, self._fetch_zone)
+        reports = Reports(self.node, zone=root.zone, tld=root.tld)
+        operations = Operations(
+            engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began, stop=self._stop, forget=self._forget,
+        )
+        start = self._nursery.start_soon
+        start(upstream.run)
+        start(self._weigh)
+        start(Health(self.engine).run)
+        for sock in self.listeners.dns_udp:
+            start(serve_udp, sock, names.authoritative)
+        for sock in self.listeners.dns_tcp:
+            start(serve_tcp, sock, names.authoritative)
+        for sock in self.listeners.stub_udp:
+            start(serve_udp, sock, stub)
+        for sock in self.listeners.stub_tcp:
+            start(serve_tcp, sock, stub)
+        start(serve_control, self._control, operations.handlers())
+        self._show_all()
+
+    # -- what the node raises
+
+    def _heard(self, event: object) -> None:
+        match event:
+            case ZonesChanged(units):
+                self._show(units)
+            case Joined(name):
+                self.joined = name
+                self._name_plugs()
+            case JoinRefused(error):
+                self.refused = error
+            case PassportGood(exchange, node_id):
+                self._good[exchange] = node_id
+            case DialEnded(exchange, reason) | SessionEnded(exchange, reason):
+                self._good.pop(exchange, None)
+                self._lost[exchange] = reason
+            case PeerChanged():
+                self._look_at_evidence()
+            case _:
+                return
+        self._news.set()
+        self._news = trio.Event()
+
+    def _show(self, units: frozenset[str]) -> None:
+        if TABLE in units:
+            self._show_all()  # cuts, gateways or heads changed
+        elif self.names is not None and self.node.directory is not None:
+            for unit in units:
+                path = parse_path(unit.removeprefix("zone:"))
+                if path == ROOT or path in self.node.book.cuts:
+                    self.names.update(self.node.directory.view(path))
+
+    def _show_all(self) -> None:
+        if self.names is None or self.node.directory is None:
+            return
+        zones = self.node.directory.zones()
+        for path in [path for path in self.names.views if path not in zones]:
+            self.names.drop(path)
+        for path in zones:
+            self.names.update(self.node.directory.view(path))
+        self._look_at_evidence()
+
+    def _look_at_evidence(self) -> None:
+        if self.names is not None:
+            self.names.evidence(at=self.engine.clock.at(), peers=len(self.node.peers.admitted()))
+            presence = self.node.presence
+            self.names.set_public_address(*(address.host for address in presence.addresses) if presence is not None else ())
+
+    async def _weigh(self) -> None:
+        while True:
+            self._look_at_evidence()
+            await trio.sleep(EVIDENCE_EVERY)
+
+    async def _fetch_zone(self, path: Path) -> None:
+        """Bring a zone that is not held: watch it where it is kept."""
+        node, clock = self.node, self.engine.clock
+        assert node.directory is not None
+        while not node.directory.watch(path, clock.now()):
+            for neighbour in node.directory.watchable(path):
+                node.dial(neighbour.exchange, neighbour.addresses, clock.now(), clock.at())
+            node.directory.wake(clock.now(), clock.at())
+            self.engine.step()
+            with trio.move_on_after(0.5):
+                await self._news.wait()
+        if self.names is not None:
+            self.names.update(node.directory.view(path))
+
+    def _own_dns(self) -> list[Address]:
+        return [name_of(sock) for sock in (*self.listeners.stub_udp, *self.listeners.dns_udp)]
+
+    # -- who waits for something
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition about the node holds; looked at with every event, and twice a second."""
+        while not condition():
+            with trio.move_on_after(0.1):
+                await self._news.wait()
+
+    async def reach(self, key: bytes, addresses: tuple[Address, ...]) -> bytes:
+        """A session to the holder of that key, and a good passport: its node id. ``ReachError``, ``PeerError`` else."""
+        clock = self.engine.clock
+        peer = self.node.peers.by_exchange(key)
+        if peer is not None and peer.passport is not None:
+            return peer.passport.node_id
+        self._lost.pop(key, None)
+        self._good.pop(key, None)
+        self.node.dial(key, addresses, clock.now(), clock.at())
+        self.engine.step()
+        await self.wait(lambda: key in self._good or key in self._lost or self.refused is not None)
+        if key in self._good:
+            return self._good[key]
+        reason = self._lost.get(key, "refused")
+        if reason == "no-answer":
+            raise ReachError("no answer over UDP or TCP", "is the node up, and is its port 7653 open?", rule=reason)
+        raise PeerError(f"turned away: {reason}", "its passport does not lead to this overlay", rule=reason)
+
+    def usable(self) -> bool:
+        """Joined, in the words of CONTRACT: own name resolves at the stub, records stored, a session up."""
+        presence = self.node.presence
+        if self.names is None or presence is None or not self.node.usable():
+            return False
+        return any(host.name == presence.name for view in self.names.views.values() for host in view.hosts)
+
+    # -- HTTP
+
+    def _suffixes(self) -> tuple[str, ...]:
+        root = self.node.trust.root
+        return (root.zone, root.tld) if root is not None else ()
+
+    async def _page(self, request: Request) -> Response:
+        caller = request.peer.host
+        if request.path == EXPAND:
+            return self._expand(request.asks("name"))
+        page = respond(request.path, urlencode(request.query), caller, self._facts(caller)) if self.node.presence is not None else None
+        return Response(page.status, page.body, page.headers) if page is not None else Response(404, b"not found\n", (("content-type", "text/plain"),))
+
+    def _expand(self, name: str | None) -> Response:
+        if self.names is None or not name:
+            return as_json({"error": "name is missing"}, 400)
+        try:
+            return as_json(expand(self.names, name))
+        except Absent as why:
+            return as_json({"error": why.what}, 404)
+        except UsageError as why:
+            return as_json({"error": why.what}, 400)
+
+    def _facts(self, caller: str) -> Facts:
+        node, presence, root = self.node, self.node.presence, self.node.trust.root
+        assert presence is not None and root is not None
+        record = node.statements.held(presence.cluster, "cluster") or node.statements.held(presence.name, "host")
+        seen = self.engine.udp_seen.get(caller)
+        return Facts(
+            overlay_id=node.setup.overlay_id, zone=root.zone, tld=root.tld, name=presence.name.fqdn(root.tld), node_id=node.identity.node_id,
+            key=node.identity.exchange_public, addresses=presence.addresses, record=record.raw if record is not None else b"", revision=0,
+            cluster=str(presence.cluster), ways_tcp=presence.addresses, udp_seen_s=None if seen is None else self.engine.clock.now() - seen,
+        )
+
+    def describe(self) -> str:
+        """One line for the person: who this node is."""
+        presence, root = self.node.presence, self.node.trust.root
+        if presence is None or root is None:
+            return f"node {b64(self.node.identity.node_id)}"
+        return f"{presence.name.fqdn(root.tld)} ({b64(self.node.identity.node_id)})"

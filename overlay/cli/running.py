@@ -1,0 +1,333 @@
+"""A node as a person runs it (CONTRACT: join, up): the order of a start, and the end of a run.
+
+It decides the order: home locked, sockets opened, privileges dropped, state loaded, the node running, the way in found,
+the name got, `joined as` said when it is true. What each part decides is its own business.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from bootstrap.driver.entry import Entry
+from bootstrap.driver.lookup import Lookup
+from bootstrap.entrance import Domain, Lan, Place, WayIn, parse_where
+from bootstrap.goal import Goal
+from bootstrap.invite import Token
+from overlay.admission.request import Request
+from overlay.cli import home as homes
+from overlay.cli.plugged import Plugged
+from overlay.cli.report import Report
+from overlay.config import Config
+from overlay.driver.clock import BUILT, Clock
+from overlay.driver.control import open_control
+from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
+from overlay.driver.logfile import LogFile
+from overlay.driver.privilege import drop
+from overlay.driver.run import own_hosts
+from overlay.driver.store import Store, Tables, lock_home
+from overlay.errors import OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
+from overlay.identity.keys import Identity
+from overlay.machine import Log
+from overlay.machine import Store as Write
+from overlay.name import Path as NamePath
+from overlay.node import OWN, Node, Setup
+from overlay.units import b64
+from overlay.wire.address import parse_address
+
+LONELY = 3.0  # seconds without a peer before ways in are tried again
+FAREWELL = 0.5  # seconds for the goodbyes to leave
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """What `overlay join` was asked, read and checked. ``exact``: the label was given with --name."""
+
+    place: Place | None = None
+    token: Token | None = None
+    cluster: NamePath | None = None
+    label: str = ""
+    exact: bool = False
+    overlay_id: bytes | None = None
+    timeout: float | None = None
+    shadow: bool = False
+
+    @property
+    def known_id(self) -> bytes | None:
+        """The overlay id that the person gave, by itself or in the token."""
+        return self.overlay_id or (self.token.overlay_id if self.token is not None else None)
+
+
+@dataclass(slots=True)
+class Running:
+    """One run of one home."""
+
+    home: Path
+    config: Config
+    report: Report
+    join: Join | None = None
+    _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _forget: bool = False
+    _plugged: Plugged | None = None
+
+    def run(self) -> None:
+        """Run until stopped. Raises an ``OverlayError`` where it cannot start, or may not come in."""
+        homes.prepare(self.home)
+        with ExitStack() as stack:
+            stack.callback(lock_home(self.home).release)
+            identity_made = not (self.home / homes.IDENTITY).exists()
+            listeners = open_listeners(self.config.listen, self.report.progress, given=inherited())
+            stack.callback(listeners.close)
+            control = open_control(self.home)
+            stack.callback(control.close)
+            drop(self.home)
+            store = stack.enter_context(Store.open(self.home / homes.STATE))
+            tables = store.load()
+            member = homes.membership(tables)
+            self._check(member)
+            identity = homes.load_identity(self.home, make=identity_made and self.join is not None)
+            log = LogFile(self.home / homes.LOG)
+            stack.callback(log.close)
+            start = _Start(identity, listeners, control, store, tables, member, log)
+            try:
+                trio.run(self._main, start)
+            except* OverlayError as group:
+                raise _first(group) from None
+        if self._forget:
+            forget(self.home)
+
+    def _check(self, member: homes.Membership | None) -> None:
+        """Whether this home may do what is asked: CONTRACT, "already enrolled in that overlay: as up; in another: exit 4"."""
+        if self.join is None:
+            if member is None or not member.enrolled:
+                raise StateError(f"{self.home} holds no enrolled node", "overlay init founds an overlay, overlay join enters one", rule="not-enrolled")
+            return
+        if member is None:
+            if self.join.place is None and self.join.token is None:
+                raise UsageError("where to join is missing", "name a domain or IP:port, or give a token: overlay join WHERE", rule="where")
+            return
+        other = self.join.known_id if self.join.known_id not in (None, member.overlay_id) else None
+        zone = self.join.place.zone if isinstance(self.join.place, Domain) else None
+        elsewhere = member.enrolled and zone is not None and zone not in (member.root.zone if member.root is not None else zone, member.place)
+        if other is not None or elsewhere:
+            raise TrustError(
+                f"this home belongs to overlay {b64(member.overlay_id)}{f' at {member.root.zone}' if member.root is not None else ''}",
+                "choose another --home, or leave that overlay first: overlay leave", rule="other-overlay",
+            )
+
+    # -- the run
+
+    async def _main(self, start: _Start) -> None:
+        clock = Clock(start.member.floor if start.member is not None else float(BUILT))
+        began = clock.now()
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._signals)
+                try:
+                    if start.member is not None and start.member.enrolled:
+                        await self._go_on(nursery, start, clock)
+                    else:
+                        await self._enter(nursery, start, clock, began)
+                    await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._farewell(start, clock)
+
+    async def _signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self._scope.cancel()
+
+    async def _farewell(self, start: _Start, clock: Clock) -> None:
+        """Tell peers, within bounds. The engine's tasks are cancelled by now: what is sent goes out at once."""
+        if self._plugged is None:
+            return
+        node = self._plugged.node
+        node.farewell(clock.now())
+        with trio.move_on_after(FAREWELL):
+            step = node.take(clock.now(), clock.at())
+            await start.store.commit(step.first)
+            self._plugged.engine.let_out(step.then)
+        start.log.write(Log("info", "stopped", {}), clock.at())
+
+    async def _plug(self, nursery: trio.Nursery, start: _Start, clock: Clock, overlay_id: bytes) -> Plugged:
+        member, listeners = start.member, start.listeners
+        incarnation = (member.incarnation if member is not None else 0) + 1
+        await start.store.commit([Write(OWN, homes.INCARNATION, str(incarnation).encode())])
+        advertised = [*(member.advertised if member is not None else ()), *(text for text in self.config.listen.advertise if _is_ip(text))]
+        setup = Setup(
+            identity=start.identity, overlay_id=overlay_id, entropy=os.urandom, advertised=tuple(advertised),
+            port=name_of(listeners.overlay_udp[0]).port if listeners.overlay_udp else 7653,
+            interfaces=own_hosts(listeners, self.config.listen.advertise), dns=any(name_of(sock).port == 53 for sock in listeners.dns_udp),
+            stored=start.tables,
+        )
+        node = Node(setup, clock.now(), clock.at())
+        plugged = Plugged(node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation)
+        start.log.write(Log("info", "started", {"incarnation": incarnation}), clock.at())
+        await plugged.start(nursery, start.control, self._scope.cancel, self._let_go)
+        self._plugged = plugged
+        return plugged
+
+    def _let_go(self) -> None:
+        self._forget = True
+        self._scope.cancel()
+
+    async def _go_on(self, nursery: trio.Nursery, start: _Start, clock: Clock) -> None:
+        """An enrolled node: running is enough; peers come when they come."""
+        assert start.member is not None
+        plugged = await self._plug(nursery, start, clock, start.member.overlay_id)
+        self.report.ready(f"up as {plugged.describe()}")
+        zone = start.member.root.zone if start.member.root is not None else start.member.place
+        nursery.start_soon(self._stay_in, plugged, parse_where(start.member.place or zone))
+
+    async def _stay_in(self, plugged: Plugged, place: Place) -> None:
+        """While nobody is connected, remembered peers and then the place are tried, for ever."""
+        while True:
+            await trio.sleep(LONELY)
+            if plugged.node.peers.admitted():
+                continue
+            goal = Goal(place=None if isinstance(place, Lan) else place, overlay_id=plugged.node.setup.overlay_id, steadfast=True)
+
+            async def reach(way: WayIn, overlay_id: bytes) -> None:
+                if way.key == plugged.node.identity.exchange_public:
+                    raise PeerError("that is this node itself", "", rule="own-key")
+                await plugged.reach(way.key, way.addresses)
+
+            entry = Entry(goal, reach, lambda line: None, lookup=self._lookup())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_peers, plugged, nursery.cancel_scope)
+                try:
+                    await entry.run()
+                except TrustError as why:
+                    plugged.engine.let_out((Log("warning", "way-in", {"what": why.what}),))
+                    await trio.sleep(60)
+                nursery.cancel_scope.cancel()
+
+    # -- a newcomer
+
+    async def _enter(self, nursery: trio.Nursery, start: _Start, clock: Clock, began: float) -> None:
+        assert self.join is not None
+        scope = trio.move_on_after(self.join.timeout if self.join.timeout is not None else float("inf"))
+        late: OverlayError = ReachError("nobody answered in time", "check the network, or try again with a longer --timeout", rule="timeout")
+        with scope:
+            pinned = self.join.known_id or (start.member.overlay_id if start.member is not None else None)
+            entry = Entry(self._goal(pinned), lambda way, overlay_id: self._knock(nursery, start, clock, way, overlay_id), self.report.progress, lookup=self._lookup())
+            late = entry.plan.unreached()
+            try:
+                entered = await entry.run()
+            finally:
+                late = entry.plan.unreached()
+            plugged = self._plugged
+            assert plugged is not None
+            if pinned is None:
+                self.report.progress(f"overlay id {b64(entered.overlay_id)}, pinned from now on")
+            await start.store.commit(homes.pinned(entered.overlay_id, self._place_text()))
+            late = ReachError("the overlay did not let us in in time", "try again with a longer --timeout", rule="timeout")
+            self._ask(plugged, start)
+            await plugged.wait(lambda: plugged.joined is not None or plugged.refused is not None)
+            if plugged.refused is not None:
+                raise plugged.refused
+            self.report.progress("got a name and rights; fetching what the others know")
+            late = ReachError("the node joined but is not usable yet", "see overlay status and overlay log", rule="timeout")
+            await plugged.wait(plugged.usable)
+            assert plugged.node.presence is not None and plugged.node.trust.root is not None
+            name = plugged.node.presence.name.fqdn(plugged.node.trust.root.tld)
+            self.report.ready(f"joined as {name} in {clock.now() - began:.1f} s")
+            nursery.start_soon(self._stay_in, plugged, parse_where(self._place_text() or plugged.node.trust.root.zone))
+        if scope.cancelled_caught:
+            raise late
+
+    async def _knock(self, nursery: trio.Nursery, start: _Start, clock: Clock, way: WayIn, overlay_id: bytes) -> None:
+        """One way in: a session to that node, and a passport that leads to the overlay."""
+        assert self.join is not None
+        if self._plugged is None:
+            await self._plug(nursery, start, clock, overlay_id)
+        assert self._plugged is not None
+        if self._plugged.node.setup.overlay_id != overlay_id:
+            raise PeerError("it names another overlay than the first that answered", "", rule="other-overlay")
+        node_id = await self._plugged.reach(way.key, way.addresses)
+        token = self.join.token
+        if token is not None and token.redeemers and node_id not in token.redeemers:
+            raise PeerError("it is not the node that redeems the token", "", rule="redeemer")
+
+    def _ask(self, plugged: Plugged, start: _Start) -> None:
+        assert self.join is not None
+        token = self.join.token
+        label = self.join.label
+        request = Request(
+            label=label, cluster=self.join.cluster, node_id=start.identity.node_id, exact=self.join.exact, shadow=self.join.shadow,
+            seed=token.signer.public if token is not None else b"",
+        )
+        plugged.node.join(request, token.signer if token is not None else None, frozenset(token.redeemers) if token is not None else frozenset())
+        plugged.engine.step()
+
+    def _goal(self, overlay_id: bytes | None) -> Goal:
+        assert self.join is not None
+        place = self.join.place
+        if isinstance(place, Lan):
+            raise UsageError("finding neighbours on the LAN is not built yet", "name a domain or IP:port, or give a token", rule="lan")
+        known = self.join.token.ways if self.join.token is not None else ()
+        if place is None and self.join.token is not None:
+            place = Domain(self.join.token.zone)
+        return Goal(place=place, overlay_id=overlay_id, known=known if overlay_id is not None else (), steadfast=False)
+
+    def _place_text(self) -> str:
+        assert self.join is not None
+        if self.join.place is not None:
+            return str(self.join.place)
+        return self.join.token.zone if self.join.token is not None else ""
+
+    def _lookup(self) -> Lookup:
+        """The resolvers that the configuration names, else the system's: whom this node may ask is one setting."""
+        upstream = self.config.names.upstream
+        return Lookup([parse_address(text, 53) for text in upstream]) if upstream else Lookup()
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is open when the loop begins."""
+
+    identity: Identity
+    listeners: Listeners
+    control: socket.socket
+    store: Store
+    tables: Tables
+    member: homes.Membership | None
+    log: LogFile
+
+
+async def _until_peers(plugged: Plugged, scope: trio.CancelScope) -> None:
+    await plugged.wait(lambda: bool(plugged.node.peers.admitted()))
+    scope.cancel()
+
+
+def _first(group: BaseExceptionGroup[OverlayError]) -> OverlayError:
+    """The first error of a group, however deep."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, OverlayError)
+    return found
+
+
+def forget(home: Path) -> None:
+    """Let go of an overlay: state and identity are removed, configuration and log stay."""
+    for name in (homes.STATE, homes.STATE + "-wal", homes.STATE + "-shm", homes.IDENTITY):
+        (home / name).unlink(missing_ok=True)
+    shutil.rmtree(home / "slots", ignore_errors=True)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        parse_address(text, 1)
+    except UsageError:
+        return False
+    return True
+

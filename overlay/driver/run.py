@@ -1,0 +1,169 @@
+"""Running a node: sockets, disk, clock and log around the one object that decides (DESIGN 4, 3.13).
+
+It moves bytes and time into the node and its effects out, in two lots; it decides nothing about them. Who plugs in
+(names, bootstrap, control) subscribes to what the node raises.
+
+Task tree, one nursery for the life of the node:
+
+    Engine.run
+    |- TwoLots.run      commits what is to be durable, then lets out what is to be seen
+    |- Udp.run          a task a socket, draining
+    |- Tcp.run          a task a listener and a connection
+    |- _timer           the node's next wake-up
+    `- _keep_time       the floor of trusted time, peers' clocks, interfaces
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import trio
+
+from overlay.driver.clock import Clock
+from overlay.driver.http import Site
+from overlay.driver.interfaces import advertised, interfaces
+from overlay.driver.listen import Listeners, name_of
+from overlay.driver.logfile import LogFile
+from overlay.driver.store import Store, TwoLots
+from overlay.driver.tcp import Tcp
+from overlay.driver.udp import Batch, Udp
+from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step
+from overlay.machine import Store as Write
+from overlay.node import OWN, Node
+from overlay.wire.address import Way
+
+FLOOR = b"time"  # in the store's table `own`: the durable floor of trusted time
+KEEP_TIME = 20.0  # seconds between looks at clocks and interfaces
+PINGED = 8  # peers whose clocks are asked
+
+
+def own_hosts(listeners: Listeners, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """The machine's addresses that may be told to others, as far as the overlay's listeners are bound to them.
+
+    Loopback counts where a listener was bound to it by name, or where the machine has nothing else (a test bed).
+    """
+    bound = [name_of(sock).host for sock in listeners.overlay_udp]
+    found = interfaces()
+    told = [one.host for one in advertised(found, wanted)] or [one.host for one in found if one.loopback]
+    families = {"0.0.0.0": 4, "::": 6}
+    anywhere = {families[host] for host in bound if host in families}
+    hosts = [host for host in bound if host not in families] + [host for host in told if (6 if ":" in host else 4) in anywhere]
+    return tuple(dict.fromkeys(hosts))
+
+
+class Engine:
+    """One node, running. ``subscribe`` to what it raises; after each act of a person call :meth:`step`."""
+
+    def __init__(self, node: Node, *, store: Store, clock: Clock, listeners: Listeners, log: LogFile, site: Site | None = None, advertise: Sequence[str] = ()) -> None:
+        self.node = node
+        self.clock = clock
+        self.listeners = listeners
+        self.counters: Counter[str] = Counter()
+        self.lots = TwoLots(store.commit, self.let_out, self.counters)
+        self.udp = Udp(listeners.overlay_udp, self.counters)
+        self.tcp = Tcp(self._batch, self._tcp_open, self._tcp_close, self.counters, site.connection if site is not None else None)
+        self.udp_seen: dict[str, float] = {}  # host -> when a datagram last came from there (monotonic), the latest last
+        self._log = log
+        self._advertise = tuple(advertise)
+        self._subscribers: list[Callable[[object], None]] = []
+        self._sleeping_until = 0.0
+        self._kick = trio.Event()
+
+    def subscribe(self, subscriber: Callable[[object], None]) -> None:
+        """Call it with every event that the node raises, after what it tells of is durable."""
+        self._subscribers.append(subscriber)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. A ``StateError`` of the disk ends it: a node that cannot keep its word says nothing more."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.lots.run)
+            await nursery.start(self.tcp.run, self.listeners.overlay_tcp)
+            nursery.start_soon(self.udp.run, self._batch, self.lots.room)
+            nursery.start_soon(self._timer)
+            nursery.start_soon(self._keep_time)
+            self.step()
+            task_status.started()
+
+    def step(self) -> None:
+        """Let out what the node wants after an input."""
+        now = self.clock.now()
+        self.lots.put(self.node.take(now, self.clock.at()))
+        wake_at = self.node.wake_at()
+        if wake_at is not None and wake_at < self._sleeping_until:
+            self._kick.set()
+
+    async def settled(self) -> None:
+        """Wait until all that was said so far is durable and sent."""
+        await self.lots.settled()
+
+    # -- inputs
+
+    def _batch(self, batch: Batch) -> None:
+        now, at = self.clock.now(), self.clock.at()
+        for data, way in batch:
+            self.node.datagram(data, way, now, at)
+            if way.proto == "udp":
+                self.udp_seen.pop(way.remote.host, None)
+                self.udp_seen[way.remote.host] = now
+        while len(self.udp_seen) > 1_024:
+            del self.udp_seen[next(iter(self.udp_seen))]
+        self.step()
+
+    def _tcp_open(self, way: Way) -> None:
+        self.node.opened(way, self.clock.now(), self.clock.at())
+        self.step()
+
+    def _tcp_close(self, way: Way, reason: str) -> None:
+        self.node.closed(way, self.clock.now(), self.clock.at())
+        self.step()
+
+    async def _timer(self) -> None:
+        while True:
+            wake_at = self.node.wake_at()
+            self._sleeping_until = float("inf") if wake_at is None else wake_at
+            with trio.move_on_at(self._sleeping_until):
+                await self._kick.wait()
+            self._sleeping_until = 0.0
+            if self._kick.is_set():
+                self._kick = trio.Event()
+            now = self.clock.now()
+            wake_at = self.node.wake_at()
+            if wake_at is not None and now >= wake_at:
+                self.node.wake(now, self.clock.at())
+                self.step()
+            await trio.lowlevel.checkpoint()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await trio.sleep(KEEP_TIME)
+            if self.clock.signed(self.node.newest_issued):
+                self.lots.put(Step(first=(Write(OWN, FLOOR, str(int(self.clock.floor)).encode()),)))
+            peers = self.node.peers.admitted()
+            self.clock.heard(self.clock.at() + peer.offset for peer in peers if peer.offset is not None)
+            for peer in peers[:PINGED]:
+                self.node.ping(peer, self.clock.now())
+            self.node.interfaces(own_hosts(self.listeners, self._advertise))
+            self.step()
+
+    # -- effects
+
+    def let_out(self, effects: tuple[Effect, ...]) -> None:
+        """Perform effects: what they tell of is durable by now."""
+        for effect in effects:
+            match effect:
+                case Send(way, data):
+                    if way.proto == "udp":
+                        self.udp.send(way, data)
+                    else:
+                        self.tcp.accepted(way)  # an answer of ours says that what came was valid
+                        self.tcp.send(way, data)
+                case Raise(event):
+                    for subscriber in self._subscribers:
+                        subscriber(event)
+                case OpenTcp(address):
+                    self.tcp.connect(address)
+                case CloseTcp(way):
+                    self.tcp.close(way)
+                case Log():
+                    self._log.write(effect, self.clock.at())
