@@ -220,11 +220,19 @@ def test_a_grant_that_someone_else_signs_with_the_same_words_is_not_the_grant(ov
     overlay.records[own.digest] = own
 
 
-@pytest.mark.parametrize(("body", "rule"), [
-    ({1: True, 2: 30}, "field-type"), ({1: ["a"], 2: True}, "field-type"),
-    ({1: ["a"], 2: 2**64 - 1}, "field-range"), ({1: ["a"], 2: -1}, "field-range"),
-    ({1: [1]}, "data-values"), ({1: ["a"], 3: 1}, "critical-field"), ({1: {1: "a"}}, "field-type"), ({0: 1}, "critical-field"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ({1: True, 2: 30}, "field-type"),
+        ({1: ["a"], 2: True}, "field-type"),
+        ({1: ["a"], 2: 2**64 - 1}, "field-range"),
+        ({1: ["a"], 2: -1}, "field-range"),
+        ({1: [1]}, "data-values"),
+        ({1: ["a"], 3: 1}, "critical-field"),
+        ({1: {1: "a"}}, "field-type"),
+        ({0: 1}, "critical-field"),
+    ],
+)
 def test_bodies_that_lie_about_types_are_malformed(overlay: Overlay, body: dict[int, object], rule: str) -> None:
     record = overlay.statement(overlay.member, "data", "eu/home/member", body, item=b"TXT", via=overlay.member.own)
     with refused(rule, Malformed):
@@ -240,10 +248,13 @@ def test_true_is_no_root_version(overlay: Overlay) -> None:
 def test_a_chain_of_lies_raises_nothing_but_the_two_errors(overlay: Overlay) -> None:
     """Whatever a chain is made of, judging ends in Malformed or TrustError."""
     odd = [
-        overlay.root, overlay.host(overlay.member), overlay.binding(overlay.member), overlay.revoke(overlay.first, overlay.member.own),
+        overlay.root,
+        overlay.host(overlay.member),
+        overlay.binding(overlay.member),
+        overlay.revoke(overlay.first, overlay.member.own),
         overlay.statement(overlay.stranger, "grant", "eu", {1: 7}, item=overlay.stranger.node_id, life=DAY),
         overlay.statement(overlay.stranger, "grant", "eu", Grant(rights=frozenset({"own"})).body(), item=b"short", life=DAY),
-    ]  # fmt: skip
+    ]
     record = overlay.data(overlay.member, "eu/home/member", "TXT", "x")
     for lie in odd:
         with pytest.raises((Malformed, TrustError)):

@@ -20,7 +20,9 @@ KEY, DIGEST, HOME = seed("key"), seed("digest"), parse_path("eu/home")
 V4, V6 = Address("192.0.2.1", 7653), Address("2001:db8::1", 7653)
 
 
-def record(kind: str, body: dict[int, Value], *, item: bytes = b"", name: str = "eu/home", life: int = 600, seq: int = 1, via: bytes = b"") -> Record:
+def record(
+    kind: str, body: dict[int, Value], *, item: bytes = b"", name: str = "eu/home", life: int = 600, seq: int = 1, via: bytes = b""
+) -> Record:
     expires = NEVER if kind == "root" and life == 600 else AT + life
     draft = Draft(name=parse_path(name), kind=kind, item=item, seq=seq, issued=AT, expires=expires, via=via, body=body)
     return sign(draft, [ME.signer], bytes(32))
@@ -36,13 +38,18 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("host", b"", "eu/home/a", Host(exchange=KEY, addresses=(V4, V6))),
     ("host", b"", "eu/home/a", Host(exchange=KEY)),
     ("cluster", b"", "eu/home", Cluster(exchange=KEY, addresses=(V4,), node=HOME / "a", nodes=3, load=17, dns=True)),
-    ("carry", b"tcp", "eu/home/www", Carry(port=80, node=HOME / "a", addresses=("192.0.2.1", "2001:db8::1"), weight=0, healthy=False, health="none")),
+    (
+        "carry",
+        b"tcp",
+        "eu/home/www",
+        Carry(port=80, node=HOME / "a", addresses=("192.0.2.1", "2001:db8::1"), weight=0, healthy=False, health="none"),
+    ),
     ("carry", b"udp", "eu/home/*", Carry(port=65_535, node=HOME / "a")),
     ("data", b"TXT", "eu/home", Data(values=("one", ""), ttl=60)),
     ("data", b"AAAA", "eu/home", Data()),
     ("head", b"", "eu/home", Head(serial=2**32 - 1, digest=DIGEST, count=0)),
     ("invite", KEY, "eu/home", Invite(uses=3, redeemers=(KEY, DIGEST))),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "item", "name", "body"), BODIES)
@@ -67,7 +74,10 @@ def test_unknown_keys_below_64_are_critical_and_others_are_kept(kind: str, item:
     assert kinds.read(kept) == body and kept.body[200] == "later"
 
 
-@pytest.mark.parametrize(("kind", "life"), [("host", 2 * HOUR), ("cluster", 2 * HOUR), ("carry", 2 * HOUR), ("data", 30 * DAY), ("head", 600), ("grant", 366 * DAY)])
+@pytest.mark.parametrize(
+    ("kind", "life"),
+    [("host", 2 * HOUR), ("cluster", 2 * HOUR), ("carry", 2 * HOUR), ("data", 30 * DAY), ("head", 600), ("grant", 366 * DAY)],
+)
 def test_a_record_lives_no_longer_than_its_kind(kind: str, life: int) -> None:
     item, name, body = next((item, name, body.body()) for k, item, name, body in BODIES if k == kind)
     kinds.read(record(kind, body, item=item, name=name, life=life))
@@ -80,45 +90,99 @@ def test_a_cluster_record_stays_below_400_octets() -> None:
     body = Cluster(exchange=KEY, addresses=(V6,) * 8, node=parse_path("eu/home/" + "x" * 60)).body()
     with refused("record-too-long", Malformed):
         kinds.read(record("cluster", {**body, 200: "y" * 100}))
-    assert len(record("cluster", Cluster(exchange=KEY, addresses=(V6, V4) * 4, node=HOME / "a").body(), via=DIGEST).raw) <= limits.CLUSTER_RECORD
+    assert (
+        len(record("cluster", Cluster(exchange=KEY, addresses=(V6, V4) * 4, node=HOME / "a").body(), via=DIGEST).raw)
+        <= limits.CLUSTER_RECORD
+    )
 
 
 GRANT = Grant(rights=frozenset({"own"})).body()
 
 
-@pytest.mark.parametrize(("kind", "item", "name", "body", "rule"), [
-    ("grant", KEY, "eu", {}, "grant-rights"), ("grant", KEY, "eu", {1: []}, "grant-rights"), ("grant", KEY, "eu", {1: ["all"]}, "grant-rights"),
-    ("grant", KEY, "eu", {1: ["own", "member"]}, "grant-rights"), ("grant", KEY, "eu", {1: ["own", "own"]}, "grant-rights"),
-    ("grant", KEY, "eu", {1: [b"own"]}, "grant-rights"), ("grant", KEY, "eu", {1: ["OWN"]}, "grant-rights"), ("grant", KEY, "eu", {1: ["release:"]}, "grant-rights"),
-    ("grant", KEY, "eu", {1: ["release:a\n"]}, "grant-rights"), ("grant", KEY, "eu", {1: ["own"] * 17}, "field-range"), ("grant", KEY, "eu", {1: [["own"]]}, "grant-rights"),
-    ("grant", KEY[:31], "eu", GRANT, "item"), ("grant", b"", "eu", GRANT, "item"), ("grant", KEY, "eu", {**GRANT, 2: 1}, "critical-field"),
-    ("revoke", KEY[:31], "eu", {}, "item"), ("bind", b"", "eu", {1: KEY}, "record-name"), ("bind", b"", "", {1: KEY[:31]}, "field-range"),
-    ("host", b"x", "eu/a", {1: KEY}, "item"), ("host", b"", "eu/a", {1: KEY, 2: [bytes(5)]}, "address"), ("host", b"", "eu/a", {1: KEY, 2: [7]}, "address"),
-    ("host", b"", "eu/a", {1: KEY, 2: [V4.packed] * 9}, "field-range"), ("host", b"", "eu/a", {1: KEY, 2: [bytes(10) + b"\xff\xff" + V4.packed]}, "address"),
-    ("host", b"", "eu/a", {1: KEY, 2: [b"\xc0\x00\x02\x01\x00\x00"]}, "address"),
-    ("cluster", b"", "eu", {1: KEY, 2: [], 3: "EU/a"}, "record-name"), ("cluster", b"", "eu", {1: KEY, 2: [], 3: "a", 4: 0}, "field-range"),
-    ("cluster", b"", "eu", {1: KEY, 2: [], 3: "a", 6: 1}, "field-type"), ("cluster", b"", "eu", {1: KEY, 2: [], 3: "a", 4: True}, "field-type"),
-    ("carry", b"tls", "eu/w", {1: 1, 2: "a", 4: 1, 5: 1}, "item"), ("carry", b"tcp", "eu/w", {1: 0, 2: "a", 4: 1, 5: 1}, "field-range"),
-    ("carry", b"tcp", "eu/w", {1: 65_536, 2: "a", 4: 1, 5: 1}, "field-range"), ("carry", b"tcp", "eu/w", {1: 1, 2: "a", 3: ["1.2.3.4"], 4: 1, 5: 1}, "address"),
-    ("carry", b"tcp", "eu/w", {1: 1, 2: "a", 3: [bytes(3)], 4: 1, 5: 1}, "address"),
-    ("data", b"", "eu", {}, "item"), ("data", b"txt", "eu", {}, "item"), ("data", b"\xff\xff", "eu", {}, "item"), ("data", b"A B", "eu", {}, "item"),
-    ("data", b"123", "eu", {}, "item"), ("data", b"X" * 17, "eu", {}, "item"), ("data", b"TXT", "eu", {1: "x"}, "field-type"),
-    ("data", b"TXT", "eu", {1: [b"x"]}, "data-values"), ("data", b"TXT", "eu", {1: ["x"], 2: 604_801}, "field-range"), ("data", b"A", "eu", {1: ["x"] * 65}, "field-range"),
-    ("head", b"", "eu", {1: 2**32, 2: KEY, 3: 0}, "field-range"), ("head", b"", "eu", {1: 1, 2: b"", 3: 0}, "field-range"),
-    ("invite", KEY, "eu", {1: 0, 2: [KEY]}, "field-range"), ("invite", KEY, "eu", {1: 1, 2: []}, "invite-redeemers"), ("invite", KEY, "eu", {1: 1, 2: [b""]}, "invite-redeemers"),
-    ("invite", KEY, "eu", {1: 1, 2: [KEY] * 9}, "field-range"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "item", "name", "body", "rule"),
+    [
+        ("grant", KEY, "eu", {}, "grant-rights"),
+        ("grant", KEY, "eu", {1: []}, "grant-rights"),
+        ("grant", KEY, "eu", {1: ["all"]}, "grant-rights"),
+        ("grant", KEY, "eu", {1: ["own", "member"]}, "grant-rights"),
+        ("grant", KEY, "eu", {1: ["own", "own"]}, "grant-rights"),
+        ("grant", KEY, "eu", {1: [b"own"]}, "grant-rights"),
+        ("grant", KEY, "eu", {1: ["OWN"]}, "grant-rights"),
+        ("grant", KEY, "eu", {1: ["release:"]}, "grant-rights"),
+        ("grant", KEY, "eu", {1: ["release:a\n"]}, "grant-rights"),
+        ("grant", KEY, "eu", {1: ["own"] * 17}, "field-range"),
+        ("grant", KEY, "eu", {1: [["own"]]}, "grant-rights"),
+        ("grant", KEY[:31], "eu", GRANT, "item"),
+        ("grant", b"", "eu", GRANT, "item"),
+        ("grant", KEY, "eu", {**GRANT, 2: 1}, "critical-field"),
+        ("revoke", KEY[:31], "eu", {}, "item"),
+        ("bind", b"", "eu", {1: KEY}, "record-name"),
+        ("bind", b"", "", {1: KEY[:31]}, "field-range"),
+        ("host", b"x", "eu/a", {1: KEY}, "item"),
+        ("host", b"", "eu/a", {1: KEY, 2: [bytes(5)]}, "address"),
+        ("host", b"", "eu/a", {1: KEY, 2: [7]}, "address"),
+        ("host", b"", "eu/a", {1: KEY, 2: [V4.packed] * 9}, "field-range"),
+        ("host", b"", "eu/a", {1: KEY, 2: [bytes(10) + b"\xff\xff" + V4.packed]}, "address"),
+        ("host", b"", "eu/a", {1: KEY, 2: [b"\xc0\x00\x02\x01\x00\x00"]}, "address"),
+        ("cluster", b"", "eu", {1: KEY, 2: [], 3: "EU/a"}, "record-name"),
+        ("cluster", b"", "eu", {1: KEY, 2: [], 3: "a", 4: 0}, "field-range"),
+        ("cluster", b"", "eu", {1: KEY, 2: [], 3: "a", 6: 1}, "field-type"),
+        ("cluster", b"", "eu", {1: KEY, 2: [], 3: "a", 4: True}, "field-type"),
+        ("carry", b"tls", "eu/w", {1: 1, 2: "a", 4: 1, 5: 1}, "item"),
+        ("carry", b"tcp", "eu/w", {1: 0, 2: "a", 4: 1, 5: 1}, "field-range"),
+        ("carry", b"tcp", "eu/w", {1: 65_536, 2: "a", 4: 1, 5: 1}, "field-range"),
+        ("carry", b"tcp", "eu/w", {1: 1, 2: "a", 3: ["1.2.3.4"], 4: 1, 5: 1}, "address"),
+        ("carry", b"tcp", "eu/w", {1: 1, 2: "a", 3: [bytes(3)], 4: 1, 5: 1}, "address"),
+        ("data", b"", "eu", {}, "item"),
+        ("data", b"txt", "eu", {}, "item"),
+        ("data", b"\xff\xff", "eu", {}, "item"),
+        ("data", b"A B", "eu", {}, "item"),
+        ("data", b"123", "eu", {}, "item"),
+        ("data", b"X" * 17, "eu", {}, "item"),
+        ("data", b"TXT", "eu", {1: "x"}, "field-type"),
+        ("data", b"TXT", "eu", {1: [b"x"]}, "data-values"),
+        ("data", b"TXT", "eu", {1: ["x"], 2: 604_801}, "field-range"),
+        ("data", b"A", "eu", {1: ["x"] * 65}, "field-range"),
+        ("head", b"", "eu", {1: 2**32, 2: KEY, 3: 0}, "field-range"),
+        ("head", b"", "eu", {1: 1, 2: b"", 3: 0}, "field-range"),
+        ("invite", KEY, "eu", {1: 0, 2: [KEY]}, "field-range"),
+        ("invite", KEY, "eu", {1: 1, 2: []}, "invite-redeemers"),
+        ("invite", KEY, "eu", {1: 1, 2: [b""]}, "invite-redeemers"),
+        ("invite", KEY, "eu", {1: 1, 2: [KEY] * 9}, "field-range"),
+    ],
+)
 def test_bodies_that_a_kind_does_not_take_are_refused_by_name(kind: str, item: bytes, name: str, body: dict[int, Value], rule: str) -> None:
     with refused(rule, Malformed):
         kinds.read(record(kind, body, item=item, name=name))
 
 
-@pytest.mark.parametrize(("changed", "rule"), [
-    ({1: 0}, "field-range"), ({1: True}, "field-type"), ({1: 2}, "root-version"), ({2: "Cloud.example"}, "root-zone"), ({2: ""}, "root-zone"),
-    ({2: "a..b"}, "root-zone"), ({2: "x." * 36 + "org"}, "field-range"), ({2: "cloud\u001b[2J"}, "root-zone"), ({3: "-"}, "root-zone"), ({3: "cloud."}, "root-zone"),
-    ({4: []}, "root-keys"), ({4: [KEY, KEY]}, "root-keys"), ({4: sorted([KEY, DIGEST], reverse=True)}, "root-keys"), ({4: [KEY[:31]]}, "root-keys"), ({4: [7]}, "root-keys"),
-    ({5: 0}, "field-range"), ({5: 2}, "field-range"), ({5: True}, "field-type"), ({6: "closed"}, "root-admission"), ({7: b""}, "field-range"), ({8: 1}, "critical-field"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({1: 0}, "field-range"),
+        ({1: True}, "field-type"),
+        ({1: 2}, "root-version"),
+        ({2: "Cloud.example"}, "root-zone"),
+        ({2: ""}, "root-zone"),
+        ({2: "a..b"}, "root-zone"),
+        ({2: "x." * 36 + "org"}, "field-range"),
+        ({2: "cloud\u001b[2J"}, "root-zone"),
+        ({3: "-"}, "root-zone"),
+        ({3: "cloud."}, "root-zone"),
+        ({4: []}, "root-keys"),
+        ({4: [KEY, KEY]}, "root-keys"),
+        ({4: sorted([KEY, DIGEST], reverse=True)}, "root-keys"),
+        ({4: [KEY[:31]]}, "root-keys"),
+        ({4: [7]}, "root-keys"),
+        ({5: 0}, "field-range"),
+        ({5: 2}, "field-range"),
+        ({5: True}, "field-type"),
+        ({6: "closed"}, "root-admission"),
+        ({7: b""}, "field-range"),
+        ({8: 1}, "critical-field"),
+    ],
+)
 def test_unsound_root_bodies_are_refused_by_name(changed: dict[int, Value], rule: str) -> None:
     body = ROOT_BODY.body() | changed
     with refused(rule, Malformed):
@@ -131,7 +195,11 @@ def test_only_the_root_never_expires_and_nothing_but_grants_and_roots_has_many_s
     draft = Draft(name=HOME, kind="data", item=b"TXT", seq=1, issued=AT, expires=NEVER, body={})
     with refused("record-life", Malformed):
         kinds.read(sign(draft, [ME.signer], bytes(32)))
-    two = sign(Draft(name=HOME, kind="data", item=b"TXT", seq=1, issued=AT, expires=AT + 60, body={}), [ME.signer, actor("other").signer], bytes(32))
+    two = sign(
+        Draft(name=HOME, kind="data", item=b"TXT", seq=1, issued=AT, expires=AT + 60, body={}),
+        [ME.signer, actor("other").signer],
+        bytes(32),
+    )
     with refused("record-signature", Malformed):
         kinds.read(two)
 
@@ -144,6 +212,6 @@ def test_what_takes_no_grant_names_none(kind: str) -> None:
 
 
 def test_a_root_record_stands_at_the_root_only() -> None:
-    assert ROOT == parse_path("")
+    assert parse_path("") == ROOT
     with refused("record-name", Malformed):
         kinds.read(record("root", ROOT_BODY.body(), item=version_item(1), name="eu"))

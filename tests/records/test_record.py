@@ -76,23 +76,60 @@ def test_a_wrong_outer_form_is_malformed(outer: Value) -> None:
         parse(encode(outer))
 
 
-@pytest.mark.parametrize("inner", [None, [], [HEADER], [HEADER, {}, {}], [{}, {}], [[], {}], [HEADER, []], [HEADER, None], [HEADER, True], [7, {}]])
+@pytest.mark.parametrize(
+    "inner", [None, [], [HEADER], [HEADER, {}, {}], [{}, {}], [[], {}], [HEADER, []], [HEADER, None], [HEADER, True], [7, {}]]
+)
 def test_a_wrong_inner_form_is_malformed(inner: Value) -> None:
     with pytest.raises(Malformed):
         parse(encode([encode(inner), SIG]))
 
 
-@pytest.mark.parametrize(("field", "value", "rule"), [
-    (1, b"eu", "field-type"), (1, "EU", "record-name"), (1, "eu/", "record-name"), (1, "/eu", "record-name"), (1, "a//b", "record-name"),
-    (1, "a/*/b", "record-name"), (1, "a.b", "record-name"), (1, "-a", "record-name"), (1, "a-", "record-name"), (1, "a b", "record-name"),
-    (1, "\u212aey", "record-name"), (1, "\u0131d", "record-name"), (1, "b\u00fccher", "record-name"), (1, "\x00", "record-name"),
-    (1, "a\n", "record-name"), (1, "x" * 64, "record-name"), (1, "/".join("x" * 17), "record-name"), (1, "/".join(["y" * 60] * 3), "record-name"),
-    (1, "z" * 256, "field-range"), (1, True, "field-type"), (2, "k" * 17, "field-range"), (2, 7, "field-type"), (3, "TXT", "field-type"),
-    (3, bytes(65), "field-range"), (4, 0, "field-range"), (4, True, "field-type"), (4, MAX_SEQ + 1, "field-range"), (4, 2**64 - 1, "field-range"),
-    (4, -1, "field-range"), (5, True, "field-type"), (5, -1, "field-range"), (5, MAX_TIME + 1, "field-range"), (6, False, "field-type"),
-    (6, None, "field-type"), (7, b"", "field-range"), (7, bytes(31), "field-range"), (7, bytes(33), "field-range"), (7, "via", "field-type"),
-    (8, 1, "critical-field"), (0, 1, "critical-field"), (63, b"", "critical-field"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        (1, b"eu", "field-type"),
+        (1, "EU", "record-name"),
+        (1, "eu/", "record-name"),
+        (1, "/eu", "record-name"),
+        (1, "a//b", "record-name"),
+        (1, "a/*/b", "record-name"),
+        (1, "a.b", "record-name"),
+        (1, "-a", "record-name"),
+        (1, "a-", "record-name"),
+        (1, "a b", "record-name"),
+        (1, "\u212aey", "record-name"),
+        (1, "\u0131d", "record-name"),
+        (1, "b\u00fccher", "record-name"),
+        (1, "\x00", "record-name"),
+        (1, "a\n", "record-name"),
+        (1, "x" * 64, "record-name"),
+        (1, "/".join("x" * 17), "record-name"),
+        (1, "/".join(["y" * 60] * 3), "record-name"),
+        (1, "z" * 256, "field-range"),
+        (1, True, "field-type"),
+        (2, "k" * 17, "field-range"),
+        (2, 7, "field-type"),
+        (3, "TXT", "field-type"),
+        (3, bytes(65), "field-range"),
+        (4, 0, "field-range"),
+        (4, True, "field-type"),
+        (4, MAX_SEQ + 1, "field-range"),
+        (4, 2**64 - 1, "field-range"),
+        (4, -1, "field-range"),
+        (5, True, "field-type"),
+        (5, -1, "field-range"),
+        (5, MAX_TIME + 1, "field-range"),
+        (6, False, "field-type"),
+        (6, None, "field-type"),
+        (7, b"", "field-range"),
+        (7, bytes(31), "field-range"),
+        (7, bytes(33), "field-range"),
+        (7, "via", "field-type"),
+        (8, 1, "critical-field"),
+        (0, 1, "critical-field"),
+        (63, b"", "critical-field"),
+    ],
+)
 def test_wrongly_typed_and_illegal_header_fields_are_malformed(field: int, value: Value, rule: str) -> None:
     with refused(rule, Malformed):
         parse(raw({key: (HEADER | {field: value})[key] for key in sorted(HEADER | {field: value})}))
@@ -104,10 +141,24 @@ def test_a_missing_header_field_is_malformed(missing: int) -> None:
         parse(raw({key: value for key, value in HEADER.items() if key != missing}))
 
 
-@pytest.mark.parametrize("sigs", [
-    [], {}, None, [[]], [[bytes(32)]], [[bytes(31), bytes(64)]], [[bytes(32), bytes(63)]], [[bytes(32), bytes(64), b""]], [["x" * 32, bytes(64)]],
-    [bytes(32), bytes(64)], [[bytes(32), bytes(64)], [bytes(32), bytes(64)]], [[b"\x02" * 32, bytes(64)], [b"\x01" * 32, bytes(64)]], [None],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sigs",
+    [
+        [],
+        {},
+        None,
+        [[]],
+        [[bytes(32)]],
+        [[bytes(31), bytes(64)]],
+        [[bytes(32), bytes(63)]],
+        [[bytes(32), bytes(64), b""]],
+        [["x" * 32, bytes(64)]],
+        [bytes(32), bytes(64)],
+        [[bytes(32), bytes(64)], [bytes(32), bytes(64)]],
+        [[b"\x02" * 32, bytes(64)], [b"\x01" * 32, bytes(64)]],
+        [None],
+    ],
+)
 def test_unsound_lists_of_signatures_are_malformed(sigs: Value) -> None:
     with pytest.raises(Malformed):
         parse(encode([encode([HEADER, {}]), sigs]))
@@ -128,7 +179,14 @@ def test_non_canonical_spellings_are_malformed() -> None:
 
 
 def test_duplicate_and_unordered_keys_are_malformed() -> None:
-    for pairs in (b"\x82\x01\xa0\x01\xa0", b"\x82\x02\xa0\x01\xa0", b"\x81\xa1a\xa0", b"\x81\xff\xa0", b"\x81\xc3\xa0", b"\x81\xcb" + bytes(8) + b"\xa0"):
+    for pairs in (
+        b"\x82\x01\xa0\x01\xa0",
+        b"\x82\x02\xa0\x01\xa0",
+        b"\x81\xa1a\xa0",
+        b"\x81\xff\xa0",
+        b"\x81\xc3\xa0",
+        b"\x81\xcb" + bytes(8) + b"\xa0",
+    ):
         with refused("map-keys", Malformed):
             parse(encode([b"\x92" + encode(HEADER) + pairs, SIG]))
 
@@ -161,15 +219,22 @@ def test_merging_does_not_depend_on_the_order_of_arrival(order: list[int]) -> No
     assert held == max(MERGED, key=lambda r: r.order)
 
 
-MERGED = [OVERLAY.data(OVERLAY.member, "eu/home/member", "TXT", text, seq=seq) for text, seq in (("a", 1), ("b", 2), ("c", 2), ("d", 2), ("e", 1))]
+MERGED = [
+    OVERLAY.data(OVERLAY.member, "eu/home/member", "TXT", text, seq=seq) for text, seq in (("a", 1), ("b", 2), ("c", 2), ("d", 2), ("e", 1))
+]
 
 
 def test_item_kind_name_and_signer_tell_records_apart() -> None:
     own = OVERLAY.own_only
     records = [
-        GOOD, OVERLAY.data(OVERLAY.member, "eu/home/member", "A", "192.0.2.1"), OVERLAY.data(OVERLAY.member, "eu/home/member/x", "TXT", "x"),
-        OVERLAY.data(OVERLAY.first, "eu/home/member", "TXT", "x"), OVERLAY.host(OVERLAY.member), own.own, OVERLAY.member.own,
-    ]  # fmt: skip
+        GOOD,
+        OVERLAY.data(OVERLAY.member, "eu/home/member", "A", "192.0.2.1"),
+        OVERLAY.data(OVERLAY.member, "eu/home/member/x", "TXT", "x"),
+        OVERLAY.data(OVERLAY.first, "eu/home/member", "TXT", "x"),
+        OVERLAY.host(OVERLAY.member),
+        own.own,
+        OVERLAY.member.own,
+    ]
     assert len({record.identity for record in records}) == len(records)
 
 
@@ -177,10 +242,20 @@ def test_item_kind_name_and_signer_tell_records_apart() -> None:
 
 LABELS = st.from_regex(r"[a-z0-9_]([a-z0-9_-]{0,8}[a-z0-9_])?", fullmatch=True)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=20) | st.text(max_size=20)
-BODIES = st.dictionaries(st.integers(0, 200), SCALARS | st.lists(SCALARS, max_size=4), max_size=5).map(lambda d: {key: d[key] for key in sorted(d)})
+BODIES = st.dictionaries(st.integers(0, 200), SCALARS | st.lists(SCALARS, max_size=4), max_size=5).map(
+    lambda d: {key: d[key] for key in sorted(d)}
+)
 
 
-@given(st.lists(LABELS, max_size=6), st.binary(max_size=64), st.integers(1, MAX_SEQ), st.integers(0, MAX_TIME), st.integers(0, MAX_TIME), BODIES, st.integers(1, 3))
+@given(
+    st.lists(LABELS, max_size=6),
+    st.binary(max_size=64),
+    st.integers(1, MAX_SEQ),
+    st.integers(0, MAX_TIME),
+    st.integers(0, MAX_TIME),
+    BODIES,
+    st.integers(1, 3),
+)
 @settings(max_examples=60, deadline=1000)
 def test_what_is_signed_parses_to_what_was_meant(
     labels: list[str], item: bytes, seq: int, issued: int, expires: int, body: dict[int, Value], signers: int
@@ -228,7 +303,14 @@ def test_no_body_raises_anything_but_malformed(kind: str, body: dict[int, Value]
 
 
 VICTIMS = [
-    GOOD, OVERLAY.root, OVERLAY.host(OVERLAY.member), OVERLAY.cluster(OVERLAY.first), OVERLAY.carry(OVERLAY.member, "eu/home/www"),
-    OVERLAY.head(OVERLAY.first, "eu/home"), OVERLAY.invite(OVERLAY.first, "eu/home"), OVERLAY.member.own, OVERLAY.binding(actor("x")),
+    GOOD,
+    OVERLAY.root,
+    OVERLAY.host(OVERLAY.member),
+    OVERLAY.cluster(OVERLAY.first),
+    OVERLAY.carry(OVERLAY.member, "eu/home/www"),
+    OVERLAY.head(OVERLAY.first, "eu/home"),
+    OVERLAY.invite(OVERLAY.first, "eu/home"),
+    OVERLAY.member.own,
+    OVERLAY.binding(actor("x")),
     OVERLAY.revoke(OVERLAY.first, OVERLAY.member.own),
-]  # fmt: skip
+]

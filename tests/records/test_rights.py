@@ -27,7 +27,7 @@ def test_how_one_joins_decides_what_one_gets(how: Joining) -> None:
 
 
 def test_the_founder_gets_the_root_without_speaking_for_it() -> None:
-    assert frozenset("own grant sign operate attest".split()) == FOUNDER
+    assert frozenset(["own", "grant", "sign", "operate", "attest"]) == FOUNDER
     assert NAME_LIFE == 30 * DAY
 
 
@@ -58,7 +58,10 @@ def test_known_rights_are_legal(right: str) -> None:
     assert legal(right) and parse_rights(right) == {right}
 
 
-@pytest.mark.parametrize("right", ["", "Own", "all", "release", "release:", "release:A", "release:a_b", "release:-a", "release:" + "x" * 64, "own\n", "release:a\n"])
+@pytest.mark.parametrize(
+    "right",
+    ["", "Own", "all", "release", "release:", "release:A", "release:a_b", "release:-a", "release:" + "x" * 64, "own\n", "release:a\n"],
+)
 def test_other_words_are_no_rights(right: str) -> None:
     assert not legal(right)
 

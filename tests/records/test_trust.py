@@ -125,11 +125,13 @@ def test_r03_a_grant_is_known_until_its_lapse_is_over(overlay: Overlay) -> None:
 @pytest.mark.parametrize("kind", ["host", "cluster", "carry", "data", "head", "invite"])
 def test_r04_what_names_no_grant_is_refused(overlay: Overlay, kind: str) -> None:
     bodies = {
-        "host": overlay.host(overlay.first), "cluster": overlay.cluster(overlay.first),
+        "host": overlay.host(overlay.first),
+        "cluster": overlay.cluster(overlay.first),
         "carry": overlay.carry(overlay.member, "eu/home/www"),
-        "data": overlay.data(overlay.first, "eu/home", "TXT", "x"), "head": overlay.head(overlay.first, "eu/home"),
+        "data": overlay.data(overlay.first, "eu/home", "TXT", "x"),
+        "head": overlay.head(overlay.first, "eu/home"),
         "invite": overlay.invite(overlay.first, "eu/home"),
-    }  # fmt: skip
+    }
     model = bodies[kind]
     with refused("R04"):
         judge(overlay, overlay.statement(overlay.first, kind, model.name, model.body, item=model.item, life=600))
