@@ -213,7 +213,7 @@ COMMANDS = {"ours": ours, "ours-plain": ours_plain, "dnsmasq": dnsmasq, "nsd": n
 def master() -> str:
     """The zone as a master file."""
     records = "".join(f"{name}. 300 IN A {address}\n" for name, address in zip(NAMES, ADDRESSES, strict=True))
-    apex = f"@ 300 IN SOA ns host 1 3600 600 86400 30\n@ 300 IN NS ns\nns 300 IN A 127.0.0.1\n"
+    apex = "@ 300 IN SOA ns host 1 3600 600 86400 30\n@ 300 IN NS ns\nns 300 IN A 127.0.0.1\n"
     return f"$ORIGIN {ORIGIN}.\n{apex}{records}"
 
 
@@ -237,7 +237,9 @@ def pin(core: int) -> list[str]:
 def measure(dnsperf: str, server: Server, file: Path, mode: str, seconds: float) -> Sample:
     """One run."""
     command = [*pin(1), dnsperf, "-s", "127.0.0.1", "-p", str(server.port), "-d", str(file), "-l", str(seconds), "-t", "2"]
-    command += {"tcp": ["-m", "tcp", "-c", "4", "-q", "100"], "calm": ["-c", "8", "-q", "100", "-Q", "20000", "-v"]}.get(mode, ["-c", "8", "-q", "100"])
+    command += {"tcp": ["-m", "tcp", "-c", "4", "-q", "100"], "calm": ["-c", "8", "-q", "100", "-Q", "20000", "-v"]}.get(
+        mode, ["-c", "8", "-q", "100"]
+    )
     before = server.cpu()
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 3 + 30, check=True)
     spent = server.cpu() - before

@@ -1,7 +1,7 @@
 """From a query's octets to the reply's: parse, cache, engine, rendering in a row. Pure and synchronous.
 
 Decides the verdicts that need no name (class, faults) and which answers are remembered. The stub puts its own decision
-between :meth:`Authority.reply` (level 1) and :meth:`Authority.respond` (the rest). Refuses to know sockets.
+between :meth:`Authority.reply` (what is remembered) and :meth:`Authority.respond` (the rest). Refuses to know sockets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from overlay.errors import Malformed
 from tld import codes
 from tld.cache import Answers
 from tld.engine import Answer, lookup
-from tld.query import Query, parse
+from tld.query import Query, key_of, outline, parse
 from tld.render import refuse, render
 from tld.zone import Zones
 
@@ -41,21 +41,30 @@ class Authority:
 
     def answer(self, data: bytes, source: Source, udp: bool) -> bytes | None:
         """The reply to one query; None where nothing must be said (counted as ``drop:dns-short`` or ``drop:dns-reply``)."""
-        if udp and (reply := self.answers.reply(data)) is not None:
+        if udp and (reply := self.reply(data)) is not None:
             return reply
         try:
             query = parse(data)
         except Malformed as fault:
             self.counters[f"drop:{fault.rule}"] += 1
             return None
-        return self.respond(data, query, source, udp)
+        return self.respond(query, source, udp)
 
     def reply(self, data: bytes) -> bytes | None:
-        """The remembered reply to exactly these octets over UDP, if there is one."""
-        return self.answers.reply(data)
+        """The reply to a UDP query whose answer is remembered, from either level, without parsing it."""
+        if (reply := self.answers.reply(data)) is not None:
+            return reply
+        if (ordinary := outline(data)) is None:
+            return None
+        key, end = ordinary
+        if (kept := self.answers.find(key)) is None:
+            return None
+        reply = data[:2] + (kept.head_rd if data[2] & 1 else kept.head) + data[12:end] + kept.tail
+        self.answers.keep_reply(data, reply)
+        return reply
 
-    def respond(self, data: bytes, query: Query, source: Source, udp: bool) -> bytes:
-        """The reply to ``query``, which was parsed from ``data``."""
+    def respond(self, query: Query, source: Source, udp: bool) -> bytes:
+        """The reply to a query that was parsed. Renderings are remembered, in level 2."""
         if query.fault:
             self.counters[f"dns_{codes.rcode_name(query.fault).lower()}"] += 1
             return refuse(query, query.fault, ra=self.ra)
@@ -64,13 +73,10 @@ class Authority:
         if self.special is not None and (special := self.special(query, source)) is not None:
             return render(query, special, udp=udp, ra=self.ra, nsid=self.nsid).reply(query)
         edns = query.edns
-        key = (query.key, query.limit(udp=udp), 0 if edns is None else 2 if edns.do else 1)
+        key = key_of(query, udp=udp)
         plain = edns is None or not self.nsid or edns.option(codes.OPTION_NSID) is None
         if plain and (kept := self.answers.find(key)) is not None:
-            reply = kept.reply(query)
-            if udp:
-                self.answers.keep_reply(data, reply)
-            return reply
+            return kept.reply(query)
         answer = lookup(self.zones, query.qname, query.qtype)
         rendered = render(query, answer, udp=udp, ra=self.ra, nsid=self.nsid)
         if rendered.head[0] & 2:

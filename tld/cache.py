@@ -2,8 +2,8 @@
 
 Level 1 is keyed by the whole query less its id and gives the whole reply less its id: one dictionary look-up, no parsing.
 Level 2 is keyed by the question without case and what else shapes an answer (size class, EDNS, DO), and serves clients
-whose queries differ by cookies, letter case or flags. Decides what is worth keeping: level 1 only what was asked twice,
-and neither level an NXDOMAIN, since random names would only thrash them. Refuses to know how answers are made.
+whose queries differ by cookies, letter case or flags. Decides what is worth keeping: level 1 only what was asked before
+in the same octets, and neither level an NXDOMAIN, since random names would only thrash them. Refuses to know how answers are made.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from __future__ import annotations
 from collections import Counter
 
 from overlay import limits
+from tld.query import Key
 from tld.render import Rendered
 from tld.zone import Zones
 
-Key = tuple[bytes, int, int]  # question in lower case; size limit; 0 no EDNS, 1 EDNS, 2 EDNS with DO
 _OVERHEAD = 160  # octets that an entry costs beside its own: two objects and a slot of the table
 
 
 class Answers:
     """The cache of one listener's kind (authoritative or stub: they differ in AA and RA)."""
 
-    __slots__ = ("_first", "_generation", "_octets", "_second", "_zones", "counters")
+    __slots__ = ("_first", "_generation", "_octets", "_second", "_seen", "_zones", "counters")
 
     def __init__(self, zones: Zones, counters: Counter[str]) -> None:
         self._zones = zones
         self._generation = zones.generation
         self._first: dict[bytes, bytes] = {}
         self._second: dict[Key, Rendered] = {}
+        self._seen: set[int] = set()  # hashes of queries that level 2 has answered once
         self._octets = [0, 0]
         self.counters = counters
 
@@ -53,10 +54,17 @@ class Answers:
         self._second[key] = rendered
 
     def keep_reply(self, data: bytes, reply: bytes) -> None:
-        """Remember the reply to these octets in level 1."""
+        """Remember the reply to these octets in level 1, once they have come before: cookies and odd case seldom do."""
+        rest = data[2:]
+        seen = self._seen
+        if (mark := hash(rest)) not in seen:
+            if len(seen) >= limits.ANSWERS_CACHED:
+                seen.clear()
+            seen.add(mark)
+            return
         if self._room(0, len(self._first), len(data) + len(reply)):
             self._first.clear()
-        self._first[data[2:]] = reply[2:]
+        self._first[rest] = reply[2:]
 
     def clear(self) -> None:
         """Forget everything; what is kept from now on belongs to the zones as they are now."""

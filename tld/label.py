@@ -164,9 +164,7 @@ def spelled_wire(text: str, origin: Name | None = ROOT) -> bytes:
 
 def label_text(label: bytes) -> str:
     """One label in presentation form, escaped where it must be."""
-    return "".join(
-        f"\\{chr(octet)}" if octet in _ESCAPED else chr(octet) if 32 < octet < 127 else f"\\{octet:03d}" for octet in label
-    )
+    return "".join(f"\\{chr(octet)}" if octet in _ESCAPED else chr(octet) if 32 < octet < 127 else f"\\{octet:03d}" for octet in label)
 
 
 def to_text(name: Name) -> str:

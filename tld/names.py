@@ -175,7 +175,7 @@ class Names:
     def again(self, data: bytes, query: Query, source: Source, udp: bool) -> bytes | Later:
         """:meth:`stub` behind the parser; also after a zone was fetched."""
         if query.fault or query.qclass != codes.IN:
-            return self.resolving.respond(data, query, source, udp)
+            return self.resolving.respond(query, source, udp)
         decision = decide(query.qname, query.qtype, self.world)
         if isinstance(decision, Local):
             return self._wind(data, query, source, udp)
@@ -224,7 +224,7 @@ class Names:
         """Answer from memory, unless an alias leads out of it: each end of a chain is a name with a world of its own."""
         zone = self.own.find(query.qname)
         if zone is None or zone.origin not in self._winding:
-            return self.resolving.respond(data, query, source, udp)
+            return self.resolving.respond(query, source, udp)
         answer = lookup(self.own, query.qname, query.qtype)
         end = end_of(answer, query.qtype)
         if end is not None:
@@ -239,7 +239,7 @@ class Names:
                 return render(query, whole, udp=udp, ra=True).reply(query)
         if any(rrset.type == codes.NS for rrset in answer.authority):
             return self.failed(query, (codes.EDE_NO_REACHABLE_AUTHORITY, "delegated to name servers outside of the overlay"))
-        return self.resolving.respond(data, query, source, udp)
+        return self.resolving.respond(query, source, udp)
 
     # -- what no zone holds
 

@@ -76,7 +76,45 @@ class Query:
             return TCP
         if self.edns is None:
             return PLAIN
-        return next((size for size in _SIZES if size <= self.edns.size), PLAIN)
+        return _limit(self.edns.size)
+
+
+Key = tuple[bytes, int, int]  # question in lower case; limit in octets; 0 no EDNS, 1 EDNS, 2 EDNS with DO
+
+
+def key_of(query: Query, *, udp: bool) -> Key:
+    """What renderings of answers are remembered by: queries of one key have the same answer but for id, RD and spelling."""
+    return query.key, query.limit(udp=udp), 0 if query.edns is None else 2 if query.edns.do else 1
+
+
+def outline(data: bytes) -> tuple[Key, int] | None:
+    """The key of an ordinary UDP query and the end of its question, without parsing; None where anything is unusual.
+
+    Only for looking up what :func:`parse` and :func:`key_of` have once accepted: nothing here proves that the name is
+    well-formed, but a key that equals a well-formed one belongs to a well-formed question.
+    """
+    end = data.find(0, 12) + 5
+    size = len(data)
+    if end < 17 or end > size or data[2] & 0xF8 or data[4:11] != b"\0\1\0\0\0\0\0":
+        return None
+    question = data[12 : end - 4].lower() + data[end - 4 : end]
+    if size == end:
+        return ((question, PLAIN, 0), end) if data[11] == 0 else None
+    if data[11] != 1 or size < end + 11 or data[end : end + 3] != b"\0\0\x29" or data[end + 6]:
+        return None
+    length = data[end + 9] << 8 | data[end + 10]
+    if size != end + 11 + length:
+        return None
+    if length and (length < 4 or data[end + 13] << 8 | data[end + 14] != length - 4 or data[end + 11 : end + 13] == b"\0\3"):
+        return None  # more options than one (a cookie, most often), or NSID, which has an answer of its own
+    return (question, _limit(data[end + 3] << 8 | data[end + 4]), 2 if data[end + 7] & 0x80 else 1), end
+
+
+def _limit(advertised: int) -> int:
+    for size in _SIZES:
+        if size <= advertised:
+            return size
+    return PLAIN
 
 
 def parse(data: bytes) -> Query:

@@ -212,9 +212,7 @@ def _string(value: bytes) -> bytes:
 
 def quote(value: bytes) -> str:
     """Octets as a quoted character string."""
-    body = "".join(
-        "\\" + chr(octet) if octet in b'"\\' else chr(octet) if 32 <= octet < 127 else f"\\{octet:03d}" for octet in value
-    )
+    body = "".join("\\" + chr(octet) if octet in b'"\\' else chr(octet) if 32 <= octet < 127 else f"\\{octet:03d}" for octet in value)
     return f'"{body}"'
 
 
@@ -274,7 +272,9 @@ def _give_bitmap(data: bytes, at: int) -> tuple[str, int]:
     while at < len(data):
         window, length = _slice(data, at, 2)
         bitmap = _slice(data, at + 2, length)
-        names += [codes.type_name(window << 8 | index * 8 + bit) for index, octet in enumerate(bitmap) for bit in range(8) if octet & 0x80 >> bit]
+        names += [
+            codes.type_name(window << 8 | index * 8 + bit) for index, octet in enumerate(bitmap) for bit in range(8) if octet & 0x80 >> bit
+        ]
         at += 2 + length
     return " ".join(names), at
 

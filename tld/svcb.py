@@ -58,7 +58,7 @@ def _list(value: bytes) -> list[bytes]:
     items = [bytearray()]
     position = 0
     while position < len(value):
-        if value[position : position + 1] == b"," :
+        if value[position : position + 1] == b",":
             items.append(bytearray())
         else:
             if value[position : position + 1] == b"\\":

@@ -89,9 +89,7 @@ def build(origin: Name, rrsets: Iterable[RRset]) -> Zone:
         origin=origin,
         serial=int.from_bytes(rdata[-20:-16], "big"),
         nodes=nodes,
-        redirects=frozenset(
-            name for name, node in nodes.items() if codes.DNAME in node or (codes.NS in node and name != origin)
-        ),
+        redirects=frozenset(name for name, node in nodes.items() if codes.DNAME in node or (codes.NS in node and name != origin)),
         negative=replace(soa, ttl=min(soa.ttl, int.from_bytes(rdata[-4:], "big"))),
     )
 

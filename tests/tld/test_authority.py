@@ -29,8 +29,7 @@ cloud. 60 NS ns1
 ns1 60 A 192.0.2.1
 www 30 A 192.0.2.10
 *.w 30 TXT any
-big 30 TXT %s
-""" % " ".join(["x" * 200] * 4)
+big 30 TXT """ + " ".join(["x" * 200] * 4)
 ASKER: Source = ("192.0.2.99", 5353)
 
 
@@ -82,7 +81,12 @@ def test_unknown_edns_flags_and_options_are_not_echoed() -> None:
 
 
 def test_a_list_of_known_options_does_no_harm() -> None:
-    options = [dns.edns.NSIDOption(b""), dns.edns.ECSOption("0.0.0.0", 0), dns.edns.GenericOption(9, b""), dns.edns.GenericOption(10, b"12345678")]
+    options = [
+        dns.edns.NSIDOption(b""),
+        dns.edns.ECSOption("0.0.0.0", 0),
+        dns.edns.GenericOption(9, b""),
+        dns.edns.GenericOption(10, b"12345678"),
+    ]
     message = exchange(probe(use_edns=0, options=options).to_wire())
     assert (message.rcode(), len(message.answer)) == (0, 1)
 
@@ -107,7 +111,9 @@ def test_other_classes_and_transfers_are_refused() -> None:
 def test_a_foreign_name_is_refused_with_the_reason() -> None:
     message = exchange(probe("example.org", use_edns=0).to_wire())
     assert message.rcode() == dns.rcode.REFUSED
-    assert [(option.code, option.text) for option in message.options if isinstance(option, dns.edns.EDEOption)] == [(20, "no zone here holds this name")]
+    assert [(option.code, option.text) for option in message.options if isinstance(option, dns.edns.EDEOption)] == [
+        (20, "no zone here holds this name")
+    ]
 
 
 def test_silence_is_counted_by_reason() -> None:
@@ -151,12 +157,51 @@ def test_a_change_of_the_zone_is_seen_by_the_next_query() -> None:
     assert exchange(data, server=server).rcode() == dns.rcode.REFUSED
 
 
-def test_what_was_asked_twice_is_answered_without_parsing() -> None:
+def test_what_was_asked_before_is_answered_without_parsing_and_then_without_looking() -> None:
     server = authority()
     data = ask(1, to_wire(from_text("www.cloud.")), codes.A)
     assert server.reply(data) is None
-    first, second = (server.answer(data, ASKER, True) for _ in range(2))
-    assert server.reply(data) == first == second
+    first = server.answer(data, ASKER, True)
+    assert server.reply(data) == first
+    other = data.replace(b"www", b"wWw")
+    assert server.reply(other) == first.replace(b"www", b"wWw") if first else False
+    assert server.answers.reply(data) is None
+    assert [server.answer(data, ASKER, True) for _ in range(2)] == [first, first]
+    assert server.answers.reply(data) == first
+    assert server.answers.reply(other) is None
+
+
+def test_odd_queries_are_never_answered_from_a_plain_ones_memory() -> None:
+    server = authority()
+    name = to_wire(from_text("www.cloud."))
+    plain, edns = ask(1, name, codes.A), ask(1, name, codes.A, edns=1232)
+    for data in (plain, edns) * 3:
+        server.answer(data, ASKER, True)
+    odd = [
+        plain + b"x",
+        plain[:11] + b"\1" + plain[12:],
+        edns[:11] + b"\0" + edns[12:],
+        edns[:-2] + b"\0\1",
+        edns[:-2] + b"\0\5\0\x0a\0\2x",
+        edns[:-5] + b"\1" + edns[-4:],  # version 1
+        edns[:11] + b"\2" + edns[12:] + edns[-11:],
+        plain[:-1] + b"\3",  # class CH
+        plain[:2] + b"\x28" + plain[3:],  # opcode UPDATE
+        plain[:2] + b"\x80" + plain[3:],  # a reply
+        plain[:16] + b"\0" + plain[17:],  # NUL where a letter was
+    ]
+    for data in odd * 3:
+        fresh = authority().answer(data, ASKER, True)
+        assert server.answer(data, ASKER, True) == fresh
+
+
+def test_cookies_and_nsid_get_what_they_ask_for_from_a_warm_cache() -> None:
+    server = Authority(Zones([parse(TEXT)]), nsid=b"alice")
+    for number in range(4):
+        cookie = dns.edns.GenericOption(10, bytes([number] * 8))
+        assert len(exchange(probe("www.cloud", "A", use_edns=0, options=[cookie]).to_wire(), server=server).answer) == 1
+        (option,) = exchange(probe("www.cloud", "A", use_edns=0, options=[dns.edns.NSIDOption(b"")]).to_wire(), server=server).options
+        assert option.to_wire() == b"alice"
 
 
 def test_random_names_that_do_not_exist_leave_the_cache_empty() -> None:
@@ -170,7 +215,7 @@ def test_the_cache_is_bounded_by_number_and_octets(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(limits, "ANSWERS_CACHED", 50)
     server = authority()
     for number in range(200):
-        for _ in range(2):
+        for _ in range(3):
             server.answer(ask(1, to_wire(from_text(f"r{number}.w.cloud.")), codes.TXT), ASKER, True)
         assert len(server.answers) <= 100
     assert server.counters["dns_cache_evicted"] > 0

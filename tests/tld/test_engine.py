@@ -72,7 +72,10 @@ def lines(rrsets: tuple[RRset, ...]) -> list[str]:
 
 
 def is_negative(answer: Answer, rcode: int) -> bool:
-    return (answer.rcode, answer.aa, len(answer.authority)) == (rcode, True, 1) and (answer.authority[0].type, answer.authority[0].ttl) == (codes.SOA, 30)
+    return (answer.rcode, answer.aa, len(answer.authority)) == (rcode, True, 1) and (answer.authority[0].type, answer.authority[0].ttl) == (
+        codes.SOA,
+        30,
+    )
 
 
 def test_an_exact_match_is_answered_with_authority() -> None:
@@ -150,13 +153,21 @@ def test_below_a_cut_the_answer_is_a_referral_with_the_glue_it_needs_first() -> 
         answer = ask(name, kind)
         assert (answer.rcode, answer.aa, answer.answer) == (codes.NOERROR, False, ())
         assert [rrset.type for rrset in answer.authority] == [codes.NS]
-        assert lines(answer.additional) == ["gw.home.eu.cloud. A 192.0.2.50", "gw.home.eu.cloud. AAAA 2001:db8::50", "ns1.cloud. A 192.0.2.1"]
+        assert lines(answer.additional) == [
+            "gw.home.eu.cloud. A 192.0.2.50",
+            "gw.home.eu.cloud. AAAA 2001:db8::50",
+            "ns1.cloud. A 192.0.2.1",
+        ]
         assert answer.glue == 2
 
 
 def test_an_alias_across_a_cut_keeps_its_authority_and_adds_the_referral() -> None:
     answer = ask("into.cloud.")
-    assert (answer.aa, lines(answer.answer), lines(answer.authority)) == (True, ["into.cloud. CNAME web.us.cloud."], ["us.cloud. NS ns.us.cloud."])
+    assert (answer.aa, lines(answer.answer), lines(answer.authority)) == (
+        True,
+        ["into.cloud. CNAME web.us.cloud."],
+        ["us.cloud. NS ns.us.cloud."],
+    )
     assert lines(answer.additional) == ["ns.us.cloud. A 192.0.2.60"]
 
 

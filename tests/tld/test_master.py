@@ -62,7 +62,10 @@ def test_origins_may_change_on_the_way() -> None:
 
 
 def test_one_set_has_one_ttl_and_no_doubles() -> None:
-    assert texts(SOA + "w 9 A 192.0.2.1\nw 5 A 192.0.2.1\nw 7 A 192.0.2.2\n", "w.cloud.", "A") == (5, {b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02"})
+    assert texts(SOA + "w 9 A 192.0.2.1\nw 5 A 192.0.2.1\nw 7 A 192.0.2.2\n", "w.cloud.", "A") == (
+        5,
+        {b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02"},
+    )
 
 
 def test_unknown_types_are_taken_in_their_general_form() -> None:
@@ -109,7 +112,9 @@ def test_faults_say_where_they_are(text: str, says: str) -> None:
 
 
 def test_a_zone_written_out_reads_back_as_the_same_zone() -> None:
-    zone = parse(SOA + '*.w 5 TXT "a b" c\ns 5 SRV 0 0 80 w\neu 5 NS ns.eu\nns.eu 5 A 192.0.2.1\nx 5 TYPE731 \\# 2 abcd\nh 5 HTTPS 1 . alpn=h2\n')
+    zone = parse(
+        SOA + '*.w 5 TXT "a b" c\ns 5 SRV 0 0 80 w\neu 5 NS ns.eu\nns.eu 5 A 192.0.2.1\nx 5 TYPE731 \\# 2 abcd\nh 5 HTTPS 1 . alpn=h2\n'
+    )
     assert parse(to_master(zone)) == zone
 
 

@@ -1,4 +1,4 @@
-"""Every case of a public set, over the wire, against ``zone serve -``: consensus cases as all four servers answer, others as one of them."""
+"""A public set of cases, over the wire, against ``zone serve -``: consensus as all four servers, others as one of them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ class Served:
             probe.bind(("127.0.0.1", 0))
             self.address = probe.getsockname()
         program = f"import sys; from tld.driver.serve_file import main; sys.exit(main('-', '127.0.0.1:{self.address[1]}'))"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-        )
+        self.process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self.path = directory / "case.zone"
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.settimeout(5)
@@ -67,27 +65,25 @@ class Served:
         return data
 
     def close(self) -> int:
-        """End of input; the exit status."""
+        """End of input; the exit status. Kills it where it does not end by itself."""
         self.udp.close()
         if self.tcp is not None:
             self.tcp.close()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        status = self.process.wait(10)
-        self.process.stdout.close()
-        return status
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+        try:
+            return self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     server = Served(tmp_path)
-    try:
-        yield server
-    finally:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
+    yield server
+    server.close()
 
 
 Facts = tuple[str, bool, frozenset[str], frozenset[str]]  # rcode, AA, ANSWER, AUTHORITY where it counts
@@ -95,11 +91,7 @@ Facts = tuple[str, bool, frozenset[str], frozenset[str]]  # rcode, AA, ANSWER, A
 
 def facts_of(message: dns.message.Message) -> Facts:
     sections = [
-        frozenset(
-            f"{rrset.name} {rrset.ttl} IN {rrset.rdtype.name} {rdata.to_text()}".lower()
-            for rrset in section
-            for rdata in rrset
-        )
+        frozenset(f"{rrset.name} {rrset.ttl} IN {rrset.rdtype.name} {rdata.to_text()}".lower() for rrset in section for rdata in rrset)
         for section in (message.answer, message.authority)
     ]
     return dns.rcode.to_text(message.rcode()), bool(message.flags & dns.flags.AA), sections[0], sections[1]

@@ -89,7 +89,10 @@ def test_records_that_are_not_opt_are_skipped() -> None:
     assert parse(message(counts=(1, 0, 0, 2), body=WWW + b"\0\1\0\1" + tsig + opt())).edns is not None
 
 
-@pytest.mark.parametrize(("size", "limit"), [(0, 512), (511, 512), (512, 512), (1000, 512), (1024, 1024), (1220, 1220), (1232, 1232), (4096, 1232), (65535, 1232)])
+@pytest.mark.parametrize(
+    ("size", "limit"),
+    [(0, 512), (511, 512), (512, 512), (1000, 512), (1024, 1024), (1220, 1220), (1232, 1232), (4096, 1232), (65535, 1232)],
+)
 def test_the_size_of_udp_answers_is_what_the_client_takes_and_at_most_1232(size: int, limit: int) -> None:
     query = parse(message(counts=(1, 0, 0, 1), body=WWW + b"\0\1\0\1" + opt(size)))
     assert query.limit(udp=True) == limit
@@ -120,4 +123,9 @@ def test_any_octets_are_options_or_malformed(data: bytes) -> None:
 def test_every_query_of_dnspython_parses() -> None:
     for edns in (-1, 0):
         query = parse(dns.message.make_query("WWW.cloud", "AAAA", use_edns=edns, want_dnssec=edns == 0).to_wire())
-        assert (query.fault, query.qname, query.qtype, query.edns is not None and query.edns.do) == (0, from_text("www.cloud."), codes.AAAA, edns == 0)
+        assert (query.fault, query.qname, query.qtype, query.edns is not None and query.edns.do) == (
+            0,
+            from_text("www.cloud."),
+            codes.AAAA,
+            edns == 0,
+        )

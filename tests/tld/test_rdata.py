@@ -74,7 +74,8 @@ def test_the_text_form_leads_back_to_the_same_octets(kind: str, text: str) -> No
         ("TXT", '"' + "x" * 256 + '"'), ("TXT", "\\256"), ("NS", "a..b"), ("CAA", '0 is-sue "x"'), ("DS", "1 8 2 xyz"),
         ("DNSKEY", "257 3 15 !!!"), ("SOA", "a b 1 2 3 4"), ("SOA", "a b 1 2 3 4 x"), ("HTTPS", "1 . port=1 port=2"), ("HTTPS", "1 . port"),
         ("HTTPS", "1 . mandatory=alpn"), ("HTTPS", "1 . ipv4hint=::1"), ("HTTPS", "1 . nonsense=1"), ("HTTPS", "1 . ech=*"),
-        ("HTTPS", "1 . no-default-alpn=1"), ("A", "\\# 3 C00002"), ("A", "\\# 5 C0000201"), ("A", "\\# x"), ("TYPE731", "text"), ("NSEC", "a NOTYPE"),
+        ("HTTPS", "1 . no-default-alpn=1"), ("A", "\\# 3 C00002"), ("A", "\\# 5 C0000201"), ("A", "\\# x"),
+        ("TYPE731", "text"), ("NSEC", "a NOTYPE"),
         ("RRSIG", "A 15 3 30 20261301000000 20261101000000 1 cloud. AAAA"), ("TLSA", "256 1 1 00"), ("OPENPGPKEY", "AAA"),
     ],
 )  # fmt: skip

@@ -34,7 +34,9 @@ def test_a_file_is_served_until_a_signal(tmp_path: Path) -> None:
     path.write_text(ZONE)
     port = free_port()
     program = f"import sys; from tld.driver.serve_file import main; sys.exit(main({str(path)!r}, '127.0.0.1:{port}'))"
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "serving cloud.\n"

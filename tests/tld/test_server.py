@@ -12,7 +12,17 @@ import trio.testing
 
 from overlay import limits
 from tld.authority import Source
+from tld.driver import batch
 from tld.driver.server import Forward, serve_tcp, serve_udp
+
+
+@pytest.fixture(params=["one by one", "by batches"])
+def drained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of reading datagrams obey the same rules."""
+    if request.param == "by batches" and not batch.AVAILABLE:
+        pytest.skip("this machine has no recvmmsg that we know")
+    monkeypatch.setattr(batch, "AVAILABLE", request.param == "by batches")
+    return str(request.param)
 
 
 class Echo:
@@ -85,6 +95,7 @@ async def read(stream: trio.SocketStream, count: int) -> list[bytes]:
     return found
 
 
+@pytest.mark.usefixtures("drained")
 @pytest.mark.trio
 async def test_a_datagram_is_answered_to_its_sender() -> None:
     async def act(client: trio.socket.SocketType) -> None:
@@ -97,6 +108,7 @@ async def test_a_datagram_is_answered_to_its_sender() -> None:
     assert backend.counters["dns_udp"] == 2
 
 
+@pytest.mark.usefixtures("drained")
 @pytest.mark.trio
 async def test_a_full_batch_of_datagrams_is_answered_and_counted() -> None:
     async def act(client: trio.socket.SocketType) -> None:
@@ -107,6 +119,7 @@ async def test_a_full_batch_of_datagrams_is_answered_and_counted() -> None:
     await with_udp(Echo(), act)
 
 
+@pytest.mark.usefixtures("drained")
 @pytest.mark.trio
 async def test_a_slow_answer_holds_up_no_other() -> None:
     backend = Echo()
@@ -122,6 +135,7 @@ async def test_a_slow_answer_holds_up_no_other() -> None:
     await with_udp(backend, act)
 
 
+@pytest.mark.usefixtures("drained")
 @pytest.mark.trio
 async def test_above_the_bound_of_slow_answers_the_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DNS_FORWARDS", 3)
@@ -140,6 +154,29 @@ async def test_above_the_bound_of_slow_answers_the_client_is_told(monkeypatch: p
     assert backend.counters["drop:dns-forwards-full"] == 2
 
 
+@pytest.mark.usefixtures("drained")
+@pytest.mark.trio
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+async def test_the_backend_learns_who_asks_and_how_much(family: socket.AddressFamily, host: str) -> None:
+    class Witness(Echo):
+        def answer(self, data: bytes, source: Source, udp: bool) -> bytes | Forward | None:
+            return None if data == b"none" else b"%s %d %d" % (str(source).encode(), len(data), udp)
+
+    with socket.socket(family, socket.SOCK_DGRAM) as sock, trio.socket.socket(family, socket.SOCK_DGRAM) as client:
+        sock.setblocking(False)
+        sock.bind((host, 0))
+        await client.bind((host, 0))
+        async with trio.open_nursery() as nursery:
+            for data in (b"", b"none", b"x" * 4_096, b"none", b"y" * 5_000):  # what is longer than 4,096 octets is cut
+                await client.sendto(data, sock.getsockname())
+            nursery.start_soon(serve_udp, sock, Witness())
+            with trio.fail_after(5):
+                for length in (0, 4_096, 4_096):
+                    assert await client.recv(200) == b"%s %d 1" % (str(client.getsockname()).encode(), length)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("drained")
 @pytest.mark.trio
 async def test_a_client_that_went_away_does_not_end_the_service() -> None:
     backend = Echo()
