@@ -14,7 +14,7 @@ from pathlib import Path
 from bootstrap.domain import zone_lines
 from bootstrap.entrance import OVERLAY_PORT, WayIn, parse_where
 from bootstrap.invite import decode_token
-from overlay.cli import home as homes
+from overlay.cli import membership as homes
 from overlay.cli.report import Report
 from overlay.cli.running import Join, Running
 from overlay.config import Config

@@ -22,7 +22,7 @@ from bootstrap.entrance import Domain, Lan, Place, WayIn, parse_where
 from bootstrap.goal import Goal
 from bootstrap.invite import Token
 from overlay.admission.request import Request
-from overlay.cli import home as homes
+from overlay.cli import membership as homes
 from overlay.cli.plugged import Plugged
 from overlay.cli.report import Report
 from overlay.config import Config

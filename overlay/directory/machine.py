@@ -27,6 +27,7 @@ from overlay.wire.codec import Fields, Value
 from overlay.wire.messages import Method
 
 PUSH_OCTETS = 1_000  # records a push call carries: a datagram less headers, or one record of the full size
+ROUNDS = 3  # of one reconciliation: table, zones that it names, and one to spare
 PUSH_PAUSE = 0.05  # seconds between pushes to one peer: news at once, what follows in one datagram
 PUSHES_AT_ONCE = 3  # calls in flight to one peer: leaves room among its 8 for questions
 ALL_PEERS = 6  # up to so many interested peers are all told; above, the ring and a fan-out
@@ -83,6 +84,7 @@ class _Peer:
     in_flight: int = 0
     push_at: float = 0.0  # not before
     watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
+    rounds: int = 0  # of the reconciliation under way: units that were unknown in one are compared in the next
 
 
 @dataclass(slots=True)
@@ -112,6 +114,7 @@ class Directory:
         self._table_changed = True
         self._syncing = 0  # reconciliation questions that wait for an answer
         self._synced = False
+        self._again: set[int] = set()  # sessions to compare once more when this round is over
         self._now = now
         self._reconcile_at = now + self._jitter(limits.RECONCILE)
         self._sweep_at = now + SWEEP
@@ -157,7 +160,7 @@ class Directory:
         self._peers[session] = _Peer(session, node_id, cluster)
         self._now = now
         if initiator:
-            self._reconcile(session)
+            self._reconcile(session, anew=True)
 
     def left(self, session: int) -> None:
         """A session ended."""
@@ -334,6 +337,8 @@ class Directory:
                 for entry in _octet_list(body, 10_000):
                     unit = entry[8:].decode(errors="replace")
                     mine = self.book.units.get(unit)
+                    if mine is None and peer.rounds < ROUNDS:
+                        self._again.add(peer.session)  # its cut is in the table, which comes first
                     if unit == TABLE or (mine is not None and self.holds(parse_path(unit.removeprefix("zone:")))):
                         if mine is None or mine.digest != entry[:8]:
                             self._ask(peer, Method.BUCKETS, {1: unit}, ("buckets", unit))
@@ -432,7 +437,9 @@ class Directory:
 
     # -- time
 
-    def _reconcile(self, session: int) -> None:
+    def _reconcile(self, session: int, *, anew: bool = False) -> None:
+        peer = self._peers[session]
+        peer.rounds = 1 if anew else peer.rounds + 1
         self.counters["reconciliations"] += 1
         self._syncing += 1
         self._out.append(Ask(session, Method.SUMMARY, {}, ("summary",)))
@@ -451,7 +458,7 @@ class Directory:
         if now >= self._reconcile_at:
             self._reconcile_at = now + self._jitter(limits.RECONCILE)
             for peer in self._sample(list(self._peers.values()), 1):
-                self._reconcile(peer.session)
+                self._reconcile(peer.session, anew=True)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP
             self.book.sweep(at)
@@ -483,9 +490,14 @@ class Directory:
         self._out.append(Ask(peer.session, method, body, context))
 
     def _settle(self, context: tuple[object, ...]) -> None:
-        if context[0] in _SYNC:
-            self._syncing -= 1
-            self._synced = True
+        if context[0] not in _SYNC:
+            return
+        self._syncing -= 1
+        self._synced = True
+        if self._syncing == 0:
+            again, self._again = self._again, set()
+            for session in again & self._peers.keys():
+                self._reconcile(session)
 
     def settled(self) -> bool:
         """Whether one reconciliation is complete and somebody has all that this node has to tell."""
