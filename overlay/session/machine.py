@@ -423,7 +423,7 @@ class Sessions:
                 session.unanswered = now
         if calls.done:
             self._report(session)
-        if session.unanswered is not None:
+        if session.unanswered is not None or calls.waiting:
             self._timers.at(session, self._due(session))
 
     def _send(self, session: _Session, plaintext: bytes, now: float) -> None:
@@ -454,9 +454,9 @@ class Sessions:
         due = session.sent + KEEPALIVE
         if session.unanswered is not None:
             due = min(due, max(session.unanswered + PROBE, session.sent + PROBE_AGAIN), session.unanswered + SILENT)
-            retry = session.calls.wake_at()
-            if retry is not None:
-                due = min(due, retry)
+        retry = session.calls.wake_at()
+        if retry is not None:
+            due = min(due, retry)
         if self._unheard(session):
             due = min(due, session.sent + PROBE_FRESH)
         return due

@@ -94,7 +94,8 @@ class Wire:
         dice = Random(seed * 1_000 + boot)
         key = private(seed)
         sessions = Sessions(
-            exchange=key, overlay_id=overlay_id, passport_digest=bytes([seed]) * 32, boot_nonce=bytes([seed, boot]) * 4, entropy=dice.randbytes, **more,
+            exchange=key, overlay_id=overlay_id, passport_digest=bytes([seed]) * 32, boot_nonce=bytes([seed, boot]) * 4,
+            entropy=dice.randbytes, **more,
         )
         addresses = [Address(host, 7653) for host in hosts or (f"203.0.113.{seed}",)]
         end = End(f"end{seed}", sessions, key.public_key().public_bytes_raw(), addresses, serve, tcp=tcp)
@@ -191,7 +192,8 @@ class Wire:
             return
         if self.udp_blocked or self.drop(end, send):
             return
-        source = next((a for a in end.addresses if a.host == way.local), next((a for a in end.addresses if a.family == way.remote.family), None))
+        fitting = [a for a in end.addresses if a.family == way.remote.family]
+        source = next((a for a in fitting if a.host == way.local), fitting[0] if fitting else None)
         target = self._owner(way.remote)
         if source is None or target is None:
             self.counters["nowhere"] += 1
