@@ -109,7 +109,7 @@ class Book:
         if record.kind == "root":
             self.trust.adopt_root(record)
         elif record.kind == "revoke" and self.trust.adopt_revoke(record):
-            self._judge_again(at)
+            self._judge_again(record.item, at)
         return verdict
 
     def _place(self, record: Record, held: Record | None) -> None:
@@ -220,9 +220,10 @@ class Book:
         for grant in [g for g in self.grants.values() if at >= g.expires + limits.LAPSED]:
             self.remove(grant)
 
-    def _judge_again(self, at: float) -> None:
+    def _judge_again(self, revoked: bytes, at: float) -> None:
+        """Judge what hangs on a revoked grant, and only that: else revoking names of one's own would stall every node."""
         for record in list(self.records.values()):
-            if record.kind in ("root", "revoke"):
+            if record.kind in ("root", "revoke") or all(link.digest != revoked for link in (record, *self.chain_of(record))):
                 continue
             try:
                 self.trust.judge(record, at, self.grants.get)

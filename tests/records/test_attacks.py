@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from overlay import limits
+from overlay.directory.book import Book
 from overlay.errors import Malformed, TrustError
 from overlay.identity.keys import Signer
 from overlay.name import ROOT
 from overlay.records import rights
 from overlay.records.kinds import Grant
 from overlay.records.record import DOMAIN, Record, parse
-from overlay.records.trust import holders, outranked, owners
+from overlay.records.trust import Grants, Trust, Verdict, holders, outranked, owners
 from overlay.units import DAY
 from overlay.wire.codec import encode
 from tests.records.actors import AT, Overlay, found, path, refused, root_key, seed
@@ -259,3 +260,24 @@ def test_a_chain_of_lies_raises_nothing_but_the_two_errors(overlay: Overlay) -> 
     for lie in odd:
         with pytest.raises((Malformed, TrustError)):
             overlay.trust().judge(record, AT, lambda _, lie=lie: lie)  # type: ignore[misc]
+
+
+def test_revoking_a_claim_makes_nobody_judge_the_whole_book_again(overlay: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a member that takes and revokes names of its own stalls every node: seconds each, with a full book."""
+    book = Book(overlay.trust())
+    book.add(overlay.root, AT)
+    member, claims = overlay.member, [overlay.claim(overlay.member, f"eu/home/name-{number}") for number in range(30)]
+    data = [overlay.data(member, claim.name, "TXT", "x", via=claim) for claim in claims]
+    for record in [*overlay.founder.grants, *overlay.first.grants, *member.grants, *data]:
+        book.add(record, AT)
+    judged: list[Record] = []
+    judge = Trust.judge
+
+    def counted(trust: Trust, record: Record, at: float, grants: Grants) -> Verdict:
+        judged.append(record)
+        return judge(trust, record, at, grants)
+
+    monkeypatch.setattr(Trust, "judge", counted)
+    book.add(overlay.revoke(member, claims[0]), AT)
+    assert len(judged) <= 3  # the revocation, the claim, what was said under it
+    assert data[0].identity not in book.records and data[1].identity in book.records
