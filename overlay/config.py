@@ -189,11 +189,10 @@ def _choice(*words: str) -> Callable[[object], str]:
 
 
 def _shown(value: object) -> str:
-    kinds: list[tuple[type, str]] = [(bool, "the truth value"), (int, "the number"), (float, "the number"), (str, "the string")]
-    for kind, name in kinds:
+    for kind, name in ((bool, "the truth value"), (int, "the number"), (float, "the number"), (str, "the string")):
         if isinstance(value, kind):
             return f"{name} {_toml(value)[:80]}"
-    return {list: "this list", dict: "a section"}.get(type(value), "a date")
+    return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else "a date"
 
 
 class Setting(NamedTuple):
@@ -239,7 +238,9 @@ def load(home: Path) -> Config:
     except (FileNotFoundError, NotADirectoryError):
         return Config()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", "check its owner and mode, or choose another --home", rule="config-file") from None
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", "check its owner and mode, or choose another --home", rule="config-file"
+        ) from None
     if len(data) > _MAX_OCTETS:
         raise ConfigError(f"{path} is longer than {_MAX_OCTETS} octets", "that is no configuration: correct it", rule="config-file")
     try:
@@ -364,7 +365,9 @@ def plain(config: Config, *, effective: bool = True) -> dict[str, dict[str, Any]
 def dump(config: Config, *, effective: bool = True) -> str:
     """The tree as TOML that :func:`parse` reads back to the same tree."""
     tables = plain(config, effective=effective)
-    return "\n".join(f"[{section}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items()) for section, table in tables.items())
+    return "\n".join(
+        f"[{section}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items()) for section, table in tables.items()
+    )
 
 
 def _values(config: Config, section: str, settings: Mapping[str, Setting]) -> Iterator[tuple[str, Any]]:
@@ -403,5 +406,7 @@ def remember(home: Path, config: Config) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise ConfigError(f"cannot write {home / FILE}: {error.strerror}", "check the owner and mode of the home", rule="config-file") from None
+        raise ConfigError(
+            f"cannot write {home / FILE}: {error.strerror}", "check the owner and mode of the home", rule="config-file"
+        ) from None
     return True

@@ -1,0 +1,122 @@
+"""``overlay init``, ``join`` and ``up``: what was typed becomes values, the flags are laid over the configuration.
+
+It decides whether a command goes on here or in a process of its own, and what of the flags is remembered: the listeners
+chosen when a node is founded or enrolled, since it will be started again without them. ``process.py`` does the rest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from overlay import config as configuration
+from overlay.cli import process
+from overlay.cli.client import put, say
+from overlay.cli.detach import detach, report
+from overlay.cli.grammar import Call
+from overlay.cli.home import made, own
+from overlay.config import Config
+from overlay.errors import UsageError
+
+WAIT: Final = 60.0  # seconds: CONTRACT, `join --detach`
+_MARGIN: Final = 2.0  # seconds that a child has to tell why it gives up, before its parent does
+_MAX_ROOT_KEYS: Final = 16  # overlay/records/kinds.py, Root
+
+
+def init(call: Call) -> None:
+    """``overlay init ZONE``."""
+    values = call.values
+    threshold, keys = _root_keys(values["root_keys"])
+    if keys > 1 and not values["root_out"]:
+        raise UsageError("--root-keys wants --root-out", "name the directory that takes the keys: --root-out DIR", rule="root-out")
+    founding = process.Founding(
+        zone=values["zone"], tld=values["tld"], admission=values["admission"], cluster=values["cluster"], name=values["name"],
+        addresses=tuple(_bare_ip(text) for text in values["address"]), root_threshold=threshold, root_keys=keys,
+        root_out=Path(os.path.abspath(values["root_out"])) if values["root_out"] else None, shadow=values["shadow"],
+    )  # fmt: skip
+    home = own(call.home)
+    config = _config(call, home)
+    founded = process.found(home, founding, config)
+    _remember(home, config)
+    for line in founded.publish:
+        put(line)
+    for line in founded.talk:
+        say(line)
+
+
+def join(call: Call) -> int:
+    """``overlay join [WHERE]``."""
+    values = call.values
+    home = own(call.home)
+    config = _config(call, home)
+    timeout: float | None = values["timeout"]
+    if values["detach"]:
+        timeout = timeout or WAIT
+        words = [*_foreground(call), "--timeout", f"{timeout:g}"]
+        return detach(["--home", str(home), *words], made(home) / "log", timeout + _MARGIN)
+    joining = process.Joining(
+        where=values["where"], invite=values["invite"], cluster=values["cluster"], name=values["name"], overlay_id=values["id"],
+        timeout=timeout, shadow=values["shadow"],
+    )  # fmt: skip
+    with report() as told:
+        if not (home / "identity").exists():
+            _remember(made(home), config)
+        process.run_node(home, config, joining, told)
+    return 0
+
+
+def up(call: Call) -> int:
+    """``overlay up``."""
+    home = own(call.home)
+    config = _config(call, home)
+    if call.values["detach"]:
+        log = home / "log" if home.is_dir() else Path(os.devnull)
+        return detach(["--home", str(home), *_foreground(call)], log, WAIT)
+    with report() as told:
+        process.run_node(home, config, None, told)
+    return 0
+
+
+def _config(call: Call, home: Path) -> Config:
+    return configuration.overrides(configuration.load(home), call.values)
+
+
+def _remember(home: Path, config: Config) -> None:
+    if configuration.remember(home, config):
+        say(f"wrote {home / configuration.FILE}: it listens there from now on")
+
+
+def _foreground(call: Call) -> list[str]:
+    """The same command for the foreground, written out from what was read: no word can change its meaning on the way."""
+    words = list(call.command.words)
+    for option in call.command.options:
+        value = call.values[option.key]
+        if option.key in ("detach", "timeout") or value in (None, False, ()):
+            continue
+        if value is True:
+            words.append(option.name)
+        else:
+            words += [f"{option.name}={one}" for one in (value if option.many else (value,))]
+    if call.debug:
+        words.append("--debug")
+    return words + [str(call.values[place.key]) for place in call.command.arguments if call.values[place.key] is not None]
+
+
+def _root_keys(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 1, 1
+    found = re.fullmatch(r"([0-9]{1,2})/([0-9]{1,2})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]) <= _MAX_ROOT_KEYS:
+        todo = f"write K/N, such as 2/3, with N at most {_MAX_ROOT_KEYS}"
+        raise UsageError(f"--root-keys {text[:20]!r} makes no sense", todo, rule="root-keys")
+    return int(found[1]), int(found[2])
+
+
+def _bare_ip(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        raise UsageError(f"--address {text[:60]!r} is not an IP address", "write it without a port", rule="address") from None

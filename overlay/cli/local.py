@@ -1,0 +1,110 @@
+"""Commands that need no running node: version, config, log, zone serve.
+
+They read this machine's files only; ``zone serve`` brings the engine of names, imported when it is asked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import time
+from typing import Final
+
+from overlay import __version__
+from overlay.cli.client import put, put_json, say
+from overlay.cli.grammar import Call
+from overlay.cli.home import asked, own
+from overlay.errors import Absent, ConfigError, UsageError
+
+PROTOCOL: Final = 1
+_LOOK: Final = 0.25  # seconds between looks at a growing log
+_BLOCK: Final = 65_536
+
+
+def version(call: Call) -> None:
+    """``overlay version``."""
+    python = platform.python_version()
+    if call.json:
+        put_json({"version": __version__, "python": python, "protocol": PROTOCOL})
+    else:
+        put(f"overlay {__version__} (python {python}, protocol {PROTOCOL})")
+
+
+def config_check(call: Call) -> None:
+    """``overlay config check``: each mistake a line on stdout, exit 1 where there is one."""
+    config = importlib.import_module("overlay.config")
+    home = own(call.home)
+    path = home / config.FILE
+    try:
+        config.load(home)
+    except config.InvalidConfig as error:
+        if call.json:
+            put_json({"valid": False, "path": str(path), "problems": [{"line": p.line, "problem": p.text} for p in error.problems]})
+        else:
+            for problem in error.problems:
+                put(f"{path}:{problem.line}: {problem.text}")
+        raise
+    if call.json:
+        put_json({"valid": True, "path": str(path), "problems": []})
+    else:
+        say(f"{path} is valid" if path.exists() else f"there is no {path}: the defaults hold")
+
+
+def config_show(call: Call) -> None:
+    """``overlay config show``: what differs from the defaults, or all of it with --effective."""
+    config = importlib.import_module("overlay.config")
+    settings = config.load(own(call.home))
+    effective = call.values["effective"]
+    if call.json:
+        put_json(config.plain(settings, effective=effective))
+    elif text := config.dump(settings, effective=effective):
+        put(text.rstrip("\n"))
+    else:
+        say("nothing is set: the defaults hold (--effective shows them)")
+
+
+def zone_serve(call: Call) -> int:
+    """``overlay zone serve FILE|- --listen IP:PORT``."""
+    listen = call.values["listen"]
+    if listen is None:
+        raise UsageError("`overlay zone serve` wants --listen", "say where it answers: --listen IP:PORT", rule="option-missing")
+    status: int = importlib.import_module("tld.driver.serve_file").main(call.values["file"], listen)
+    return status
+
+
+def log(call: Call) -> None:
+    """``overlay log [-f] [-n N]``: the log of the home, and with -f what comes after."""
+    path = next((home / "log" for home in asked(call.home) if (home / "log").exists()), None)
+    if path is None:
+        raise Absent(f"there is no log in {own(call.home)}", "a node writes it once it runs: overlay up", rule="log-absent")
+    try:
+        with path.open("rb") as file:
+            kept = file.read().splitlines(keepends=True)
+            lines = kept if call.values["lines"] is None else kept[len(kept) - min(call.values["lines"], len(kept)) :]
+            _write(b"".join(lines))
+            at = file.tell()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", "ask as its owner or root", rule="log-file") from None
+    while call.values["follow"]:
+        time.sleep(_LOOK)
+        at = _since(str(path), at)
+
+
+def _since(path: str, at: int) -> int:
+    """Print what was added after ``at``; begin anew where the log was turned over."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(at if size >= at else 0)
+            while block := file.read(_BLOCK):
+                _write(block)
+            return file.tell()
+    except FileNotFoundError:
+        return 0  # between the two moves of turning it over
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.write(data.decode("utf-8", "replace"))
+    sys.stdout.flush()

@@ -1,0 +1,114 @@
+"""Commands that look: status, peers, clusters, ping, resolve, expand. Each asks the node once and shows the answer.
+
+With ``--json`` the answer is printed as it came: its form is the contract's, made by the node (``overlay/reports.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from overlay.cli.client import PATIENCE, ask, put, put_json, say
+from overlay.cli.grammar import Call
+from overlay.cli.layout import pairs, shown, span, table
+from overlay.errors import ReachError
+
+
+def status(call: Call) -> None:
+    """``overlay status``."""
+    found = ask(call, "status", {})
+    if call.json:
+        put_json(found)
+        return
+    roles = [role for role in ("gateway", "standby") if found.get(role)]
+    rows: list[tuple[str, object]] = [
+        ("name", found.get("name")), ("node id", found.get("node_id")), ("zone", found.get("zone")),
+        ("TLD", found.get("tld")), ("overlay id", found.get("overlay_id")), ("cluster", found.get("cluster")), ("role", roles or "node"),
+        ("gateway", found.get("gateway_name")), ("public address", found.get("public_address")), ("NAT", found.get("nat")),
+        ("up for", span(found.get("uptime_s"))), ("revision", found.get("revision")), ("incarnation", found.get("incarnation")),
+        ("pid", found.get("pid")), ("peers", found.get("peers")), ("clusters", found.get("clusters")), ("records", found.get("records")),
+        ("load", found.get("load")),
+    ]  # fmt: skip
+    rows += [(f"listens: {kind}", addresses or "off") for kind, addresses in (found.get("listen") or {}).items()]
+    rows += [(f"rights on {grant.get('path') or '(root)'}", grant.get("rights")) for grant in found.get("grants") or []]
+    put(pairs(rows))
+
+
+def peers(call: Call) -> None:
+    """``overlay peers``."""
+    found = ask(call, "peers", {})
+    heads = ("name", "cluster", "path", "address", "rtt ms", "revision", "since")
+    _rows(
+        call, found, heads, "no sessions with other nodes",
+        [
+            (p.get("name"), p.get("cluster"), p.get("path"), p.get("address"), p.get("rtt_ms"), p.get("revision"), span(p.get("since_s")))
+            for p in found
+        ],
+    )  # fmt: skip
+
+
+def clusters(call: Call) -> None:
+    """``overlay clusters``."""
+    found = ask(call, "clusters", {})
+    heads = ("cluster", "nodes", "gateways", "public addresses", "revision", "stable", "load", "seen")
+    _rows(
+        call, found, heads, "no clusters are known",
+        [
+            (
+                c.get("cluster"), c.get("nodes"), c.get("gateways"), c.get("public_addresses"), c.get("revision"), c.get("stable"), c.get("load"),
+                span(c.get("seen_s")),
+            )
+            for c in found
+        ],
+    )  # fmt: skip
+
+
+def ping(call: Call) -> None:
+    """``overlay ping NODE``. Raises ``ReachError`` (exit 5) where nothing came back."""
+    node, count = call.values["node"], call.values["count"]
+    found = ask(call, "ping", {"node": node, "count": count}, PATIENCE + 2.0 * count)
+    sent, received, times = found.get("sent"), found.get("received"), [rtt for rtt in found.get("rtt_ms") or [] if rtt is not None]
+    if call.json:
+        put_json(found)
+    else:
+        for place, rtt in enumerate(times, 1):
+            put(f"{shown(found.get('name'))}  {shown(found.get('path'))}  {place}  {rtt:.3f} ms")
+        least, mean, most = (min(times), sum(times) / len(times), max(times)) if times else (0.0, 0.0, 0.0)
+        say(f"{sent} sent, {received} received" + (f"; min/mean/max {least:.3f}/{mean:.3f}/{most:.3f} ms" if times else ""))
+    if not received:
+        raise ReachError(f"{node} does not answer", "see `overlay peers`; is it up?", rule="unreachable")
+
+
+def resolve(call: Call) -> None:
+    """``overlay resolve NAME [TYPE]``: the data on stdout, the why on stderr."""
+    rtype = (call.values["type"] or "A").upper()
+    found = ask(call, "resolve", {"name": call.values["name"], "type": rtype})
+    if call.json:
+        put_json(found)
+        return
+    for answer in found.get("answers") or []:
+        put(shown(answer))
+    rcode = shown(found.get("rcode"))
+    reason = f": {found['reason']}" if found.get("reason") else ""
+    say(f"{shown(found.get('name'))} {shown(found.get('type'))}: {rcode}, {shown(found.get('world'))}{shown(reason) if reason else ''}")
+
+
+def expand(call: Call) -> None:
+    """``overlay expand NAME``."""
+    found = ask(call, "expand", {"name": call.values["name"]})
+    heads = ("name", "cluster", "addresses", "port", "healthy", "load", "distance ms")
+    _rows(
+        call, found, heads, "nobody carries it",
+        [
+            (e.get("name"), e.get("cluster"), e.get("addresses"), e.get("port"), e.get("healthy"), e.get("load"), e.get("distance_ms"))
+            for e in found
+        ],
+    )  # fmt: skip
+
+
+def _rows(call: Call, found: Any, heads: tuple[str, ...], none: str, rows: list[tuple[Any, ...]]) -> None:
+    if call.json:
+        put_json(found)
+    elif rows:
+        put(table(rows, heads))
+    else:
+        say(none)

@@ -1,0 +1,133 @@
+"""The table of commands: what one may type, what it means, which function does it (CONTRACT, "the commands").
+
+Reading, help and shell completion all come from here. Text and plain values only, so that asking a running node stays
+cheap; the function behind a command is named, and imported when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from overlay.cli.grammar import JSON, Argument, Command, Option, number, one_of, seconds, span
+
+IN, LOOK, NAMES, MACHINE = "Getting in", "Looking", "Names", "Machine"
+GROUPS: Final = (IN, LOOK, NAMES, MACHINE)
+
+_LISTEN: Final = (
+    Option("--listen-overlay", "IP:PORT", "where overlay sessions listen, or off", many=True),
+    Option("--listen-tls", "IP:PORT", "where sessions inside TLS listen, or off", many=True),
+    Option("--listen-http", "IP:PORT", "where mirror and releases listen, or off", many=True),
+    Option("--listen-dns", "IP:PORT", "where DNS for the world listens, or off", many=True),
+    Option("--listen-stub", "IP:PORT", "where this machine's resolver listens, or off", many=True),
+    Option("--no-lan", "", "do not look for neighbours on the LAN"),
+)
+_SHADOW: Final = Option("--shadow", "", "allow a second-level name that exists publicly below the TLD")
+_CLUSTER: Final = Option("--cluster", "PATH", "the cluster it belongs to, such as eu/home")
+_NAME_OPTION: Final = Option("--name", "LABEL", "this node's name in its cluster (otherwise the host's)")
+_DETACH: Final = Option("--detach", "", "return when usable and leave it running")
+_NAME: Final = Argument("NAME", "a name such as web.home.eu or eu/home/web", dashed=True)
+_NODE: Final = Argument("NODE", "a node's name or id", dashed=True)
+_ROOT_KEYS: Final = "K of N root keys must sign changes of the root; needs --root-out"
+
+COMMANDS: Final = (
+    Command(
+        ("init",), IN, "found an overlay; prints the DNS records to publish", "overlay.cli.entering:init",
+        (Argument("ZONE", "a DNS domain of yours, not below the TLD: cloud.example.org"),),
+        (
+            Option("--tld", "TLD", "the virtual top-level domain (cloud)", default="cloud"),
+            Option("--admission", "invite|open", "who may join: by invitation, or whoever asks (invite)", one_of("invite", "open"), "invite"),
+            _CLUSTER, _NAME_OPTION,
+            Option("--address", "IP", "an address of this node that others reach", many=True),
+            Option("--root-keys", "K/N", _ROOT_KEYS), Option("--root-out", "DIR", "where the root keys are written"), _SHADOW, *_LISTEN,
+        ),
+        "Founds the overlay and this node's identity; does not start the node. Data to publish go to stdout.",
+    ),
+    Command(
+        ("join",), IN, "join an overlay and run the node", "overlay.cli.entering:join",
+        (Argument("WHERE", "a domain, IP[:port] of a node, or lan", required=False),),
+        (
+            Option("--invite", "TOKEN", "a token of `overlay invite`"), _CLUSTER, _NAME_OPTION,
+            Option("--id", "OVERLAY_ID", "the overlay that is meant"),
+            Option("--timeout", "S", "give up after so many seconds (with --detach: 60)", seconds), _DETACH, _SHADOW, *_LISTEN,
+        ),
+        "Enrols if need be, then runs in the foreground until stopped. Repeats until answered.",
+    ),
+    Command(
+        ("up",), IN, "run the enrolled node", "overlay.cli.entering:up", (), (_DETACH, *_LISTEN),
+        "Runs in the foreground until SIGTERM or SIGINT, which stop it cleanly.",
+    ),
+    Command(("down",), IN, "stop the running node", "overlay.cli.stopping:down"),
+    Command(
+        ("leave",), IN, "withdraw this node's records and forget the overlay", "overlay.cli.stopping:leave", (),
+        (Option("--yes", "", "do not ask"),),
+    ),
+    Command(
+        ("invite",), IN, "print a token that lets others in", "overlay.cli.asking:invite",
+        (Argument("PATH", "the cluster to invite into", required=False, dashed=True),),
+        (
+            Option("--uses", "N", "how often it works (1)", number(1, 1_000_000), 1),
+            Option("--expires", "24h", "how long it works (24h)", span, 86_400.0), _SHADOW, JSON,
+        ),
+    ),
+    Command(("status",), LOOK, "this node in one look", "overlay.cli.looking:status", (), (JSON,)),
+    Command(("peers",), LOOK, "the nodes it has sessions with", "overlay.cli.looking:peers", (), (JSON,)),
+    Command(("clusters",), LOOK, "all clusters of the overlay", "overlay.cli.looking:clusters", (), (JSON,)),
+    Command(
+        ("ping",), LOOK, "reach a node, and say by which path", "overlay.cli.looking:ping", (_NODE,),
+        (Option("--count", "N", "how many (3)", number(1, 1_000), 3, short="-c"), JSON),
+    ),
+    Command(
+        ("resolve",), LOOK, "what the resolver would answer, and why", "overlay.cli.looking:resolve",
+        (_NAME, Argument("TYPE", "a record type (A)", required=False)), (JSON,),
+    ),
+    Command(("expand",), LOOK, "who carries a name", "overlay.cli.looking:expand", (_NAME,), (JSON,)),
+    Command(
+        ("log",), LOOK, "the node's log", "overlay.cli.local:log", (),
+        (Option("--follow", "", "go on as it grows", short="-f"), Option("--lines", "N", "the last N lines", number(0, 1_000_000), None, short="-n")),
+    ),
+    Command(
+        ("service", "add"), NAMES, "carry a service under a name", "overlay.cli.asking:service_add", (_NAME,),
+        (
+            Option("--port", "N", "the port it listens on", number(1, 65_535)),
+            Option("--proto", "tcp|udp", "its protocol (tcp)", one_of("tcp", "udp"), "tcp"),
+            Option("--address", "IP", "where it is reached, if not at this node's own addresses"),
+            Option("--health", "CHECK", "tcp, http://..., cmd:... or none (tcp; for udp none)"),
+            Option("--weight", "N", "its share beside other carriers (10)", number(0, 65_535), 10), _SHADOW, JSON,
+        ),
+    ),
+    Command(("service", "list"), NAMES, "the services of the overlay", "overlay.cli.asking:service_list", (), (JSON,)),
+    Command(("service", "remove"), NAMES, "no longer carry a service", "overlay.cli.asking:service_remove", (_NAME,), (JSON,)),
+    Command(
+        ("name", "set"), NAMES, "set plain DNS data, replacing that set", "overlay.cli.asking:name_set",
+        (
+            _NAME, Argument("TYPE", "a record type such as A, TXT or MX"),
+            Argument("VALUE", "one record's data as in a master file; for TXT one string as it stands", str, many=True, dashed=True),
+        ),
+        (Option("--ttl", "S", "how long others may keep it, in seconds", seconds), _SHADOW, JSON),
+    ),
+    Command(
+        ("name", "remove"), NAMES, "remove plain DNS data", "overlay.cli.asking:name_remove",
+        (_NAME, Argument("TYPE", "only this record type", required=False)), (JSON,),
+    ),
+    Command(
+        ("name", "list"), NAMES, "plain DNS data at and below a path", "overlay.cli.asking:name_list",
+        (Argument("PATH", "where to begin", required=False, dashed=True),), (JSON,),
+    ),
+    Command(("name", "tree"), NAMES, "draw the tree of names", "overlay.cli.asking:name_tree", (), (JSON,)),
+    Command(
+        ("zone", "serve"), NAMES, "serve a master file, alone", "overlay.cli.local:zone_serve",
+        (Argument("FILE", "a master file, or - for paths on stdin"),),
+        (Option("--listen", "IP:PORT", "where it answers, UDP and TCP"),),
+        "Joins nothing. With - each line of stdin names a file that replaces the zone before.",
+    ),
+    Command(("config", "check"), MACHINE, "check overlay.toml", "overlay.cli.local:config_check", (), (JSON,)),
+    Command(
+        ("config", "show"), MACHINE, "print the settings", "overlay.cli.local:config_show", (),
+        (Option("--effective", "", "with all defaults"), JSON),
+    ),
+    Command(
+        ("completion",), MACHINE, "print a completion script", "overlay.cli.completion:completion",
+        (Argument("SHELL", "bash, zsh or fish", one_of("bash", "zsh", "fish")),),
+    ),
+    Command(("version",), MACHINE, "print the version", "overlay.cli.local:version", (), (JSON,)),
+)  # fmt: skip
