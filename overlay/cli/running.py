@@ -10,12 +10,14 @@ import os
 import shutil
 import signal
 import socket
-from contextlib import ExitStack
+from collections import Counter
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
+from bootstrap.domain import OVERLAY_LABEL, read_overlays
 from bootstrap.driver.entry import Entry
 from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import Domain, Lan, Place, WayIn, parse_where
@@ -33,7 +35,7 @@ from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
 from overlay.driver.run import own_hosts
 from overlay.driver.store import Store, Tables, lock_home
-from overlay.errors import OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
+from overlay.errors import Malformed, OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
 from overlay.identity.keys import Identity
 from overlay.machine import Log
 from overlay.machine import Store as Write
@@ -42,6 +44,7 @@ from overlay.node import OWN, Node, Setup
 from overlay.units import b64
 from overlay.wire.address import parse_address
 
+DOMAIN_CHECK = 2.0  # seconds for a look at the domain of a home that is enrolled already
 LONELY = 3.0  # seconds without a peer before ways in are tried again
 FAREWELL = 0.5  # seconds for the goodbyes to leave
 
@@ -182,10 +185,24 @@ class Running:
     async def _go_on(self, nursery: trio.Nursery, start: _Start, clock: Clock) -> None:
         """An enrolled node: running is enough; peers come when they come."""
         assert start.member is not None
+        if self.join is not None and isinstance(self.join.place, Domain):
+            await self._same_overlay(self.join.place.zone, start.member.overlay_id)
         plugged = await self._plug(nursery, start, clock, start.member.overlay_id)
         self.report.ready(f"up as {plugged.describe()}")
         zone = start.member.root.zone if start.member.root is not None else start.member.place
         nursery.start_soon(self._stay_in, plugged, parse_where(start.member.place or zone))
+
+    async def _same_overlay(self, zone: str, overlay_id: bytes) -> None:
+        """Who says `join DOMAIN` again means the overlay that is pinned: a domain that names another is refused."""
+        texts: tuple[bytes, ...] | tuple[str, ...] = ()
+        with trio.move_on_after(DOMAIN_CHECK), suppress(ReachError, Malformed):
+            texts = await self._lookup().ask(f"{OVERLAY_LABEL}.{zone}", "TXT")
+        named = [text.overlay_id for text in read_overlays((t for t in texts if isinstance(t, bytes)), Counter())]
+        if named and overlay_id not in named:
+            raise TrustError(
+                f"{zone} now points to another overlay, {b64(named[0])}; this home belongs to {b64(overlay_id)}",
+                "ask whoever runs the domain; `overlay up` goes on in the overlay that is pinned", rule="other-overlay",
+            )
 
     async def _stay_in(self, plugged: Plugged, place: Place) -> None:
         """While nobody is connected, remembered peers and then the place are tried, for ever."""
