@@ -42,7 +42,7 @@ def test_no_error_is_swallowed_whole() -> None:
             if isinstance(node, ast.ExceptHandler):
                 caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
                 names = {"everything" if one is None else ast.unparse(one) for one in caught}
-                passed_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None  # cleaning up on the way out is no swallowing
+                passed_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None  # cleaning up on the way out
                 if names & {"everything", "Exception", "BaseException"} and not passed_on:
                     offences.append(f"{source.where}:{node.lineno}: catches {', '.join(sorted(names))}")
     report(offences)
