@@ -2,28 +2,25 @@
 
 It decides which keys there are, what they may hold and what holds without them; a mistyped key is an error with its line
 and its nearest neighbour, never a setting silently ignored. It refuses to know what a setting does: whoever acts on it
-reads the field. ``SETTINGS`` is the table that the reader, the writer and the reference in ``docs/configuration.md`` share.
+reads the field. What each key may hold stands in ``settings.py``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import ipaddress
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from overlay.errors import ConfigError, UsageError
-from overlay.wire.address import parse_address
+from overlay.settings import OFF, SETTINGS, Setting, toml
 
 FILE: Final = "overlay.toml"  # in the home
-OFF: Final = ("off",)
 _MAX_OCTETS: Final = 1_048_576  # a guess: a thousand times the longest sensible file
-_INTERFACE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,15}")  # IFNAMSIZ of Linux less its final zero
 _KEY: Final = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _HEADER: Final = re.compile(rf"\s*\[\[?\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*\]")
 _ASSIGNMENT: Final = re.compile(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=")
@@ -99,130 +96,6 @@ class InvalidConfig(ConfigError):
         self.problems = problems
 
 
-# What a value may be. Each rule returns the value as the tree holds it, or raises ValueError with the rest of a sentence.
-
-
-def _listener(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    try:
-        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-        # The address is judged with a port that always passes; port 0 lets the system choose, which only tests want.
-        parse_address(text[: len(text) - len(port)] + "1", 0)
-        if not (port.isascii() and port.isdigit() and int(port) < 65_536) or host.startswith("[") is not (ip.version == 6):
-            raise ValueError
-    except (ValueError, UsageError):
-        raise ValueError(f"{text[:80]!r} is not an address to listen on: write IP:PORT, IPv6 as [IP]:PORT") from None
-    return f"[{ip}]:{int(port)}" if ip.version == 6 else f"{ip}:{int(port)}"
-
-
-def _texts(value: object, each: Callable[[str], str]) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f'wants a list of strings, such as ["..."], not {_shown(value)}')
-    found = tuple(each(item) for item in value)
-    twice = [item for item in found if found.count(item) > 1]
-    if twice:
-        raise ValueError(f"names {twice[0]} twice")
-    return found
-
-
-def _listeners(value: object) -> tuple[str, ...]:
-    if value in ("off", ["off"]):
-        return OFF
-    if isinstance(value, list) and "off" in value:
-        raise ValueError('is either a list of addresses or "off"')
-    if not isinstance(value, list) or not value:
-        raise ValueError(f'wants a list such as ["127.0.0.1:53"], or "off", not {_shown(value)}')
-    return _texts(value, _listener)
-
-
-def _advertised(value: object) -> tuple[str, ...]:
-    def one(text: str) -> str:
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            if _INTERFACE.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text):
-                return text
-        raise ValueError(f"{text[:80]!r} is neither an interface nor an IP address")
-
-    return _texts(value, one)
-
-
-def _upstreams(value: object) -> tuple[str, ...]:
-    def one(text: str) -> str:
-        try:
-            return str(parse_address(text, 53))
-        except UsageError:
-            raise ValueError(f"{text[:80]!r} is not the address of a resolver: write IP or IP:PORT") from None
-
-    return _texts(value, one)
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"is true or false, not {_shown(value)}")
-    return value
-
-
-def _virtual(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f'wants a string such as "192.168.1.250/24", not {_shown(value)}')
-    if not value:
-        return ""
-    try:
-        found = ipaddress.ip_interface(value)
-        if "/" not in value or found.ip == found.network.network_address or found.ip.is_multicast:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f'{value[:80]!r} is not the address of a host with its prefix: write "192.168.1.250/24"') from None
-    return str(found)
-
-
-def _choice(*words: str) -> Callable[[object], str]:
-    def rule(value: object) -> str:
-        if value not in words or not isinstance(value, str):
-            near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
-            told = ", ".join(f'"{word}"' for word in words[:-1]) + f' or "{words[-1]}"'
-            raise ValueError(f"is {told}, not {_shown(value)}" + (f'; did you mean "{near[0]}"?' if near else ""))
-        return value
-
-    return rule
-
-
-def _shown(value: object) -> str:
-    for kind, name in ((bool, "the truth value"), (int, "the number"), (float, "the number"), (str, "the string")):
-        if isinstance(value, kind):
-            return f"{name} {_toml(value)[:80]}"
-    return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else "a date"
-
-
-class Setting(NamedTuple):
-    """One key: its rule and, for the reference, what it means."""
-
-    rule: Callable[[object], Any]
-    meaning: str
-
-
-SETTINGS: Final[dict[str, dict[str, Setting]]] = {
-    "listen": {
-        "overlay": Setting(_listeners, "overlay sessions, UDP and TCP; taken: exit 1, naming the holder"),
-        "tls": Setting(_listeners, "overlay sessions inside TLS 1.3; taken or not permitted: skipped with a warning"),
-        "http": Setting(_listeners, "mirror and releases; taken or not permitted: 8053, then the next free port"),
-        "dns": Setting(_listeners, "authoritative DNS for the world; taken or not permitted: off"),
-        "stub": Setting(_listeners, "resolver for this machine; taken or not permitted: 5300, then the next free port"),
-        "advertise": Setting(_advertised, "interfaces or addresses to tell others beside those found (bridges and VPNs are left out)"),
-    },
-    "names": {
-        "policy": Setting(_choice("overlay-first", "exclusive", "public-first", "suffix-only"), "which world wins where a name is in both"),
-        "upstream": Setting(_upstreams, "resolvers for public names; empty: the system's own"),
-    },
-    "lan": {
-        "discovery": Setting(_truth, "look for neighbours by beacons, and send them"),
-        "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in"),
-        "virtual_ip": Setting(_virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP'),
-    },
-    "release": {"kernel": Setting(_choice("yes", "no", "ask"), "may releases of the kernel channel replace this program")},
-    "operate": {"reboot": Setting(_choice("program", "machine"), "what a reboot from afar restarts")},
-}
 _KINDS: Final[dict[str, type]] = {"listen": Listen, "names": Names, "lan": Lan, "release": Release, "operate": Operate}
 
 
@@ -366,7 +239,7 @@ def dump(config: Config, *, effective: bool = True) -> str:
     """The tree as TOML that :func:`parse` reads back to the same tree."""
     tables = plain(config, effective=effective)
     return "\n".join(
-        f"[{section}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items()) for section, table in tables.items()
+        f"[{section}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in table.items()) for section, table in tables.items()
     )
 
 
@@ -379,17 +252,6 @@ def _values(config: Config, section: str, settings: Mapping[str, Setting]) -> It
 
 def _default(section: str, key: str) -> Any:
     return dict(_values(Config(), section, SETTINGS[section]))[key]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, str):
-        # TOML's basic strings: quote, backslash and control characters escaped; the rest stands as it is.
-        return '"' + re.sub(r'["\\\x00-\x1f\x7f]', lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
-    return str(value)
 
 
 def remember(home: Path, config: Config) -> bool:

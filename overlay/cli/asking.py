@@ -30,7 +30,7 @@ def service_add(call: Call) -> None:
     values = call.values
     if values["port"] is None:
         raise UsageError("`overlay service add` wants --port", "say on which port the service listens: --port N", rule="option-missing")
-    health = values["health"] or ("tcp" if values["proto"] == "tcp" else "none")
+    health = values["health"] or "none"
     if health not in ("tcp", "none") and not health.startswith(("http://", "cmd:")):
         raise UsageError(f"{health[:60]!r} is no health check", "write tcp, http://HOST:PORT/PATH, cmd:COMMAND or none", rule="health")
     if health == "tcp" and values["proto"] == "udp":

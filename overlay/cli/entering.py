@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ def init(call: Call) -> None:
     home = own(call.home)
     config = _config(call, home)
     founded = process.found(home, founding, config)
-    _remember(home, config)
+    _remember(home, config, say)
     for line in founded.publish:
         put(line)
     for line in founded.talk:
@@ -63,7 +64,7 @@ def join(call: Call) -> int:
     )  # fmt: skip
     with report() as told:
         if not (home / "identity").exists():
-            _remember(made(home), config)
+            _remember(made(home), config, told.progress)
         process.run_node(home, config, joining, told)
     return 0
 
@@ -84,9 +85,9 @@ def _config(call: Call, home: Path) -> Config:
     return configuration.overrides(configuration.load(home), call.values)
 
 
-def _remember(home: Path, config: Config) -> None:
+def _remember(home: Path, config: Config, tell: Callable[[str], None]) -> None:
     if configuration.remember(home, config):
-        say(f"wrote {home / configuration.FILE}: it listens there from now on")
+        tell(f"wrote {home / configuration.FILE}: it listens there from now on")
 
 
 def _foreground(call: Call) -> list[str]:

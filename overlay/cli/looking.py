@@ -54,8 +54,8 @@ def clusters(call: Call) -> None:
         call, found, heads, "no clusters are known",
         [
             (
-                c.get("cluster"), c.get("nodes"), c.get("gateways"), c.get("public_addresses"), c.get("revision"), c.get("stable"), c.get("load"),
-                span(c.get("seen_s")),
+                c.get("cluster"), c.get("nodes"), c.get("gateways"), c.get("public_addresses"), c.get("revision"), c.get("stable"),
+                c.get("load"), span(c.get("seen_s")),
             )
             for c in found
         ],

@@ -48,8 +48,8 @@ def _one(command: Command) -> str:
         lines += textwrap.wrap(command.notes, WIDTH)
     if command.arguments:
         lines += ["", *_columns((place.name, place.meaning) for place in command.arguments)]
-    options = [(", ".join(filter(None, (o.short, o.name))) + (f" {o.value}" if o.value else ""), o.meaning) for o in (*command.options, *EVERYWHERE)]
-    lines += ["", *_columns(options)]
+    options = (*command.options, *EVERYWHERE)
+    lines += ["", *_columns((f"{o.short + ', ' if o.short else ''}{o.name} {o.value}".rstrip(), o.meaning) for o in options)]
     return "\n".join(lines)
 
 

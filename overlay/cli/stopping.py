@@ -24,7 +24,12 @@ _LOOK: Final = 0.05  # seconds between looks
 def down(call: Call) -> None:
     """``overlay down``."""
     home, pid = _found(call)
-    request(home, "down", {}, PATIENCE, say)
+    try:
+        request(home, "down", {}, PATIENCE, say)
+    except ReachError as error:
+        if error.rule != "control-closed":
+            raise
+        # It was gone before its answer was written: that is what was asked for. Whether it is, we see below.
     _until_gone(home, pid)
     say("stopped")
 
@@ -55,7 +60,8 @@ def _until_gone(home: Path, pid: int | None) -> None:
     end = time.monotonic() + STOPPING
     while _answers(home) or (pid is not None and alive(pid)):
         if time.monotonic() > end:
-            raise ReachError(f"the node did not stop within {STOPPING:g} s", f"see `overlay log`, or kill process {pid}", rule="stop-timeout")
+            todo = "see `overlay log`" + (f", or kill process {pid}" if pid else "")
+            raise ReachError(f"the node did not stop within {STOPPING:g} s", todo, rule="stop-timeout")
         time.sleep(_LOOK)
 
 

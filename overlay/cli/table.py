@@ -35,7 +35,7 @@ COMMANDS: Final = (
         (Argument("ZONE", "a DNS domain of yours, not below the TLD: cloud.example.org"),),
         (
             Option("--tld", "TLD", "the virtual top-level domain (cloud)", default="cloud"),
-            Option("--admission", "invite|open", "who may join: by invitation, or whoever asks (invite)", one_of("invite", "open"), "invite"),
+            Option("--admission", "invite|open", "who may join: the invited, or whoever asks (invite)", one_of("invite", "open"), "invite"),
             _CLUSTER, _NAME_OPTION,
             Option("--address", "IP", "an address of this node that others reach", many=True),
             Option("--root-keys", "K/N", _ROOT_KEYS), Option("--root-out", "DIR", "where the root keys are written"), _SHADOW, *_LISTEN,
@@ -83,7 +83,10 @@ COMMANDS: Final = (
     Command(("expand",), LOOK, "who carries a name", "overlay.cli.looking:expand", (_NAME,), (JSON,)),
     Command(
         ("log",), LOOK, "the node's log", "overlay.cli.local:log", (),
-        (Option("--follow", "", "go on as it grows", short="-f"), Option("--lines", "N", "the last N lines", number(0, 1_000_000), None, short="-n")),
+        (
+            Option("--follow", "", "go on as it grows", short="-f"),
+            Option("--lines", "N", "the last N lines", number(0, 1_000_000), short="-n"),
+        ),
     ),
     Command(
         ("service", "add"), NAMES, "carry a service under a name", "overlay.cli.asking:service_add", (_NAME,),
@@ -91,7 +94,7 @@ COMMANDS: Final = (
             Option("--port", "N", "the port it listens on", number(1, 65_535)),
             Option("--proto", "tcp|udp", "its protocol (tcp)", one_of("tcp", "udp"), "tcp"),
             Option("--address", "IP", "where it is reached, if not at this node's own addresses"),
-            Option("--health", "CHECK", "tcp, http://..., cmd:... or none (tcp; for udp none)"),
+            Option("--health", "CHECK", "tcp, http://..., cmd:... or none (none)"),
             Option("--weight", "N", "its share beside other carriers (10)", number(0, 65_535), 10), _SHADOW, JSON,
         ),
     ),

@@ -1,0 +1,157 @@
+"""What each key of ``overlay.toml`` may hold, and what it means: one table (CONTRACT, "Configuration").
+
+It decides what is a legal value, and says of any other what is wrong with it; the reader (``config.py``) and the
+reference (``docs/configuration.md``) share it. It refuses to know files, lines and what a setting does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from overlay.errors import UsageError
+from overlay.wire.address import parse_address
+
+OFF: Final = ("off",)
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,15}")  # IFNAMSIZ of Linux less its final zero
+
+
+# Each rule returns the value as the tree holds it, or raises ValueError with the rest of a sentence.
+
+
+def _listener(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    try:
+        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        # The address is judged with a port that always passes; port 0 lets the system choose, which only tests want.
+        parse_address(text[: len(text) - len(port)] + "1", 0)
+        if not (port.isascii() and port.isdigit() and int(port) < 65_536) or host.startswith("[") is not (ip.version == 6):
+            raise ValueError
+    except (ValueError, UsageError):
+        raise ValueError(f"{text[:80]!r} is not an address to listen on: write IP:PORT, IPv6 as [IP]:PORT") from None
+    return f"[{ip}]:{int(port)}" if ip.version == 6 else f"{ip}:{int(port)}"
+
+
+def _texts(value: object, each: Callable[[str], str]) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f'wants a list of strings, such as ["..."], not {_shown(value)}')
+    found = tuple(each(item) for item in value)
+    twice = [item for item in found if found.count(item) > 1]
+    if twice:
+        raise ValueError(f"names {twice[0]} twice")
+    return found
+
+
+def _listeners(value: object) -> tuple[str, ...]:
+    if value in ("off", ["off"]):
+        return OFF
+    if isinstance(value, list) and "off" in value:
+        raise ValueError('is either a list of addresses or "off"')
+    if not isinstance(value, list) or not value:
+        raise ValueError(f'wants a list such as ["127.0.0.1:53"], or "off", not {_shown(value)}')
+    return _texts(value, _listener)
+
+
+def _advertised(value: object) -> tuple[str, ...]:
+    def one(text: str) -> str:
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            if _INTERFACE.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text):
+                return text
+        raise ValueError(f"{text[:80]!r} is neither an interface nor an IP address")
+
+    return _texts(value, one)
+
+
+def _upstreams(value: object) -> tuple[str, ...]:
+    def one(text: str) -> str:
+        try:
+            return str(parse_address(text, 53))
+        except UsageError:
+            raise ValueError(f"{text[:80]!r} is not the address of a resolver: write IP or IP:PORT") from None
+
+    return _texts(value, one)
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"is true or false, not {_shown(value)}")
+    return value
+
+
+def _virtual(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'wants a string such as "192.168.1.250/24", not {_shown(value)}')
+    if not value:
+        return ""
+    try:
+        found = ipaddress.ip_interface(value)
+        if "/" not in value or found.ip == found.network.network_address or found.ip.is_multicast:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f'{value[:80]!r} is not the address of a host with its prefix: write "192.168.1.250/24"') from None
+    return str(found)
+
+
+def _choice(*words: str) -> Callable[[object], str]:
+    def rule(value: object) -> str:
+        if value not in words or not isinstance(value, str):
+            near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
+            told = ", ".join(f'"{word}"' for word in words[:-1]) + f' or "{words[-1]}"'
+            raise ValueError(f"is {told}, not {_shown(value)}" + (f'; did you mean "{near[0]}"?' if near else ""))
+        return value
+
+    return rule
+
+
+def _shown(value: object) -> str:
+    for kind, name in ((bool, "the truth value"), (int, "the number"), (float, "the number"), (str, "the string")):
+        if isinstance(value, kind):
+            return f"{name} {toml(value)[:80]}"
+    return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else "a date"
+
+
+def toml(value: object) -> str:
+    """One value of the table as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        # TOML's basic strings: quote, backslash and control characters escaped; the rest stands as it is.
+        return '"' + re.sub(r'["\\\x00-\x1f\x7f]', lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
+    return str(value)
+
+
+class Setting(NamedTuple):
+    """One key: its rule and, for the reference, what it means."""
+
+    rule: Callable[[object], Any]
+    meaning: str
+
+
+SETTINGS: Final[dict[str, dict[str, Setting]]] = {
+    "listen": {
+        "overlay": Setting(_listeners, "overlay sessions, UDP and TCP; taken: exit 1, naming the holder"),
+        "tls": Setting(_listeners, "overlay sessions inside TLS 1.3; taken or not permitted: skipped with a warning"),
+        "http": Setting(_listeners, "mirror and releases; taken or not permitted: 8053, then the next free port"),
+        "dns": Setting(_listeners, "authoritative DNS for the world; taken or not permitted: off"),
+        "stub": Setting(_listeners, "resolver for this machine; taken or not permitted: 5300, then the next free port"),
+        "advertise": Setting(_advertised, "interfaces or addresses to tell others beside those found (bridges and VPNs are left out)"),
+    },
+    "names": {
+        "policy": Setting(_choice("overlay-first", "exclusive", "public-first", "suffix-only"), "which world wins where a name is in both"),
+        "upstream": Setting(_upstreams, "resolvers for public names; empty: the system's own"),
+    },
+    "lan": {
+        "discovery": Setting(_truth, "look for neighbours by beacons, and send them"),
+        "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in"),
+        "virtual_ip": Setting(_virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP'),
+    },
+    "release": {"kernel": Setting(_choice("yes", "no", "ask"), "may releases of the kernel channel replace this program")},
+    "operate": {"reboot": Setting(_choice("program", "machine"), "what a reboot from afar restarts")},
+}
