@@ -27,7 +27,9 @@ class Path:
 
     def __post_init__(self) -> None:
         if len(self.labels) > MAX_DEPTH or sum(map(len, self.labels)) + len(self.labels) > MAX_PATH:
-            raise UsageError(f"the name {str(self)[:80]!r} is too long", f"use at most {MAX_PATH} characters and {MAX_DEPTH} labels", rule="name-length")
+            raise UsageError(
+                f"the name {str(self)[:80]!r} is too long", f"use at most {MAX_PATH} characters and {MAX_DEPTH} labels", rule="name-length",
+            )
         for position, label in enumerate(self.labels):
             if not _LABEL.fullmatch(label) or (label == "*" and position != len(self.labels) - 1):
                 raise UsageError(
@@ -104,7 +106,10 @@ def parse_name(text: str, *, zone: str = "", tld: str = "") -> Path:
             break
     else:
         if absolute and bare:
-            raise UsageError(f"{text!r} is not below {tld or 'the TLD'} or {zone or 'the zone'}", "leave out the final dot, or write the full name", rule="absolute")
+            raise UsageError(
+                f"{text[:80]!r} is not below {tld or 'the TLD'} or {zone or 'the zone'}", "leave out the final dot, or write the full name",
+                rule="absolute",
+            )
     return Path(tuple(reversed(bare.split(".")))) if bare else ROOT
 
 

@@ -39,7 +39,9 @@ class Root:
     previous: bytes = b""
 
     def body(self) -> dict[int, Value]:
-        return ordered({1: self.version, 2: self.zone, 3: self.tld, 4: list(self.keys), 5: self.threshold, 6: self.admission, 7: self.previous or None})
+        return ordered({
+            1: self.version, 2: self.zone, 3: self.tld, 4: list(self.keys), 5: self.threshold, 6: self.admission, 7: self.previous or None,
+        })
 
     @classmethod
     def read(cls, record: Record) -> Root:
@@ -192,7 +194,8 @@ class Carry:
                 raise Malformed("carry: an address is octets", rule="address")
             hosts.append(unpack_address(packed + b"\x00\x01").host)
         return cls(
-            port=fields.integer(1, 1, MAX_PORT), node=_path(fields.text(2, 255)), addresses=tuple(hosts), priority=fields.integer(4, 0, MAX_PORT),
+            port=fields.integer(1, 1, MAX_PORT), node=_path(fields.text(2, 255)), addresses=tuple(hosts),
+            priority=fields.integer(4, 0, MAX_PORT),
             weight=fields.integer(5, 0, MAX_PORT), healthy=fields.flag(6), health=fields.text(64, 255, default="none"),
             withdrawn=fields.flag(7),
         )

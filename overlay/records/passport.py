@@ -63,7 +63,8 @@ def check(raws: Sequence[bytes], exchange: bytes, at: float, trust: Trust) -> Pa
     records = [parse(raw) for raw in raws]
     binding, grants = records[0], [r for r in records if r.kind == "grant"]
     roots = records[1 + len(grants) :]
-    if [r.kind for r in records] != ["bind"] + ["grant"] * len(grants) + ["root"] * len(roots) or not 1 <= len(grants) <= limits.CHAIN or not roots:
+    form = ["bind", *["grant"] * len(grants), *["root"] * len(roots)]
+    if [r.kind for r in records] != form or not 1 <= len(grants) <= limits.CHAIN or not roots:
         raise Malformed("a passport is a binding, 1 to 4 grants, the root versions, in this order", rule="passport-form")
     if any(newer.seq != older.seq + 1 for newer, older in pairwise(roots)):
         raise Malformed("a passport's root versions are newest first, none left out", rule="passport-form")

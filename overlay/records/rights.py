@@ -49,7 +49,10 @@ def parse_rights(text: str) -> frozenset[str]:
     found = frozenset(word.strip() for word in text.split(",") if word.strip())
     wrong = sorted(word for word in found if not legal(word))
     if wrong or not found:
-        raise UsageError(f"{', '.join(wrong) or 'nothing'} is not a right", f"choose from {', '.join(sorted(KNOWN))}, release:CHANNEL", rule="right")
+        raise UsageError(
+            f"{', '.join(wrong)[:80] or 'nothing'} is not a right",
+            f"choose from {', '.join(sorted(KNOWN))}, release:CHANNEL", rule="right",
+        )
     return found
 
 

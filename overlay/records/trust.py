@@ -27,12 +27,12 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R17 | root version v+1 has the thresholds of v and v+1, nobody else signing, and names v; the founding record's digest is the overlay id |
 | R18 | labels reserved for the root are granted to nobody |
 | R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
-| R20 | of two keys with a claim to one name, one that a holder of `grant` gave stands above one that a member took; then the earlier holds it |
+| R20 | of two keys with a claim to one name, what a holder of `grant` gave stands above what a member took, then the earlier holds |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from overlay import limits
@@ -139,7 +139,8 @@ class Trust:
             raise _no("R17", f"root version {body.version} does not follow version {place}")
         rulers = [*self._versions[place - 1 : place], body]
         keys = {key for key, _ in record.sigs}
-        if not keys <= {key for ruler in rulers for key in ruler.keys} or any(len(keys & set(ruler.keys)) < ruler.threshold for ruler in rulers):
+        entitled = {key for ruler in rulers for key in ruler.keys}
+        if not keys <= entitled or any(len(keys & set(ruler.keys)) < ruler.threshold for ruler in rulers):
             raise _no("R17", f"root version {body.version} is not signed by the thresholds of its keys and those before, and nobody else")
         self._check_signatures(record, self.overlay_id if place else NO_OVERLAY)
 
@@ -202,7 +203,8 @@ class Trust:
             if len(chain) + (record.kind == "grant") > limits.CHAIN:
                 raise _no("R08", f"more than {limits.CHAIN} grants to the root keys")
             self._entitles(via, current, at)
-            if via.expires <= at and (record.issued >= via.expires and not kinds.KINDS[record.kind].keeps or at >= via.expires + limits.LAPSED):
+            new = record.issued >= via.expires and not kinds.KINDS[record.kind].keeps
+            if via.expires <= at and (new or at >= via.expires + limits.LAPSED):
                 raise _no("R13", "the right to say so has lapsed", "renew the grant: overlay grants shows it")
             current = via
         return tuple(chain)
@@ -289,7 +291,9 @@ def owners(grants: Iterable[Record]) -> dict[Path, set[bytes]]:
     return owned
 
 
-def outranked(claim: Record, held: Mapping[Path, Record], issuer: Record | None, owned: Mapping[Path, Collection[bytes]] | None = None) -> bool:
+def outranked(
+    claim: Record, held: Mapping[Path, Record], issuer: Record | None, owned: Mapping[Path, Collection[bytes]] | None = None,
+) -> bool:
     """R20: whether the name grant ``claim`` lost its name, or, taken by a member, lies below what another key owns.
 
     ``issuer`` is the grant by which it was given; a claim that a member took for itself has its own subject there.

@@ -37,6 +37,9 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("bind", b"", "", Bind(exchange=KEY)),
     ("host", b"", "eu/home/a", Host(exchange=KEY, addresses=(V4, V6))),
     ("host", b"", "eu/home/a", Host(exchange=KEY)),
+    ("host", b"", "eu/home/a", Host(exchange=KEY, withdrawn=True)),
+    ("cluster", b"", "eu/home", Cluster(exchange=KEY, addresses=(), node=HOME / "a", withdrawn=True)),
+    ("carry", b"tcp", "eu/home/www", Carry(port=80, node=HOME / "a", withdrawn=True)),
     ("cluster", b"", "eu/home", Cluster(exchange=KEY, addresses=(V4,), node=HOME / "a", nodes=3, load=17, dns=True)),
     (
         "carry",

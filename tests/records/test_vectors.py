@@ -46,7 +46,7 @@ def vectors() -> dict[str, object]:
     }
     pages = overlay.passport(member)
     return {
-        "about": "overlay records, format 1; all octets in hexadecimal; secrets are SHA-256 of 'actors: <label>'; see tests/records/actors.py",
+        "about": "overlay records, format 1; in hexadecimal; secrets are SHA-256 of 'actors: <label>'; see tests/records/actors.py",
         "at": AT,
         "overlay_id": overlay.overlay_id.hex(),
         "root_keys": [key.public.hex() for key in overlay.keys],
