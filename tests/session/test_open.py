@@ -369,7 +369,7 @@ def test_a_fast_way_that_loses_all_answers_does_not_shadow_a_slow_one() -> None:
     wire = Wire()
     a, b = wire.end(1, "203.0.113.1", "2001:db8::1"), wire.end(2, "203.0.113.2", "2001:db8::2")
     wire.drop = lambda end, send: end is b and send.way.remote.family == 6
-    wire.dice.uniform = lambda low, high: 0.01  # type: ignore[method-assign]
+    wire.delay = (0.01, 0.01)
     targets = [Address("2001:db8::2", 7653), Address("203.0.113.2", 7653)]  # the same delay: the first sent comes first
     a.sessions.dial(b.key, targets, wire.now, wire.at(), tcp=False)
     wire.settle(a)

@@ -133,7 +133,7 @@ class Wire:
         """Let time pass."""
         until = self.now + seconds
         while True:
-            wakes = [(wake, index) for index, end in enumerate(self.ends) if (wake := end.sessions.wake_at()) is not None]
+            wakes = [(wake, index) for index, end in enumerate(self.ends) if end.alive and (wake := end.sessions.wake_at()) is not None]
             wake, index = min(wakes, default=(until + 1, 0))
             due = self._heap[0][0] if self._heap else until + 1
             if min(wake, due) > until:
