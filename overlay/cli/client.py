@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 from overlay.cli.grammar import Call
@@ -19,7 +18,7 @@ from overlay.errors import NotRunning
 PATIENCE: Final = 15.0  # seconds for an answer: a cold name takes three round trips, each with repeats
 
 
-def found(call: Call, command: str, args: dict[str, Any], timeout: float = PATIENCE) -> tuple[Path, Any]:
+def found(call: Call, command: str, args: dict[str, Any], timeout: float = PATIENCE) -> tuple[str, Any]:
     """The first home that answers, and its node's answer. Raises what ``control_client.request`` raises."""
     nobody: NotRunning | None = None
     for home in asked(call.home):

@@ -38,7 +38,7 @@ def init(call: Call) -> None:
         addresses=tuple(_bare_ip(text) for text in values["address"]), root_threshold=threshold, root_keys=keys,
         root_out=Path(os.path.abspath(values["root_out"])) if values["root_out"] else None, shadow=values["shadow"],
     )  # fmt: skip
-    home = own(call.home)
+    home = Path(own(call.home))
     config = _config(call, home)
     founded = process.found(home, founding, config)
     _remember(home, config, say)
@@ -51,27 +51,27 @@ def init(call: Call) -> None:
 def join(call: Call) -> int:
     """``overlay join [WHERE]``."""
     values = call.values
-    home = own(call.home)
+    home = Path(own(call.home))
     config = _config(call, home)
     timeout: float | None = values["timeout"]
     if values["detach"]:
         timeout = timeout or WAIT
         words = [*_foreground(call), "--timeout", f"{timeout:g}"]
-        return detach(["--home", str(home), *words], made(home) / "log", timeout + _MARGIN)
+        return detach(["--home", str(home), *words], Path(made(str(home))) / "log", timeout + _MARGIN)
     joining = process.Joining(
         where=values["where"], invite=values["invite"], cluster=values["cluster"], name=values["name"], overlay_id=values["id"],
         timeout=timeout, shadow=values["shadow"],
     )  # fmt: skip
     with report() as told:
         if not (home / "identity").exists():
-            _remember(made(home), config, told.progress)
+            _remember(Path(made(str(home))), config, told.progress)
         process.run_node(home, config, joining, told)
     return 0
 
 
 def up(call: Call) -> int:
     """``overlay up``."""
-    home = own(call.home)
+    home = Path(own(call.home))
     config = _config(call, home)
     if call.values["detach"]:
         log = home / "log" if home.is_dir() else Path(os.devnull)

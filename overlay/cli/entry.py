@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -70,7 +69,7 @@ def _say(what: str, todo: str, debug: bool) -> None:
     if sys.stderr is None:
         return
     if debug:
-        traceback.print_exc()
+        sys.__excepthook__(*sys.exc_info())  # not `traceback`: its import alone costs half an empty interpreter
     with contextlib.suppress(OSError):  # nobody listens
         sys.stderr.write(f"overlay: {one_line(what)}\n{one_line(todo)}\n")
         sys.stderr.flush()
@@ -91,6 +90,6 @@ def _abandon_stdout() -> None:
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What nobody foresaw, as two lines. The interpreter's exit status is 1 then."""
     if DEBUG.name in sys.argv:
-        traceback.print_exception(kind, error, trace)
+        sys.__excepthook__(kind, error, trace)
     what = str(error) or "no more is known"
     _say(f"a defect of this program: {kind.__name__}: {what}", "run it again with --debug and report what it prints", False)

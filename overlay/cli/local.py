@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 from overlay import __version__
@@ -35,7 +36,7 @@ def version(call: Call) -> None:
 def config_check(call: Call) -> None:
     """``overlay config check``: each mistake a line on stdout, exit 1 where there is one."""
     config = importlib.import_module("overlay.config")
-    home = own(call.home)
+    home = Path(own(call.home))
     path = home / config.FILE
     try:
         config.load(home)
@@ -55,7 +56,7 @@ def config_check(call: Call) -> None:
 def config_show(call: Call) -> None:
     """``overlay config show``: what differs from the defaults, or all of it with --effective."""
     config = importlib.import_module("overlay.config")
-    settings = config.load(own(call.home))
+    settings = config.load(Path(own(call.home)))
     effective = call.values["effective"]
     if call.json:
         put_json(config.plain(settings, effective=effective))
@@ -76,7 +77,7 @@ def zone_serve(call: Call) -> int:
 
 def log(call: Call) -> None:
     """``overlay log [-f] [-n N]``: the log of the home, and with -f what comes after."""
-    path = next((home / "log" for home in asked(call.home) if (home / "log").exists()), None)
+    path = next((path for home in asked(call.home) if (path := Path(home) / "log").exists()), None)
     if path is None:
         raise Absent(f"there is no log in {own(call.home)}", "a node writes it once it runs: overlay up", rule="log-absent")
     try:

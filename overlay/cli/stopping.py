@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 from overlay.cli.client import PATIENCE, found, say
@@ -49,14 +48,14 @@ def leave(call: Call) -> None:
     say("left the overlay")
 
 
-def _found(call: Call) -> tuple[Path, int | None]:
+def _found(call: Call) -> tuple[str, int | None]:
     """The home whose node is meant, and that node's process: what follows must not drift to another home's node."""
     home, status = found(call, "status", {})
     pid = status.get("pid") if isinstance(status, dict) else None
     return home, pid if isinstance(pid, int) and pid > 1 else None
 
 
-def _until_gone(home: Path, pid: int | None) -> None:
+def _until_gone(home: str, pid: int | None) -> None:
     end = time.monotonic() + STOPPING
     while _answers(home) or (pid is not None and alive(pid)):
         if time.monotonic() > end:
@@ -65,7 +64,7 @@ def _until_gone(home: Path, pid: int | None) -> None:
         time.sleep(_LOOK)
 
 
-def _answers(home: Path) -> bool:
+def _answers(home: str) -> bool:
     try:
         request(home, "status", {}, 1.0)
     except NotRunning:

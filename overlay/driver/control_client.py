@@ -2,7 +2,7 @@
 
 It decides how a command finds the socket of a home, also where the path is longer than a socket address holds, and
 which error a command ends with. It refuses to know what the commands mean. The standard library only: a command that
-merely talks to the node must not pay for importing Trio (GOALS, "Start").
+merely talks to the node must not pay for importing Trio, nor pathlib, half an empty interpreter (GOALS, "Start").
 
     request  {"command": str, "args": {...}}\n
     answer   {"progress": str}\n ...  then  {"result": value}\n  or  {"error": {"what", "todo", "exit", "rule"}}\n
@@ -16,12 +16,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from overlay.errors import ConfigError, NotRunning, OverlayError, ReachError, TrustError, UsageError
 
-SOCKET: Final = Path("run") / "control.sock"  # below the home
+SOCKET: Final = "run/control.sock"  # below the home
 ADDRESS_OCTETS: Final = 107  # sun_path of unix(7) less its final zero
 ANSWER_OCTETS: Final = 64 * 1024 * 1024  # a guess: 100,000 peers as JSON
 
@@ -29,26 +28,26 @@ _FAMILIES: Final[dict[int, type[OverlayError]]] = {2: UsageError, 3: NotRunning,
 
 
 @contextmanager
-def short_path(path: Path) -> Iterator[str]:
+def short_path(path: str | os.PathLike[str]) -> Iterator[str]:
     """The path as it fits into a socket address: itself, or through a descriptor of its directory.
 
     Raises ``ConfigError`` where the path is too long and the system has no ``/proc/self/fd``; ``OSError`` where the
     directory cannot be opened.
     """
     if len(os.fsencode(path)) <= ADDRESS_OCTETS:
-        yield str(path)
+        yield os.fspath(path)
         return
     if not os.path.isdir("/proc/self/fd"):
         raise ConfigError(f"{path} is too long for a socket", f"choose a home of at most {ADDRESS_OCTETS - 17} octets", rule="control-path")
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
+        yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
     finally:
         os.close(directory)
 
 
 def request(
-    home: Path, command: str, args: Mapping[str, Any], timeout: float, on_progress: Callable[[str], None] | None = None
+    home: str | os.PathLike[str], command: str, args: Mapping[str, Any], timeout: float, on_progress: Callable[[str], None] | None = None
 ) -> Any:
     """Ask the node that runs on ``home`` and return the value of its answer.
 
@@ -59,7 +58,7 @@ def request(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout)
         try:
-            with short_path(home / SOCKET) as path:
+            with short_path(os.path.join(home, SOCKET)) as path:
                 sock.connect(path)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             raise NotRunning(f"no node is running on {home}", "start it with `overlay up`", rule="not-running") from None
