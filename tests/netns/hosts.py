@@ -37,6 +37,7 @@ V4 = ipaddress.ip_network("203.0.113.0/24")
 V6 = ipaddress.ip_network("2001:db8:113::/64")
 RESOLVERS = Path("/etc/netns")  # `ip netns exec NAME` lays RESOLVERS/NAME/* over /etc
 COMMAND = 60.0  # seconds for one command, unless the test says otherwise
+TREE = Path(__file__).resolve().parents[2]
 ASK = Path(__file__).with_name("ask.py")
 
 
@@ -152,7 +153,7 @@ class Host:
 
     def environment(self) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "HOME") if key in os.environ}
-        return {**kept, "OVERLAY_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
+        return {**kept, "OVERLAY_HOME": str(self.home), "PYTHONPATH": str(TREE), "PYTHONUNBUFFERED": "1"}
 
     def inside(self, args: Sequence[str]) -> list[str]:
         return ["ip", "netns", "exec", self.namespace, *args]
@@ -236,7 +237,7 @@ def _signal(pid: int, number: int) -> None:
 class Net:
     """A small internet with its public DNS; a context manager that takes everything away again.
 
-    The name server stands at 203.0.113.53 and 2001:db8:113::53. Hosts are numbered from 10, or as the test says.
+    The name server stands at 203.0.113.53 and 2001:db8:113::53. Hosts are numbered from 11, or as the test says.
     """
 
     def __init__(self) -> None:
@@ -246,7 +247,7 @@ class Net:
         self.folder.chmod(0o711)  # a node that drops root must still get to its home
         self._prefix = f"{PREFIX}{os.getpid()}-{os.urandom(2).hex()}-"
         self._middle = self._prefix + "net"
-        self._next = 10
+        self._numbers = {1, 53}
         self.dns: PublicDns
 
     def __enter__(self) -> Self:
@@ -285,7 +286,8 @@ class Net:
     def host(self, name: str, *, number: int | None = None, v4: bool = True, v6: bool = True) -> Host:
         """Make a host: 203.0.113.NUMBER and 2001:db8:113::NUMBER."""
         if number is None:
-            number, self._next = self._next, self._next + 1
+            number = next(free for free in range(11, 250) if free not in self._numbers)
+        self._numbers.add(number)
         namespace = self._prefix + name
         four, six = f"{V4.network_address + number}", f"{V6.network_address + int(str(number), 16)}"
         host = Host(self, name, namespace, four if v4 else None, six if v6 else None, self.folder / name)
@@ -300,14 +302,18 @@ class Net:
         settle = "for k in all default eth0; do echo 0 >/proc/sys/net/ipv6/conf/$k/accept_dad; done; true"
         _ip("netns", "exec", namespace, "sh", "-c", settle)
         _ip("-n", namespace, "link", "set", "lo", "up")
-        _ip("-n", namespace, "link", "set", "eth0", "up")
-        if v4:
-            _ip("-n", namespace, "addr", "add", f"{four}/{V4.prefixlen}", "dev", "eth0")
-            _ip("-n", namespace, "route", "add", "default", "via", str(V4.network_address + 1))
-        if v6:
-            _ip("-n", namespace, "addr", "add", f"{six}/{V6.prefixlen}", "dev", "eth0", "nodad")
-            _ip("-n", namespace, "-6", "route", "add", "default", "via", str(V6.network_address + 1))
+        self.plug_in(host)
         return host
+
+    def plug_in(self, host: Host) -> None:
+        """Its interface goes up (again) with its addresses and default routes."""
+        _ip("-n", host.namespace, "link", "set", "eth0", "up")
+        if host.v4:
+            _ip("-n", host.namespace, "addr", "replace", f"{host.v4}/{V4.prefixlen}", "dev", "eth0")
+            _ip("-n", host.namespace, "route", "replace", "default", "via", str(V4.network_address + 1))
+        if host.v6:
+            _ip("-n", host.namespace, "addr", "replace", f"{host.v6}/{V6.prefixlen}", "dev", "eth0", "nodad")
+            _ip("-n", host.namespace, "-6", "route", "replace", "default", "via", str(V6.network_address + 1))
 
 
 def _remove(namespace: str) -> None:
