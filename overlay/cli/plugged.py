@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 import trio
 
 from bootstrap.mirror import Facts, respond
+from overlay.cli.answers import Answers
 from overlay.cli.health import Health
 from overlay.cli.operations import Operations
 from overlay.config import Config
@@ -92,9 +93,8 @@ class Plugged:
         )
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld)
-        operations = Operations(
-            engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began, stop=self._stop, forget=self._forget,
-        )
+        answers = Answers(engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began)
+        operations = Operations(engine=self.engine, stub=stub, reports=reports, stop=self._stop, forget=self._forget)
         start = self._nursery.start_soon
         start(upstream.run)
         start(self._weigh)
@@ -107,7 +107,7 @@ class Plugged:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:
             start(serve_tcp, sock, stub)
-        start(serve_control, self._control, operations.handlers())
+        start(serve_control, self._control, {**answers.handlers(), **operations.handlers()})
         self._show_all()
 
     # -- what the node raises

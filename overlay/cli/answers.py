@@ -1,0 +1,171 @@
+"""What a running node answers to the commands that only look or reach: one handler a command (CONTRACT).
+
+It changes nothing. Values come from ``overlay/reports.py`` and the stub; here only words become values, and a person waits
+for a ping.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from overlay.cli.words import number, text
+from overlay.directory.view import HostEntry
+from overlay.driver.control import Args, Handler
+from overlay.driver.run import Engine
+from overlay.errors import Absent, NotRunning, ReachError, UsageError
+from overlay.name import ROOT, Path, parse_name
+from overlay.node import DialEnded, Node, PeerChanged, Pong
+from overlay.peers import Peer
+from overlay.reports import Reports
+from overlay.units import b64, unb64
+from tld import codes
+from tld.driver.stub import Stub
+from tld.explain import expand
+
+PING_TIMEOUT: Final = 5.0  # seconds for one ping, and for a session to a node that none is open to
+
+
+@dataclass(slots=True)
+class Answers:
+    """The window of one running node."""
+
+    engine: Engine
+    stub: Stub
+    reports: Reports
+    incarnation: int
+    began: float
+    _pongs: dict[int, float | None] = field(default_factory=dict)
+    _news: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        self.engine.subscribe(self._heard)
+
+    @property
+    def node(self) -> Node:
+        """The node."""
+        return self.engine.node
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Command -> handler; group `overlay` may ask all of them."""
+        commands = {
+            "status": self.status, "peers": self.peers, "clusters": self.clusters, "ping": self.ping, "resolve": self.resolve,
+            "expand": self.expand, "service.list": self.service_list, "name.list": self.name_list, "name.tree": self.name_tree,
+        }
+        return {name: Handler(run, reading=True) for name, run in commands.items()}
+
+    def _heard(self, event: object) -> None:
+        if isinstance(event, Pong):
+            self._pongs[event.ticket] = event.rtt
+            while len(self._pongs) > 256:
+                del self._pongs[next(iter(self._pongs))]
+        if isinstance(event, Pong | DialEnded | PeerChanged):
+            self._news.set()
+            self._news = trio.Event()
+
+    def _name(self, written: object) -> Path:
+        return parse_name(str(written), zone=self.reports.zone, tld=self.reports.tld)
+
+    # -- looking
+
+    async def status(self, args: Args) -> object:
+        """`overlay status`."""
+        if self.node.presence is None:
+            raise NotRunning("the node has not joined yet", "wait for overlay join to say so, or see overlay log")
+        clock = self.engine.clock
+        return self.reports.status(
+            at=clock.at(), uptime=clock.now() - self.began, pid=os.getpid(), incarnation=self.incarnation, listen=self.engine.listeners.bound(),
+        )
+
+    async def peers(self, args: Args) -> object:
+        """`overlay peers`."""
+        return self.reports.peers(self.engine.clock.at())
+
+    async def clusters(self, args: Args) -> object:
+        """`overlay clusters`."""
+        return self.reports.clusters(self.engine.clock.at())
+
+    async def resolve(self, args: Args) -> object:
+        """`overlay resolve NAME [TYPE]`."""
+        rtype = text(args, "type", "A").upper()
+        codes.type_number(rtype)
+        return await self.stub.resolve(text(args, "name"), rtype)
+
+    async def expand(self, args: Args) -> object:
+        """`overlay expand NAME`."""
+        carriers = expand(self.stub.names, text(args, "name"))
+        own = b64(self.node.identity.node_id)
+        for carrier in carriers:
+            peer = self.node.peers.by_node(unb64(carrier["node_id"]))
+            carrier["distance_ms"] = 0.0 if carrier["node_id"] == own else round(peer.rtt * 1000, 3) if peer is not None and peer.rtt is not None else None
+        return carriers
+
+    async def service_list(self, args: Args) -> object:
+        """`overlay service list`."""
+        return self.reports.services()
+
+    async def name_list(self, args: Args) -> object:
+        """`overlay name list [PATH]`."""
+        return self.reports.names(self._name(args["path"]) if args.get("path") else ROOT)
+
+    async def name_tree(self, args: Args) -> object:
+        """`overlay name tree`."""
+        return self.reports.tree()
+
+    # -- reaching
+
+    async def ping(self, args: Args) -> object:
+        """`overlay ping NODE [-c N]`."""
+        entry = self._node(text(args, "node"))
+        count = number(args, "count", 3, 1, 1_000)
+        name = self.reports.full(entry.name)
+        if entry.node_id == self.node.identity.node_id:
+            return {"name": name, "path": "lan", "sent": count, "received": count, "rtt_ms": [0.0] * count}
+        peer = await self._session(entry)
+        rtts: list[float] = []
+        for turn in range(count):
+            if turn:
+                await trio.sleep(0.2)
+            ticket = self.node.ping(peer, self.engine.clock.now())
+            self.engine.step()
+            with trio.move_on_after(PING_TIMEOUT):
+                while ticket not in self._pongs:
+                    await self._news.wait()
+            rtt = self._pongs.pop(ticket, None)
+            if rtt is not None:
+                rtts.append(round(rtt * 1000, 3))
+        if not rtts:
+            raise ReachError(f"{name} did not answer", "overlay peers shows the sessions there are", rule="ping")
+        return {"name": name, "path": self.reports.path_of(peer), "sent": count, "received": len(rtts), "rtt_ms": rtts}
+
+    def _node(self, written: str) -> HostEntry:
+        """A node by its name or id, among those whose host records are held."""
+        directory = self.node.directory
+        hosts = [host for path in directory.zones() for host in directory.view(path).hosts] if directory is not None else []
+        try:
+            wanted = unb64(written, 32)
+        except UsageError:
+            name = self._name(written)
+            found = next((host for host in hosts if host.name == name), None)
+        else:
+            found = next((host for host in hosts if host.node_id == wanted), None)
+        if found is None:
+            raise Absent(f"no node {written[:80]!r} is known", "overlay name tree shows the nodes there are", rule="unknown-node")
+        return found
+
+    async def _session(self, entry: HostEntry) -> Peer:
+        clock = self.engine.clock
+        peer = self.node.peers.by_node(entry.node_id)
+        if peer is None and entry.host.addresses:
+            self.node.dial(entry.host.exchange, entry.host.addresses, clock.now(), clock.at())
+            self.engine.step()
+            with trio.move_on_after(PING_TIMEOUT):
+                while (peer := self.node.peers.by_node(entry.node_id)) is None:
+                    await self._news.wait()
+        if peer is None:
+            raise ReachError(f"{self.reports.full(entry.name)} cannot be reached", "see whether it runs: overlay status there", rule="unreachable")
+        return peer

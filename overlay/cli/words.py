@@ -1,0 +1,28 @@
+"""Arguments of control commands, as they came from a client: checked, or a ``UsageError`` in plain words."""
+
+from __future__ import annotations
+
+from overlay.driver.control import Args
+from overlay.errors import UsageError
+
+
+def text(args: Args, key: str, default: str | None = None) -> str:
+    """The text under ``key``; ``default`` where it is absent and one is given."""
+    value = args.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{key.upper()} is missing", "see --help")
+    return value
+
+
+def number(args: Args, key: str, default: int, low: int, high: int) -> int:
+    """The whole number under ``key``, from ``low`` to ``high``."""
+    value = args.get(key)
+    if value is None:
+        value = default
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise UsageError(f"{key} must be a whole number from {low} to {high}", "see --help", rule="number")
+    return value
