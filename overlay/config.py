@@ -2,7 +2,7 @@
 
 It decides which keys there are, what they may hold and what holds without them; a mistyped key is an error with its line
 and its nearest neighbour, never a setting silently ignored. It refuses to know what a setting does: whoever acts on it
-reads the field. What each key may hold stands in ``settings.py``.
+reads the field. What each key may hold stands in ``settings.py``; the file itself is the command line's affair.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from overlay.errors import ConfigError, UsageError
 from overlay.settings import OFF, SETTINGS, Setting, toml
 
 FILE: Final = "overlay.toml"  # in the home
-_MAX_OCTETS: Final = 1_048_576  # a guess: a thousand times the longest sensible file
 _KEY: Final = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _HEADER: Final = re.compile(rf"\s*\[\[?\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*\]")
 _ASSIGNMENT: Final = re.compile(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=")
@@ -90,7 +88,7 @@ class Problem(NamedTuple):
 class InvalidConfig(ConfigError):
     """The file has mistakes; ``problems`` lists them all, in the order of their lines."""
 
-    def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, path: str, problems: tuple[Problem, ...]) -> None:
         told = "; ".join(f"line {problem.line}: {problem.text}" for problem in problems)
         super().__init__(f"{path}: {told}", "correct it, then try `overlay config check`", rule="config")
         self.problems = problems
@@ -99,30 +97,7 @@ class InvalidConfig(ConfigError):
 _KINDS: Final[dict[str, type]] = {"listen": Listen, "names": Names, "lan": Lan, "release": Release, "operate": Operate}
 
 
-def load(home: Path) -> Config:
-    """The settings of that home; the defaults where it has no ``overlay.toml``.
-
-    Raises ``InvalidConfig`` with all mistakes, ``ConfigError`` where the file cannot be read.
-    """
-    path = home / FILE
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_OCTETS + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return Config()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}", "check its owner and mode, or choose another --home", rule="config-file"
-        ) from None
-    if len(data) > _MAX_OCTETS:
-        raise ConfigError(f"{path} is longer than {_MAX_OCTETS} octets", "that is no configuration: correct it", rule="config-file")
-    try:
-        return parse(data.decode(), path)
-    except UnicodeDecodeError as error:
-        raise InvalidConfig(path, (Problem(data[: error.start].count(b"\n") + 1, "is not text in UTF-8"),)) from None
-
-
-def parse(text: str, path: Path) -> Config:
+def parse(text: str, path: str) -> Config:
     """TOML text -> settings. ``path`` is for messages. Raises ``InvalidConfig`` with all mistakes."""
     try:
         document = tomllib.loads(text)
@@ -252,23 +227,3 @@ def _values(config: Config, section: str, settings: Mapping[str, Setting]) -> It
 
 def _default(section: str, key: str) -> Any:
     return dict(_values(Config(), section, SETTINGS[section]))[key]
-
-
-def remember(home: Path, config: Config) -> bool:
-    """Write what differs from the defaults as the ``overlay.toml`` of that home, unless there is one or nothing differs.
-
-    So listeners chosen when a node is founded or enrolled hold when it starts again. Raises ``ConfigError``.
-    """
-    text = dump(config, effective=False)
-    if not text:
-        return False
-    try:
-        with (home / FILE).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write {home / FILE}: {error.strerror}", "check the owner and mode of the home", rule="config-file"
-        ) from None
-    return True

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from overlay import config as configuration
 from overlay.cli import process
 from overlay.cli.client import put, say
+from overlay.cli.config_file import load, remember
 from overlay.cli.detach import detach, report
 from overlay.cli.grammar import Call
 from overlay.cli.home import made, own
-from overlay.config import Config
+from overlay.config import FILE, Config, overrides
 from overlay.errors import UsageError
 
 WAIT: Final = 60.0  # seconds: CONTRACT, `join --detach`
@@ -82,12 +82,12 @@ def up(call: Call) -> int:
 
 
 def _config(call: Call, home: Path) -> Config:
-    return configuration.overrides(configuration.load(home), call.values)
+    return overrides(load(home), call.values)
 
 
 def _remember(home: Path, config: Config, tell: Callable[[str], None]) -> None:
-    if configuration.remember(home, config):
-        tell(f"wrote {home / configuration.FILE}: it listens there from now on")
+    if remember(home, config):
+        tell(f"wrote {home / FILE}: it listens there from now on")
 
 
 def _foreground(call: Call) -> list[str]:

@@ -35,11 +35,11 @@ def version(call: Call) -> None:
 
 def config_check(call: Call) -> None:
     """``overlay config check``: each mistake a line on stdout, exit 1 where there is one."""
-    config = importlib.import_module("overlay.config")
+    config, files = importlib.import_module("overlay.config"), importlib.import_module("overlay.cli.config_file")
     home = Path(own(call.home))
     path = home / config.FILE
     try:
-        config.load(home)
+        files.load(home)
     except config.InvalidConfig as error:
         if call.json:
             put_json({"valid": False, "path": str(path), "problems": [{"line": p.line, "problem": p.text} for p in error.problems]})
@@ -55,8 +55,8 @@ def config_check(call: Call) -> None:
 
 def config_show(call: Call) -> None:
     """``overlay config show``: what differs from the defaults, or all of it with --effective."""
-    config = importlib.import_module("overlay.config")
-    settings = config.load(Path(own(call.home)))
+    config, files = importlib.import_module("overlay.config"), importlib.import_module("overlay.cli.config_file")
+    settings = files.load(Path(own(call.home)))
     effective = call.values["effective"]
     if call.json:
         put_json(config.plain(settings, effective=effective))
