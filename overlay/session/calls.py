@@ -51,10 +51,10 @@ class _Outgoing:
 class _Kept:
     """An answer of ours, for repeats of its call."""
 
-    status: int
-    body: Value  # pages, where ``octets`` is not 0
-    octets: int
+    frame: bytes  # where there are no pages
     at: float
+    pages: list[list[bytes]] = field(default_factory=list)
+    octets: int = 0  # of pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,20 +184,22 @@ class Calls:
 
     def answer(self, ticket: int, body: Value, now: float) -> None:
         """The answer to a call of theirs."""
-        if type(body) is list and all(type(item) is bytes for item in body):
+        if type(body) is list and body and all(type(item) is bytes for item in body):
             pages, octets = _pages(body)
             if pages:
-                self._keep(ticket, _Kept(OK, pages, octets, now))
+                self._keep(ticket, _Kept(b"", now, pages, octets))
                 return
-        elif len(encode(body)) <= PAGE_ROOM:
-            self._keep(ticket, _Kept(OK, body, 0, now))
-            return
+        else:
+            frame = encode([_REPLY, ticket, OK, body, 0, 0])
+            if len(frame) <= FRAMES_ROOM:
+                self._keep(ticket, _Kept(frame, now))
+                return
         self.counters["drop:reply-too-long"] += 1
-        self._keep(ticket, _Kept(REFUSED, "too-long", 0, now))
+        self._keep(ticket, _Kept(_refusal(ticket, "too-long"), now))
 
     def refuse(self, ticket: int, reason: str, now: float) -> None:
         """A call of theirs is not carried out."""
-        self._keep(ticket, _Kept(REFUSED, reason[:200], 0, now))
+        self._keep(ticket, _Kept(_refusal(ticket, reason), now))
 
     def _keep(self, ticket: int, answer: _Kept) -> None:
         if ticket not in self._serving:
@@ -216,22 +218,19 @@ class Calls:
 
     def _shed(self, now: float) -> None:
         """Let the pages of the oldest answers go; that they were carried out is remembered."""
-        for answer in self._answers.values():
+        for ticket, answer in self._answers.items():
             if answer.octets and (self._kept > 2 * limits.REPLY_OCTETS or now - answer.at > KEEP_PAGES):
                 self._kept -= answer.octets
-                answer.status, answer.body, answer.octets = REFUSED, "expired", 0
+                answer.frame, answer.pages, answer.octets = _refusal(ticket, "expired"), [], 0
                 self.counters["replies_forgotten"] += 1
 
     def _send(self, ticket: int, answer: _Kept, page: int) -> None:
-        if answer.octets:
-            self.frames.append(encode([_REPLY, ticket, answer.status, answer.body[page], len(answer.body), page]))
-        else:
-            self.frames.append(encode([_REPLY, ticket, answer.status, answer.body, 0, 0]))
+        self.frames.append(encode([_REPLY, ticket, OK, answer.pages[page], len(answer.pages), page]) if answer.pages else answer.frame)
 
     def page_wanted(self, ticket: int, page: int) -> None:
         """A PAGE came: one page of an answer again."""
         answer = self._answers.get(ticket)
-        if answer is None or (answer.octets and not 0 <= page < len(answer.body)):
+        if answer is None or (answer.pages and not 0 <= page < len(answer.pages)):
             self.counters["drop:page-unknown"] += 1
         else:
             self._send(ticket, answer, page)
@@ -262,10 +261,14 @@ class Calls:
                 self.frames.append(encode([_CALL, call.ticket, call.method, call.body, next(iter(self._outgoing))]))
 
 
+def _refusal(ticket: int, reason: str) -> bytes:
+    return encode([_REPLY, ticket, REFUSED, reason[:200], 0, 0])
+
+
 def _pages(items: list[bytes]) -> tuple[list[list[bytes]], int]:
     """(items cut into pages that fit a datagram each, their octets); no pages where they are too many or one is too long."""
     pages: list[list[bytes]] = [[]]
-    room, total = PAGE_ROOM, 1  # an empty answer is paged as well
+    room, total = PAGE_ROOM, 0
     for item in items:
         size = len(item) + 3
         total += size

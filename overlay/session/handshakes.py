@@ -42,8 +42,17 @@ Emit = Callable[[Send | OpenTcp | CloseTcp], None]
 
 
 def same_way(a: Way, b: Way) -> bool:
-    """Whether two ways lead to the same far end, whatever address of ours it asked."""
-    return a.remote == b.remote and a.link == b.link and a.proto == b.proto
+    """Whether two ways lead to the same far end, whatever address of ours it asked.
+
+    The scope of a link-local address has two spellings (``%eth0``, ``%2``) and is left out of the comparison.
+    """
+    if a.link != b.link or a.proto != b.proto:
+        return False
+    return a.remote == b.remote or ("%" in a.remote.host and _unscoped(a.remote) == _unscoped(b.remote))
+
+
+def _unscoped(address: Address) -> tuple[str, int]:
+    return address.host.partition("%")[0], address.port
 
 
 @dataclass(slots=True, eq=False)

@@ -23,7 +23,7 @@ from overlay import limits
 from overlay.errors import Malformed
 from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
-from overlay.session.calls import Calls
+from overlay.session.calls import FIRST_RETRY, Calls
 from overlay.session.frames import challenge, close, decoded, message, packets, proof
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
@@ -42,6 +42,11 @@ REKEY_PACKETS = 2**32
 LINGER = 30.0  # seconds unused that a replaced link still receives
 CHALLENGE_AGAIN = 0.25  # seconds
 TOKEN = 8  # octets of a challenge
+
+# As plain numbers: every packet is compared with them, and an enumeration's members cost ten times as much.
+_INITIATION, _RESPONSE, _COOKIE, _SEALED = (packet.value for packet in Packet)
+_MESSAGE, _CALL, _REPLY, _PAGE, _CLOSE, _CHALLENGE, _PROOF, _KEEPALIVE, *_ = (frame.value for frame in Frame)
+_METHODS = {method.value: (method, rule.grade) for method, rule in METHODS.items()}
 
 Output = Send | OpenTcp | CloseTcp | events.Event
 
@@ -206,13 +211,13 @@ class Sessions:
         """One datagram. Nothing that it contains can raise; what is wrong is counted under its reason."""
         try:
             first = data[0] if data else 0
-            if first == Packet.SEALED:
+            if first == _SEALED:
                 self._sealed(data, way, now)
-            elif first == Packet.INITIATION:
+            elif first == _INITIATION:
                 self._handshakes.initiation(data, way, now)
-            elif first == Packet.RESPONSE:
+            elif first == _RESPONSE:
                 self._response(data, way, now)
-            elif first == Packet.COOKIE:
+            elif first == _COOKIE:
                 self._handshakes.cookie(data, way, at)
             else:
                 raise Malformed("not a packet of ours", rule="packet-type")
@@ -368,48 +373,48 @@ class Sessions:
     def _frame(self, session: _Session, frame: Any, way: Way, now: float) -> None:
         if type(frame) is not list or not frame or type(frame[0]) is not int:
             raise Malformed("a frame is [number, ...]", rule="frame-form")
-        match frame:
-            case [Frame.CALL.value, int(ticket), int(method), body, int(floor)]:
-                self._call_frame(session, ticket, method, body, floor, now)
-            case [Frame.REPLY.value, *_]:
+        form = tuple(map(type, frame[1:]))
+        match frame[0]:
+            case 2 if form[:2] == (int, int) and form[3:] == (int,):
+                self._call_frame(session, frame, now)
+            case 3:
                 session.calls.replied(frame, now)
-            case [Frame.PAGE.value, int(ticket), int(page)]:
-                session.calls.page_wanted(ticket, page)
-            case [Frame.MESSAGE.value, int(kind), body]:
+            case 1 if form[:1] == (int,) and len(form) == 2:
                 if session.grade < Grade.ADMITTED:
                     raise Malformed("a message before admission", rule="grade")
-                self._out.append(events.Message(session.number, kind, body))
-            case [Frame.CHALLENGE.value, bytes(token)]:
-                if len(token) != TOKEN:
-                    raise Malformed("a challenge has 8 octets", rule="frame-form")
-                self._out.append(Send(way, session.link.seal(b"\x91" + proof(token))))
+                self._out.append(events.Message(session.number, frame[1], frame[2]))
+            case 4 if form == (int, int):
+                session.calls.page_wanted(frame[1], frame[2])
+            case 5 if form == (str,):
+                self._end(session, frame[1][:100])
+            case 6 if form == (bytes,) and len(frame[1]) == TOKEN:
+                self._out.append(Send(way, session.link.seal(b"\x91" + proof(frame[1]))))
                 session.sent = now
-            case [Frame.PROOF.value, bytes(token)]:
+            case 7 if form == (bytes,):
                 candidate = session.candidate
-                if candidate is not None and candidate.token == token and same_way(candidate.way, way):
+                if candidate is not None and candidate.token == frame[1] and same_way(candidate.way, way):
                     self._move(session, way)
-            case [Frame.CLOSE.value, str(reason)]:
-                self._end(session, reason[:100])
-            case [Frame.KEEPALIVE.value]:
+            case 8 if not form:
                 pass
             case _:
-                raise Malformed("an unknown frame", rule="frame-unknown")
+                raise Malformed("a frame that is unknown or of a wrong form", rule="frame-unknown")
 
-    def _call_frame(self, session: _Session, ticket: int, number: int, body: Value, floor: int, now: float) -> None:
-        rule = METHODS.get(number)  # type: ignore[call-overload]
-        above = rule is not None and rule.grade > session.grade
+    def _call_frame(self, session: _Session, frame: list[Any], now: float) -> None:
+        _, ticket, number, body, floor = frame
+        method, grade = _METHODS.get(number, (None, Grade.KEYED))
+        above = grade > session.grade
         if above and len(session.held) >= limits.CALLS_OUTSTANDING:
             raise Malformed("calls above the session's grade", rule="grade")
         if not session.calls.called(ticket, floor):
             return
-        if rule is None:
+        if method is None:
             session.calls.refuse(ticket, "unknown-method", now)
         elif above:
             # No refusal: while passports cross, the other end may be ahead of us by a round trip. Admission frees it.
             self.counters["calls_held"] += 1
-            session.held.append(events.Called(session.number, ticket, Method(number), body))
+            session.held.append(events.Called(session.number, ticket, method, body))
         else:
-            self._out.append(events.Called(session.number, ticket, Method(number), body))
+            self._out.append(events.Called(session.number, ticket, method, body))
 
     # -- sending
 
@@ -417,14 +422,17 @@ class Sessions:
         calls = session.calls
         if calls.frames:
             frames, calls.frames = calls.frames, []
-            for plaintext in packets(frames):
-                self._send(session, plaintext, now)
+            if len(frames) == 1:
+                self._send(session, b"\x91" + frames[0], now)
+            else:
+                for plaintext in packets(frames):
+                    self._send(session, plaintext, now)
             if session.unanswered is None and calls.waiting:
                 session.unanswered = now
         if calls.done:
             self._report(session)
         if session.unanswered is not None or calls.waiting:
-            self._timers.at(session, self._due(session))
+            self._timers.at(session, now + FIRST_RETRY)  # nothing that was just sent is due before that
 
     def _send(self, session: _Session, plaintext: bytes, now: float) -> None:
         link = session.link

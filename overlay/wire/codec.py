@@ -6,7 +6,8 @@ most 6, no duplicate keys, nothing behind the value. Equal values therefore have
 
 The threat: two spellings of one statement (a signature that holds for one reading and not for another), and small
 inputs that decode to large ones. The construction: decode under explicit bounds, walk the result, encode it again and
-compare. Costs 3 us for a record of 300 bytes, against 120 us for its signature.
+compare. Costs 5 us for a record of 300 bytes, against 120 us for its signature. What the straight way refuses goes
+another, slower way that finds the name of the rule.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ MAX_BYTES = 65_536
 
 Value = Any  # None, bool, int, bytes, str, list of Value, dict of int -> Value
 
+_pack = msgpack.Packer(use_bin_type=True).pack  # one for all: half the cost of a value is a new packer
+
 
 def encode(value: Value) -> bytes:
     """One value -> its canonical bytes. Dict keys must already ascend (:func:`ordered` helps)."""
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    packed: bytes = _pack(value)
     return packed
 
 
@@ -39,20 +42,55 @@ def decode(data: bytes, *, limit: int = MAX_BYTES) -> Value:
     if len(data) > limit:
         raise Malformed(f"{len(data)} bytes where at most {limit} are taken", rule="too-long")
     try:
-        if sum(map(data.count, _LONG_HEADS)) > 32:
+        if len(data) - len(data.translate(None, _LONG_HEADS)) > 32:
             _scan(data)
-        value = msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=_pairs, ext_hook=_extension, max_ext_len=0)
+        value = msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_extension, max_ext_len=0)
+        if _sound(value, MAX_DEPTH) and _pack(value) == data:
+            return value
     except Malformed:
         raise
-    except (ValueError, TypeError, IndexError, msgpack.UnpackException, RecursionError, OverflowError) as why:
-        raise Malformed(f"not MessagePack: {type(why).__name__}", rule="undecodable") from None
-    _walk(value, 1)
-    if encode(value) != data:
-        raise Malformed("not the shortest spelling", rule="non-canonical")
-    return value
+    except _UNDECODABLE:
+        pass
+    raise _reason(data)
 
 
-_LONG_HEADS = (b"\xdc", b"\xdd", b"\xde", b"\xdf")  # arrays and maps that may claim 65,535 items and more
+_UNDECODABLE = (ValueError, TypeError, IndexError, msgpack.UnpackException, RecursionError, OverflowError)
+_PLAIN = frozenset({bytes, int, str, bool, type(None)})
+
+
+def _sound(value: Any, depth: int) -> bool:
+    """Whether ``value`` is made of what is taken, its map keys ascending, no deeper than ``depth``."""
+    kind = type(value)
+    if kind in _PLAIN or not depth:
+        return kind in _PLAIN
+    if kind is dict:
+        last = -1
+        for key, item in value.items():
+            if type(key) is not int or key <= last or (type(item) not in _PLAIN and not _sound(item, depth - 1)):
+                return False
+            last = key
+        return True
+    if kind is not list:
+        return False
+    for item in value:  # noqa: SIM110  # a generator costs three times as much here
+        if type(item) not in _PLAIN and not _sound(item, depth - 1):
+            return False
+    return True
+
+
+def _reason(data: bytes) -> Malformed:
+    """What is wrong with bytes that are not sound."""
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=_pairs, ext_hook=_extension, max_ext_len=0)
+        _walk(value, 1)
+    except Malformed as why:
+        return why
+    except _UNDECODABLE as why:
+        return Malformed(f"not MessagePack: {type(why).__name__}", rule="undecodable")
+    return Malformed("not the shortest spelling", rule="non-canonical")
+
+
+_LONG_HEADS = b"\xdc\xdd\xde\xdf"  # arrays and maps that may claim 65,535 items and more
 _WIDTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}  # of the length, by head
 _SCALARS = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}  # octets in all
 
