@@ -133,9 +133,11 @@ def read_dig(text: str) -> Answer:
     status = re.search(r"status: (\w+)", text)
     flags = re.search(r"^;; flags: ([a-z ]*);", text, re.MULTILINE)
     answers = []
+    section = ""
     for line in text.splitlines():
+        section = line if line.startswith(";; ") and line.endswith(" SECTION:") else section
         parts = line.split(None, 4)
-        if len(parts) == 5 and not line.startswith(";"):
+        if section == ";; ANSWER SECTION:" and len(parts) == 5 and not line.startswith(";"):
             answers.append((parts[0], parts[3], parts[4]))
     return Answer(status[1] if status else "NO-ANSWER", frozenset(flags[1].split() if flags else ()), tuple(answers), text)
 

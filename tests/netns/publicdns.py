@@ -82,7 +82,7 @@ class PublicDns:
             dotted = origin if origin == "." else origin + "."
             file = self.folder / f"zone{number}"
             file.write_text("\n".join([f"{dotted} 300 IN {SOA}", f"{dotted} 300 IN NS ns.root-test.", *lines]) + "\n")
-            how = "for-downstream: no\n  for-upstream: yes\n  fallback-enabled: no"
+            how = "for-downstream: yes\n  for-upstream: yes\n  fallback-enabled: no"
             blocks.append(f'auth-zone:\n  name: "{dotted}"\n  zonefile: "{file}"\n  {how}\n')
         config = self.folder / "unbound.conf"
         config.write_text(

@@ -89,7 +89,8 @@ def test_a_net_takes_everything_away_again() -> None:
 
 
 def test_dig_is_read_with_status_flags_and_data() -> None:
-    text = ";; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 1\n;; flags: qr aa rd; QUERY: 1\n\na.b.\t30\tIN\tTXT\t\"x y\"\n"
+    text = ";; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 1\n;; flags: qr aa rd; QUERY: 1\n\n;; ANSWER SECTION:\n"
+    text += 'a.b.\t30\tIN\tTXT\t"x y"\n\n;; AUTHORITY SECTION:\nb.\t30\tIN\tNS\tc.\n'
     answer = read_dig(text)
     assert (answer.status, answer.flags, answer.data) == ("NOERROR", frozenset({"qr", "aa", "rd"}), ['"x y"'])
     assert read_dig(";; no servers could be reached\n").status == "NO-ANSWER"
