@@ -265,7 +265,7 @@ def _nearest_option(word: str, known: set[str], command: Command) -> str:
 
 
 def _nearest(word: str, known: set[str], program: str) -> str:
-    near = difflib.get_close_matches(word.lower(), sorted(known), 1, 0.5)
+    near = difflib.get_close_matches(word.lower(), sorted(known), 1)
     said = near[0] if near and near[0].startswith("-") else f"`{program} {near[0]}`" if near else ""
     return f"did you mean {said}?" if near else f"see `{program} --help`"
 

@@ -5,6 +5,7 @@ With ``--json`` the answer is printed as it came: its form is the contract's, ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from overlay.cli.client import PATIENCE, ask, put, put_json, say
@@ -35,31 +36,16 @@ def status(call: Call) -> None:
 
 def peers(call: Call) -> None:
     """``overlay peers``."""
-    found = ask(call, "peers", {})
     heads = ("name", "cluster", "path", "address", "rtt ms", "revision", "since")
-    _rows(
-        call, found, heads, "no sessions with other nodes",
-        [
-            (p.get("name"), p.get("cluster"), p.get("path"), p.get("address"), p.get("rtt_ms"), p.get("revision"), span(p.get("since_s")))
-            for p in found
-        ],
-    )  # fmt: skip
+    keys = ("name", "cluster", "path", "address", "rtt_ms", "revision", "since_s")
+    _rows(call, ask(call, "peers", {}), heads, keys, "no sessions with other nodes")
 
 
 def clusters(call: Call) -> None:
     """``overlay clusters``."""
-    found = ask(call, "clusters", {})
     heads = ("cluster", "nodes", "gateways", "public addresses", "revision", "stable", "load", "seen")
-    _rows(
-        call, found, heads, "no clusters are known",
-        [
-            (
-                c.get("cluster"), c.get("nodes"), c.get("gateways"), c.get("public_addresses"), c.get("revision"), c.get("stable"),
-                c.get("load"), span(c.get("seen_s")),
-            )
-            for c in found
-        ],
-    )  # fmt: skip
+    keys = ("cluster", "nodes", "gateways", "public_addresses", "revision", "stable", "load", "seen_s")
+    _rows(call, ask(call, "clusters", {}), heads, keys, "no clusters are known")
 
 
 def ping(call: Call) -> None:
@@ -94,21 +80,15 @@ def resolve(call: Call) -> None:
 
 def expand(call: Call) -> None:
     """``overlay expand NAME``."""
-    found = ask(call, "expand", {"name": call.values["name"]})
     heads = ("name", "cluster", "addresses", "port", "healthy", "load", "distance ms")
-    _rows(
-        call, found, heads, "nobody carries it",
-        [
-            (e.get("name"), e.get("cluster"), e.get("addresses"), e.get("port"), e.get("healthy"), e.get("load"), e.get("distance_ms"))
-            for e in found
-        ],
-    )  # fmt: skip
+    keys = ("name", "cluster", "addresses", "port", "healthy", "load", "distance_ms")
+    _rows(call, ask(call, "expand", {"name": call.values["name"]}), heads, keys, "nobody carries it")
 
 
-def _rows(call: Call, found: Any, heads: tuple[str, ...], none: str, rows: list[tuple[Any, ...]]) -> None:
+def _rows(call: Call, found: Any, heads: Sequence[str], keys: Sequence[str], none: str) -> None:
     if call.json:
         put_json(found)
-    elif rows:
-        put(table(rows, heads))
+    elif found:
+        put(table([[span(row.get(key)) if key.endswith("_s") else row.get(key) for key in keys] for row in found], heads))
     else:
         say(none)
