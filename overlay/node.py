@@ -25,6 +25,7 @@ from overlay.newcomer import Granted, Newcomer, Pointed, Question, Refused, own_
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.records import passport as passports
+from overlay.records.kinds import Host
 from overlay.records.record import Record, parse
 from overlay.records.trust import Trust
 from overlay.session import events
@@ -146,12 +147,12 @@ class Node:
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self._calls: dict[int, Callable[[Any, float, float], None]] = {}  # ticket -> what to do with the answer (None: failed)
         self._remembered: dict[bytes, tuple[Address, ...]] = {}
-        self._lonely_at = now
+        self._now = self._lonely_at = now
         self._first: list[Store] = []
         self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
             events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self._answered,
-            events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
+            events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed, events.Probed: self._probed,
             events.Message: self._message, AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
             Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted,
             directory.Ask: self._ask, directory.Answer: self._answer, directory.Changed: self._changed, directory.Arrived: self._arrived,
@@ -298,6 +299,8 @@ class Node:
         """Enrolled, with an admitted session, in step with the overlay, its own records stored elsewhere."""
         if self.presence is None or self.directory is None or not self.peers.admitted():
             return False
+        if self._now < self.presence.proving_until:
+            return False  # own addresses are being looked at: the name would resolve to half of them
         return self.statements.held(self.presence.name, "host") is not None and self.directory.settled()
 
     @property
@@ -324,6 +327,7 @@ class Node:
         self.directory.wake(now, at)
         if now >= self.presence.wake_at():
             self._say(self.presence.due(now, at, self.load), at)
+            self._probe_own(now)
             connected = {p.passport.node_id for p in self.peers.peers.values() if p.passport is not None}
             for neighbour in self.presence.to_dial(connected, now):
                 self.dial(neighbour.exchange, neighbour.addresses, now, at)
@@ -334,6 +338,7 @@ class Node:
 
     def take(self, now: float, at: float) -> Step:
         """Carry events from machine to machine until all are quiet; then what is to be stored and what is to be sent."""
+        self._now = now
         while True:
             waiting: list[Any] = [*self.sessions.take(), *self.peers.take()]
             if self.newcomer is not None:
@@ -381,6 +386,27 @@ class Node:
         peer = self.peers.peers.get(event.session)
         if peer is not None:
             peer.way = event.way
+
+    def _probed(self, event: events.Probed, now: float, at: float) -> None:
+        if self.presence is not None:
+            self.presence.witnessed(event.seen.host)
+
+    def _probe_own(self, now: float) -> None:
+        """Have peers look at own addresses that no session uses: the other family's, other interfaces'."""
+        assert self.presence is not None
+        for host in self.presence.unproved(now):
+            for peer in self.peers.admitted():
+                target = next((a for a in self._addresses_of(peer) if a.family == (6 if ":" in host else 4)), None)
+                if target is not None:
+                    self.sessions.probe(peer.session, Way("udp", target, host))
+                    break
+
+    def _addresses_of(self, peer: Peer) -> tuple[Address, ...]:
+        """Where a peer says it can be reached."""
+        assert peer.passport is not None
+        record = self.book.records.get((peer.passport.name, "host", b"", peer.passport.node_id))
+        body = self.book.body(record) if record is not None else None
+        return body.addresses if isinstance(body, Host) else ()
 
     def _message(self, event: events.Message, now: float, at: float) -> None:
         self.counters["drop:message-unknown"] += 1  # no messages yet: numbers are free for `chat` and the like
@@ -458,6 +484,7 @@ class Node:
             self.directory.joined(peer.session, peer.passport.node_id, peer.passport.cluster, initiator=peer.initiator, now=now)
         self._log("info", "peer", name=peer.passport.name.dotted, way=str(peer.way.remote), proto=peer.way.proto)
         self.ping(peer, now)
+        self._hurry()
         if peer.initiator:
             self._remember(peer.exchange, (peer.way.remote,))
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))

@@ -25,6 +25,8 @@ HEAD_EVERY = 300.0  # seconds: half of a head's life (DESIGN 3.1)
 HEAD_PAUSE = {True: 5.0, False: 1.0}  # seconds between versions: the root's, another zone's (DESIGN 3.8)
 LOOK = 2.0  # seconds between looks at what is due (a change of our own looks at once)
 SOON = 0.3  # seconds after others' news: what comes together is looked at together
+PROVING = 0.5  # seconds that a newcomer waits for the first answers to its probes
+PROBE = (1.0, 300.0)  # seconds: first and longest pause before an unproved own address is tried again
 REDIAL = (1.0, 60.0)  # seconds: first and longest pause before a neighbour is dialled again
 
 
@@ -42,6 +44,8 @@ class Presence:
     seen: set[str] = field(default_factory=set)  # own addresses that a peer has seen
     _heads: dict[Path, tuple[float, bytes]] = field(default_factory=dict)
     _redial: dict[bytes, tuple[float, float]] = field(default_factory=dict)  # node id -> (not before, pause)
+    proving_until: float = 0.0
+    _probes: dict[str, tuple[float, float]] = field(default_factory=dict)  # own host -> (not before, pause)
     _look_at: float = 0.0
 
     @property
@@ -60,7 +64,21 @@ class Presence:
         host = host.split("%")[0]
         if host in self.interfaces and host not in self.seen and routable(host):
             self.seen.add(host)
+            if not self.interfaces - self.seen - self.advertised:
+                self.proving_until = 0.0
             self._look_at = 0.0
+
+    def unproved(self, now: float) -> list[str]:
+        """Own addresses that nobody has seen yet and that are worth a probe now: often at first, then ever more rarely."""
+        waiting = []
+        for host in sorted(self.interfaces - self.seen - self.advertised):
+            not_before, pause = self._probes.get(host, (0.0, PROBE[0]))
+            if now >= not_before and routable(host):
+                if host not in self._probes:
+                    self.proving_until = now + PROVING
+                self._probes[host] = (now + pause, min(pause * 2, PROBE[1]))
+                waiting.append(host)
+        return waiting
 
     def on_interfaces(self, hosts: Iterable[str]) -> None:
         """The machine's addresses are these now."""

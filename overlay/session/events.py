@@ -85,4 +85,13 @@ class PathChanged:
     way: Way
 
 
-Event = Opened | Closed | Called | Answered | CallFailed | Message | DialFailed | PathChanged
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The other end saw a probe of ours come from ``seen``; it was sent, and answered, over ``way``."""
+
+    session: int
+    way: Way
+    seen: Address
+
+
+Event = Probed | Opened | Closed | Called | Answered | CallFailed | Message | DialFailed | PathChanged

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from overlay.errors import Malformed
 from overlay.session.packet import FRAMES_ROOM
+from overlay.wire.address import Address
 from overlay.wire.codec import Value, decode, encode
 from overlay.wire.messages import Frame
 
@@ -60,3 +61,18 @@ def proof(token: bytes) -> bytes:
 def close(reason: str) -> bytes:
     """A whole plaintext: CLOSE alone."""
     return encode([[Frame.CLOSE.value, reason[:100]]])
+
+
+def probe(token: bytes) -> bytes:
+    """One PROBE frame, padded so that its answer (at most 18 octets of address) is never larger."""
+    return encode([Frame.PROBE.value, token, bytes(24)])
+
+
+def probed(seen: Address) -> bytes:
+    """The answer to a probe: the address that it came from."""
+    return encode([Frame.PROBED.value, seen.packed])
+
+
+def probing(frames: list[Value]) -> bool:
+    """Whether a packet only looks around: it is no sign that the session's other end has moved."""
+    return all(type(frame) is list and frame and frame[0] in (Frame.PROBE, Frame.PROBED) for frame in frames)

@@ -24,11 +24,11 @@ from overlay.errors import Malformed
 from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.calls import FIRST_RETRY, Calls
-from overlay.session.frames import challenge, close, decoded, message, packets, proof
+from overlay.session.frames import challenge, close, decoded, message, packets, probe, probed, probing, proof
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
 from overlay.session.timers import Timers
-from overlay.wire.address import Address, Way
+from overlay.wire.address import Address, Way, unpack_address
 from overlay.wire.codec import Value
 from overlay.wire.messages import METHODS, Frame, Grade, Method, Packet
 
@@ -176,6 +176,12 @@ class Sessions:
         elif found is not None:
             found.calls.frames.append(frame)
             self._flush(found, now)
+
+    def probe(self, session: int, way: Way) -> None:
+        """Ask the other end, over another way than the session's, as whom it sees us there: a ``Probed``, or nothing."""
+        found = self._numbers.get(session)
+        if found is not None:
+            self._out.append(Send(way, found.link.seal(b"\x91" + probe(self._entropy(TOKEN)))))
 
     def admit(self, session: int) -> None:
         """Both passports are good: the session carries everything from now on."""
@@ -344,10 +350,11 @@ class Sessions:
             link, session = waiting, taken
         link.used = now
         session.unanswered = None
-        if newest and way != session.way:
-            self._other_way(session, way, len(data), now)
         try:
-            for frame in decoded(plaintext):
+            frames = decoded(plaintext)
+            if newest and way != session.way and not probing(frames):
+                self._other_way(session, way, len(data), now)
+            for frame in frames:
                 self._frame(session, frame, way, now)
                 if not session.open:
                     return
@@ -396,6 +403,10 @@ class Sessions:
                     self._move(session, way)
             case 8 if not form:
                 pass
+            case 9 if form == (bytes, bytes):
+                self._out.append(Send(way, session.link.seal(b"\x91" + probed(way.remote))))
+            case 10 if form == (bytes,):
+                self._out.append(events.Probed(session.number, way, unpack_address(frame[1])))
             case _:
                 raise Malformed("a frame that is unknown or of a wrong form", rule="frame-unknown")
 

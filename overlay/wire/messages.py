@@ -42,6 +42,8 @@ class Frame(IntEnum):
     CHALLENGE = 6  # [6, token of 8]        proves a path, probes it, keeps it alive
     PROOF = 7  # [7, the same token]
     KEEPALIVE = 8  # [8]
+    PROBE = 9  # [9, token, padding]   over another way: as whom do you see me?
+    PROBED = 10  # [10, address]
     STREAM_OPEN = 32  # 32..47 reserved for streams (issue "LAN clusters")
 
 
