@@ -113,7 +113,9 @@ class Site:
     by_source: Counter[str] = field(default_factory=Counter)
 
     async def serve(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept on bound, listening sockets until cancelled."""
+        """Accept on bound, listening sockets until cancelled; where there are none (``http = "off"``) there is nothing to do."""
+        if not listeners:
+            return
 
         async def one(stream: trio.SocketStream) -> None:
             try:

@@ -321,3 +321,8 @@ def test_whatever_arrives_the_next_client_is_served(data: bytes) -> None:
             assert (await world.get("/?IP"))[2] == b"127.0.0.1\n"
 
     trio.run(run)
+
+
+async def test_a_node_that_listens_nowhere_for_http_has_nothing_to_serve() -> None:
+    with trio.fail_after(1):
+        await Site(app).serve([])
