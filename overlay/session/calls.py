@@ -69,13 +69,13 @@ class Done:
 class Calls:
     """Both directions of one session. Encoded frames to send collect in ``frames``, finished calls in ``done``."""
 
-    __slots__ = ("_answers", "_floor", "_kept", "_outgoing", "_queue", "_serving", "counters", "done", "frames")
+    __slots__ = ("_answers", "_floor", "_kept", "_queue", "_serving", "counters", "done", "frames", "outgoing")
 
     def __init__(self, counters: Counter[str]) -> None:
         self.frames: list[bytes] = []
         self.done: list[Done] = []
         self.counters = counters
-        self._outgoing: dict[int, _Outgoing] = {}  # in the order of tickets
+        self.outgoing: dict[int, _Outgoing] = {}  # calls that wait for their answer, in the order of tickets
         self._queue: deque[tuple[int, int, Value]] = deque()
         self._serving: set[int] = set()
         self._answers: dict[int, _Kept] = {}
@@ -84,14 +84,9 @@ class Calls:
 
     # -- calling
 
-    @property
-    def waiting(self) -> bool:
-        """Whether an answer is awaited."""
-        return bool(self._outgoing)
-
     def call(self, ticket: int, method: Method, body: Value, now: float) -> None:
         """Send a call, or queue it behind the 8 outstanding."""
-        if len(self._outgoing) < limits.CALLS_OUTSTANDING:
+        if len(self.outgoing) < limits.CALLS_OUTSTANDING:
             self._start(ticket, method.value, body, now)
         elif len(self._queue) < limits.CALLS_QUEUED:
             self.counters["calls_queued"] += 1
@@ -101,24 +96,24 @@ class Calls:
             self.done.append(Done(ticket, reason="queue-full"))
 
     def _start(self, ticket: int, method: int, body: Value, now: float) -> None:
-        floor = next(iter(self._outgoing), ticket)
+        floor = next(iter(self.outgoing), ticket)
         frame = encode([_CALL, ticket, method, body, floor])
         if len(frame) > FRAMES_ROOM:
             self.done.append(Done(ticket, reason="too-long"))
             return
-        self._outgoing[ticket] = _Outgoing(ticket, method, body, now + FIRST_RETRY, FIRST_RETRY, now)
+        self.outgoing[ticket] = _Outgoing(ticket, method, body, now + FIRST_RETRY, FIRST_RETRY, now)
         self.frames.append(frame)
 
     def _finish(self, done: Done, now: float) -> None:
-        del self._outgoing[done.ticket]
+        del self.outgoing[done.ticket]
         self.done.append(done)
-        while self._queue and len(self._outgoing) < limits.CALLS_OUTSTANDING:
+        while self._queue and len(self.outgoing) < limits.CALLS_OUTSTANDING:
             self._start(*self._queue.popleft(), now)
 
     def abandon(self, reason: str) -> None:
         """The session is gone: all calls fail."""
-        self.done.extend(Done(ticket, reason=reason) for ticket in [*self._outgoing, *(ticket for ticket, _, _ in self._queue)])
-        self._outgoing.clear()
+        self.done.extend(Done(ticket, reason=reason) for ticket in [*self.outgoing, *(ticket for ticket, _, _ in self._queue)])
+        self.outgoing.clear()
         self._queue.clear()
         self.frames.clear()
 
@@ -127,7 +122,7 @@ class Calls:
         if len(frame) != 6 or any(type(frame[n]) is not int for n in (1, 2, 4, 5)):
             raise Malformed("a reply is [3, ticket, status, body, pages, page]", rule="reply-form")
         _, ticket, status, body, pages, page = frame
-        call = self._outgoing.get(ticket)
+        call = self.outgoing.get(ticket)
         if call is None:
             self.counters["drop:reply-late"] += 1
         elif status != OK:
@@ -239,12 +234,12 @@ class Calls:
 
     def wake_at(self) -> float | None:
         """When something is to be repeated or given up."""
-        return min((call.next_at for call in self._outgoing.values()), default=None)
+        return min((call.next_at for call in self.outgoing.values()), default=None)
 
     def wake(self, now: float) -> None:
         """Repeat what was not answered."""
         self._shed(now)
-        for call in [c for c in self._outgoing.values() if c.next_at <= now]:
+        for call in [c for c in self.outgoing.values() if c.next_at <= now]:
             if now - call.progress_at >= GIVE_UP:
                 self.counters["calls_timed_out"] += 1
                 self._finish(Done(call.ticket, reason="timeout"), now)
@@ -258,7 +253,7 @@ class Calls:
                 call.asked = max(call.asked, missing[-1] + 1)
                 self.frames.extend(encode([_PAGE, call.ticket, n]) for n in missing[: call.window])
             else:
-                self.frames.append(encode([_CALL, call.ticket, call.method, call.body, next(iter(self._outgoing))]))
+                self.frames.append(encode([_CALL, call.ticket, call.method, call.body, next(iter(self.outgoing))]))
 
 
 def _refusal(ticket: int, reason: str) -> bytes:

@@ -14,7 +14,9 @@ from overlay.wire.address import Address
 from overlay.wire.codec import Value, decode, encode
 from overlay.wire.messages import Frame
 
+PROBE_PADDING = 50  # octets: an answer is a packet of at most 53
 MOST = 15  # frames in a packet: MessagePack's one-octet list heads
+_LOOKING = [Frame.PROBE.value, Frame.PROBED.value]  # a list: what is looked for may be anything
 
 
 def packets(frames: Iterable[bytes]) -> Iterator[bytes]:
@@ -64,8 +66,8 @@ def close(reason: str) -> bytes:
 
 
 def probe(token: bytes) -> bytes:
-    """One PROBE frame, padded so that its answer (at most 18 octets of address) is never larger."""
-    return encode([Frame.PROBE.value, token, bytes(24)])
+    """One PROBE frame, padded so that the packet that answers it is never larger, however many frames came together."""
+    return encode([Frame.PROBE.value, token, bytes(PROBE_PADDING)])
 
 
 def probed(seen: Address) -> bytes:
@@ -75,4 +77,4 @@ def probed(seen: Address) -> bytes:
 
 def probing(frames: list[Value]) -> bool:
     """Whether a packet only looks around: it is no sign that the session's other end has moved."""
-    return all(type(frame) is list and frame and frame[0] in (Frame.PROBE, Frame.PROBED) for frame in frames)
+    return all(type(frame) is list and frame and frame[0] in _LOOKING for frame in frames)

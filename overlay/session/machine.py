@@ -24,7 +24,7 @@ from overlay.errors import Malformed
 from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.calls import FIRST_RETRY, Calls
-from overlay.session.frames import challenge, close, decoded, message, packets, probe, probed, probing, proof
+from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, message, packets, probe, probed, probing, proof
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
 from overlay.session.timers import Timers
@@ -45,8 +45,9 @@ TOKEN = 8  # octets of a challenge
 
 # As plain numbers: every packet is compared with them, and an enumeration's members cost ten times as much.
 _INITIATION, _RESPONSE, _COOKIE, _SEALED = (packet.value for packet in Packet)
-_MESSAGE, _CALL, _REPLY, _PAGE, _CLOSE, _CHALLENGE, _PROOF, _KEEPALIVE, *_ = (frame.value for frame in Frame)
-_METHODS = {method.value: (method, rule.grade) for method, rule in METHODS.items()}
+_MESSAGE, _CALL, _REPLY, _PAGE, _CLOSE, _CHALLENGE, _PROOF, _KEEPALIVE, _PROBE, _PROBED, *_ = (frame.value for frame in Frame)
+_METHODS = {method.value: (method, rule.grade.value) for method, rule in METHODS.items()}
+_KEYED, _ADMITTED = Grade.KEYED.value, Grade.ADMITTED.value
 
 Output = Send | OpenTcp | CloseTcp | events.Event
 
@@ -70,7 +71,7 @@ class _Session:
     link: Link
     calls: Calls
     previous: Link | None = None
-    grade: Grade = Grade.KEYED
+    grade: int = _KEYED
     sent: float = 0.0
     unanswered: float | None = None  # since when something that wants an answer went unanswered
     candidate: _Candidate | None = None
@@ -187,7 +188,7 @@ class Sessions:
         """Both passports are good: the session carries everything from now on."""
         found = self._numbers.get(session)
         if found is not None:
-            found.grade = Grade.ADMITTED
+            found.grade = _ADMITTED
             self._keyed.pop(session, None)
             self._out.extend(found.held)
             found.held = []
@@ -352,14 +353,14 @@ class Sessions:
         session.unanswered = None
         try:
             frames = decoded(plaintext)
-            if newest and way != session.way and not probing(frames):
+            if newest and way is not session.way and way != session.way and not probing(frames):
                 self._other_way(session, way, len(data), now)
             for frame in frames:
                 self._frame(session, frame, way, now)
                 if not session.open:
                     return
         finally:
-            if session.open:
+            if session.open and (session.calls.frames or session.calls.done):
                 self._flush(session, now)
 
     def _other_way(self, session: _Session, way: Way, octets: int, now: float) -> None:
@@ -380,39 +381,36 @@ class Sessions:
     def _frame(self, session: _Session, frame: Any, way: Way, now: float) -> None:
         if type(frame) is not list or not frame or type(frame[0]) is not int:
             raise Malformed("a frame is [number, ...]", rule="frame-form")
-        form = tuple(map(type, frame[1:]))
-        match frame[0]:
-            case 2 if form[:2] == (int, int) and form[3:] == (int,):
-                self._call_frame(session, frame, now)
-            case 3:
-                session.calls.replied(frame, now)
-            case 1 if form[:1] == (int,) and len(form) == 2:
-                if session.grade < Grade.ADMITTED:
-                    raise Malformed("a message before admission", rule="grade")
-                self._out.append(events.Message(session.number, frame[1], frame[2]))
-            case 4 if form == (int, int):
-                session.calls.page_wanted(frame[1], frame[2])
-            case 5 if form == (str,):
-                self._end(session, frame[1][:100])
-            case 6 if form == (bytes,) and len(frame[1]) == TOKEN:
-                self._out.append(Send(way, session.link.seal(b"\x91" + proof(frame[1]))))
-                session.sent = now
-            case 7 if form == (bytes,):
-                candidate = session.candidate
-                if candidate is not None and candidate.token == frame[1] and same_way(candidate.way, way):
-                    self._move(session, way)
-            case 8 if not form:
-                pass
-            case 9 if form == (bytes, bytes):
-                self._out.append(Send(way, session.link.seal(b"\x91" + probed(way.remote))))
-            case 10 if form == (bytes,):
-                self._out.append(events.Probed(session.number, way, unpack_address(frame[1])))
-            case _:
-                raise Malformed("a frame that is unknown or of a wrong form", rule="frame-unknown")
+        kind, form = frame[0], [type(item) for item in frame[1:]]
+        if kind == _CALL and len(form) == 4 and form[0] is form[1] is form[3] is int:
+            self._call_frame(session, frame, now)
+        elif kind == _REPLY:
+            session.calls.replied(frame, now)
+        elif kind == _MESSAGE and len(form) == 2 and form[0] is int:
+            if session.grade < _ADMITTED:
+                raise Malformed("a message before admission", rule="grade")
+            self._out.append(events.Message(session.number, frame[1], frame[2]))
+        elif kind == _PAGE and form == [int, int]:
+            session.calls.page_wanted(frame[1], frame[2])
+        elif kind == _CHALLENGE and form == [bytes] and len(frame[1]) == TOKEN:
+            self._out.append(Send(way, session.link.seal(b"\x91" + proof(frame[1]))))
+            session.sent = now
+        elif kind == _PROOF and form == [bytes]:
+            candidate = session.candidate
+            if candidate is not None and candidate.token == frame[1] and same_way(candidate.way, way):
+                self._move(session, way)
+        elif kind == _CLOSE and form == [str]:
+            self._end(session, frame[1][:100])
+        elif kind == _PROBE and form == [bytes, bytes] and len(frame[2]) >= PROBE_PADDING:
+            self._out.append(Send(way, session.link.seal(b"\x91" + probed(way.remote))))
+        elif kind == _PROBED and form == [bytes]:
+            self._out.append(events.Probed(session.number, way, unpack_address(frame[1])))
+        elif kind != _KEEPALIVE or form:
+            raise Malformed("a frame that is unknown or of a wrong form", rule="frame-unknown")
 
     def _call_frame(self, session: _Session, frame: list[Any], now: float) -> None:
         _, ticket, number, body, floor = frame
-        method, grade = _METHODS.get(number, (None, Grade.KEYED))
+        method, grade = _METHODS.get(number, (None, 0))
         above = grade > session.grade
         if above and len(session.held) >= limits.CALLS_OUTSTANDING:
             raise Malformed("calls above the session's grade", rule="grade")
@@ -438,11 +436,11 @@ class Sessions:
             else:
                 for plaintext in packets(frames):
                     self._send(session, plaintext, now)
-            if session.unanswered is None and calls.waiting:
+            if session.unanswered is None and calls.outgoing:
                 session.unanswered = now
         if calls.done:
             self._report(session)
-        if session.unanswered is not None or calls.waiting:
+        if session.unanswered is not None or calls.outgoing:
             self._timers.at(session, now + FIRST_RETRY)  # nothing that was just sent is due before that
 
     def _send(self, session: _Session, plaintext: bytes, now: float) -> None:

@@ -34,7 +34,7 @@ class ReplayWindow:
             entered = self.highest >> 3
             if block - entered >= _OCTETS:
                 ring[:] = bytes(_OCTETS)
-            else:
+            elif block != entered:
                 for octet in range(entered + 1, block + 1):
                     ring[octet & _MASK] = 0
             self.highest = number

@@ -221,7 +221,7 @@ def test_replies_of_a_wrong_form_are_malformed_and_the_call_goes_on(frame: list[
     calls.call(1, Method.PING, {}, 0.0)
     with pytest.raises(Malformed):
         calls.replied(frame, 0.0)
-    assert calls.waiting
+    assert calls.outgoing
     calls.replied([3, 1, 0, {1: 2}, 0, 0], 0.0)
     assert calls.done[0].body == {1: 2}
 

@@ -272,3 +272,30 @@ def test_a_renewal_over_tcp_uses_the_connection_that_there_is() -> None:
     assert a.sessions._numbers[a.number].link.hash != a.of(events.Opened)[0].handshake_hash
     assert len(wire._links) == 1
     assert a.open_now() == 1
+
+
+# -- probes
+
+
+def test_a_probe_over_another_way_tells_as_whom_we_are_seen_there_and_moves_nothing() -> None:
+    wire = Wire()
+    a, b = wire.end(1, "203.0.113.1", "2001:db8::1"), wire.end(2, "203.0.113.2", "2001:db8::2")
+    a.sessions.dial(b.key, b.addresses[:1], wire.now, wire.at())
+    wire.settle(a)
+    wire.run(0.5)
+    a.sessions.probe(a.number, Way("udp", b.addresses[1]))
+    wire.settle(a)
+    wire.run(0.5)
+    assert [(event.way.remote, event.seen) for event in a.of(events.Probed)] == [(b.addresses[1], a.addresses[1])]
+    assert not a.of(events.PathChanged)
+    assert not b.of(events.PathChanged)
+
+
+def test_no_probes_are_answered_with_more_octets_than_came() -> None:
+    wire, a, b = joined()
+    link = a.sessions._numbers[a.number].link
+    for frames in ([[9, b"", b""]], [[9, b"", bytes(50)]] * 15, [[9, bytes(8), bytes(49)]]):
+        data = link.seal(encode(frames))
+        answers = wire.inject(b, data)
+        assert sum(len(send.data) for send in answers) <= len(data)
+    assert b.sessions.counters["drop:frame-unknown"] == 2
