@@ -1,0 +1,163 @@
+"""Commands that need no node: version, config, log, zone serve, completion. And what a client may load at its start."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from overlay import __version__
+from overlay.cli.config_file import load
+from overlay.cli.local import _since
+from overlay.cli.table import COMMANDS
+from overlay.config import Config, plain
+from tests.cli.fakes import running
+from tests.cli.shell import ROOT, Run
+
+
+def test_the_version_names_program_python_and_protocol(run: Run) -> None:
+    assert run("version").out == run("--version").out == f"overlay {__version__} (python {platform.python_version()}, protocol 1)\n"
+    assert json.loads(run("version", "--json").out) == {"version": __version__, "python": platform.python_version(), "protocol": 1}
+
+
+def test_a_good_configuration_is_talk_only(run: Run, tmp_path: Path) -> None:
+    assert run("--home", str(tmp_path), "config", "check").status == 0
+    (tmp_path / "overlay.toml").write_text("[lan]\n")
+    seen = run("--home", str(tmp_path), "config", "check")
+    assert (seen.status, seen.out, seen.complaint) == (0, "", [f"{tmp_path}/overlay.toml is valid"])
+    assert json.loads(run("--home", str(tmp_path), "config", "check", "--json").out)["valid"] is True
+
+
+def test_each_mistake_of_a_configuration_is_a_line_of_data(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "overlay.toml"
+    path.write_text("[lan]\nadmitt = true\n\ndiscovery = 3\n")
+    seen = run("--home", str(tmp_path), "config", "check")
+    assert (seen.status, len(seen.complaint)) == (1, 2)
+    assert [line.split(" ")[0] for line in seen.out.splitlines()] == [f"{path}:2:", f"{path}:4:"]
+    machine = run("--home", str(tmp_path), "config", "check", "--json")
+    assert (machine.status, [problem["line"] for problem in json.loads(machine.out)["problems"]]) == (1, [2, 4])
+
+
+def test_the_settings_are_shown_as_toml_that_reads_back(run: Run, tmp_path: Path) -> None:
+    assert run("--home", str(tmp_path), "config", "show").out == ""
+    (tmp_path / "overlay.toml").write_text('[names]\npolicy = "exclusive"\n[lan]\ndiscovery = true\n')
+    assert run("--home", str(tmp_path), "config", "show").out == '[names]\npolicy = "exclusive"\n'
+    config = load(tmp_path)
+    effective = run("--home", str(tmp_path), "config", "show", "--effective").out
+    (tmp_path / "overlay.toml").write_text(effective)
+    assert load(tmp_path) == config != Config()
+    assert json.loads(run("--home", str(tmp_path), "config", "show", "--effective", "--json").out) == plain(config)
+
+
+def test_the_log_is_shown_whole_or_its_last_lines(run: Run, tmp_path: Path) -> None:
+    assert run("--home", str(tmp_path), "log").status == 1
+    (tmp_path / "log").write_bytes(b"a\nb\n\xff\n")
+    assert run("--home", str(tmp_path), "log").out == "a\nb\n\ufffd\n"
+    assert run("--home", str(tmp_path), "log", "-n", "2").out == "b\n\ufffd\n"
+    assert run("--home", str(tmp_path), "log", "-n0").out == ""
+
+
+def test_a_log_is_followed_over_its_turning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    log.write_text("one\n")
+    at = _since(str(log), 0)
+    log.write_text("one\ntwo\n")
+    at = _since(str(log), at)
+    log.write_text("new\n")
+    at = _since(str(log), at)
+    log.unlink()
+    assert _since(str(log), at) == 0
+    assert capsys.readouterr().out == "one\ntwo\nnew\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["/absent", "--listen", "127.0.0.1:5399"], 1), (["-", "--listen", "localhost:53"], 2), (["-"], 2)]
+)
+def test_a_zone_that_cannot_be_served_is_told(run: Run, words: list[str], status: int) -> None:
+    seen = run("zone", "serve", *words)
+    assert (seen.status, seen.out, len(seen.complaint)) == (status, "", 2)
+
+
+# Completion
+
+COMPLETE = 'eval "$(cat)"; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _overlay; printf "%s\\n" "${{COMPREPLY[@]}}"'
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("overlay sta", ["status"]),
+        ("overlay --home /x na", ["name"]),
+        ("overlay name ", ["list", "remove", "set", "tree"]),
+        ("overlay name se", ["set"]),
+        ("overlay peers --j", ["--json"]),
+        ("overlay service add --po", ["--port"]),
+        ("overlay join --det", ["--detach"]),
+    ],
+)
+def test_bash_completes_commands_and_options(run: Run, typed: str, offered: list[str]) -> None:
+    words = " ".join(f"'{word}'" for word in typed.split(" "))
+    script = run("completion", "bash").out
+    said = subprocess.run(["bash", "-c", COMPLETE.format(words=words)], input=script, capture_output=True, text=True, timeout=30)
+    assert (sorted(said.stdout.split()), said.stderr) == (offered, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_command_is_completed_in_every_shell(run: Run, shell: str) -> None:
+    script = run("completion", shell).out
+    assert all(word in script for command in COMMANDS for word in command.words)
+
+
+# Start (GOALS, "Start, memory, size"): at most four empty interpreters
+
+HEAVY = {
+    "trio",
+    "dns",
+    "cryptography",
+    "msgpack",
+    "h11",
+    "click",
+    "rich",
+    "asyncio",
+    "inspect",
+    "dataclasses",
+    "pathlib",
+    "traceback",
+    "urllib",
+    "ssl",
+}
+LOADED = "import sys; from overlay.cli import main; status = main(sys.argv[1:]); print(); print(*sorted(sys.modules)); sys.exit(status)"
+
+
+@pytest.mark.parametrize(
+    "words", ["status", "peers", "clusters", "resolve a.b", "expand a.b", "ping a.b", "name list", "name set a.b TXT x", "down"]
+)
+def test_a_command_that_only_talks_to_the_node_loads_nothing_heavy(tmp_path: Path, words: str) -> None:
+    answers = {
+        "status": {},
+        "peers": [],
+        "clusters": [],
+        "resolve": {},
+        "expand": [],
+        "ping": {"received": 1},
+        "name.list": [],
+        "name.set": {},
+    }
+    with running(tmp_path, answers) as node:
+        node.answers["down"] = lambda args: node.stop()
+        command = [sys.executable, "-S", "-c", LOADED, "--home", str(tmp_path), *words.split(" ")]
+        said = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30)
+    assert said.returncode == 0, said.stderr
+    loaded = set(said.stdout.splitlines()[-1].split(" "))
+    assert "overlay.cli.entry" in loaded
+    assert {name for name in loaded if name.split(".")[0] in HEAVY} == set()
+    assert {name for name in loaded if name.split(".")[0] in ("tld", "bootstrap")} == set()
+    rooms = {"overlay.cli", "overlay.driver", "overlay.errors"}
+    assert {name for name in loaded if name.startswith("overlay.") and ".".join(name.split(".")[:2]) not in rooms} == set()
