@@ -40,6 +40,7 @@ PEERS = "peers"  # remembered peers: exchange key -> addresses
 PASSPORT = b"passport"
 FOUNDING = b"founding"
 NAME = b"name"
+PROBED_PEERS = 2  # that look at one own address at a time: one may be gone
 REMEMBERED = 32  # peers dialled first at a later start
 LISTEN_AGAIN = 5.0  # seconds between tries of remembered peers while nobody is connected
 
@@ -147,6 +148,7 @@ class Node:
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self._calls: dict[int, Callable[[Any, float, float], None]] = {}  # ticket -> what to do with the answer (None: failed)
         self._remembered: dict[bytes, tuple[Address, ...]] = {}
+        self._dialled: dict[bytes, tuple[Address, ...]] = {}  # where a key was last said to be
         self._now = self._lonely_at = now
         self._first: list[Store] = []
         self._then: list[Effect] = []
@@ -211,7 +213,10 @@ class Node:
     def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float) -> None:
         """Open a session to the holder of that key at one of these addresses."""
         if exchange != self.identity.exchange_public and self.peers.by_exchange(exchange) is None:
-            self.sessions.dial(exchange, tuple(addresses), now, at)
+            targets = self._dialled[exchange] = tuple(addresses)
+            while len(self._dialled) > 256:
+                del self._dialled[next(iter(self._dialled))]
+            self.sessions.dial(exchange, targets, now, at)
 
     def join(self, request: Request, seed: Signer | None, redeemers: frozenset[bytes] = frozenset()) -> None:
         """Ask whoever is reached (or one of ``redeemers``) for a name. Raised: ``Joined`` or ``JoinRefused``."""
@@ -394,19 +399,20 @@ class Node:
     def _probe_own(self, now: float) -> None:
         """Have peers look at own addresses that no session uses: the other family's, other interfaces'."""
         assert self.presence is not None
-        for host in self.presence.unproved(now):
-            for peer in self.peers.admitted():
-                target = next((a for a in self._addresses_of(peer) if a.family == (6 if ":" in host else 4)), None)
-                if target is not None:
-                    self.sessions.probe(peer.session, Way("udp", target, host))
-                    break
+        ways = [(peer, address) for peer in self.peers.admitted() for address in self._addresses_of(peer)]
+        families = {address.family for _, address in ways}
+        for host in self.presence.unproved(now, families):
+            family = 6 if ":" in host else 4
+            for peer, address in [way for way in ways if way[1].family == family][:PROBED_PEERS]:
+                self.sessions.probe(peer.session, Way("udp", address, host))
 
     def _addresses_of(self, peer: Peer) -> tuple[Address, ...]:
         """Where a peer says it can be reached."""
         assert peer.passport is not None
         record = self.book.records.get((peer.passport.name, "host", b"", peer.passport.node_id))
         body = self.book.body(record) if record is not None else None
-        return body.addresses if isinstance(body, Host) else ()
+        known = body.addresses if isinstance(body, Host) else ()
+        return tuple(dict.fromkeys((*known, *self._dialled.get(peer.exchange, ()))))
 
     def _message(self, event: events.Message, now: float, at: float) -> None:
         self.counters["drop:message-unknown"] += 1  # no messages yet: numbers are free for `chat` and the like

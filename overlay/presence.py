@@ -7,7 +7,7 @@ seen it; an address that the person named (``--address``, ``[listen] advertise``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from overlay import limits
@@ -68,10 +68,15 @@ class Presence:
                 self.proving_until = 0.0
             self._look_at = 0.0
 
-    def unproved(self, now: float) -> list[str]:
-        """Own addresses that nobody has seen yet and that are worth a probe now: often at first, then ever more rarely."""
+    def unproved(self, now: float, families: Collection[int]) -> list[str]:
+        """Own addresses (of the families that peers have) that nobody has seen yet and that are worth a probe now.
+
+        Often at first, then ever more rarely.
+        """
         waiting = []
         for host in sorted(self.interfaces - self.seen - self.advertised):
+            if (6 if ":" in host else 4) not in families:
+                continue
             not_before, pause = self._probes.get(host, (0.0, PROBE[0]))
             if now >= not_before and routable(host):
                 if host not in self._probes:
