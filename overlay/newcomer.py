@@ -1,7 +1,7 @@
 """A newcomer's side of admission: whom to ask, with which proof, what to do with the answer (DESIGN 3.3).
 
 It decides the next question; sessions carry it. It asks only nodes whose passport is good, one question a session,
-follows at most four pointers to a gateway, and takes grants only when they are for its own key and judged good.
+follows at most four pointers to a gateway, asks again where it is told to wait, and takes grants only when they are for its own key and judged good.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from overlay.admission.registrar import refusal
-from overlay.admission.request import ELSEWHERE, GRANTED, Reply, Request, read_reply
+from overlay.admission.request import ELSEWHERE, GRANTED, LATER, Reply, Request, read_reply
 from overlay.directory.book import Book
 from overlay.errors import Malformed, OverlayError, TrustError
 from overlay.identity.keys import Identity, Signer
@@ -24,6 +24,8 @@ from overlay.wire.address import Address
 from overlay.wire.codec import Value
 from overlay.wire.messages import Method
 
+AGAIN = 1.0  # seconds before a node that said "later" is asked again
+LATERS = 40  # times: longer than a cluster takes to be known to all
 POINTERS = 4  # gateways to be sent on to: a cluster's, and room for its own ancestors'
 
 
@@ -71,7 +73,9 @@ class Newcomer:
     redeemers: frozenset[bytes] = frozenset()  # where the token names them: nobody else is asked
     _asked: set[int] = field(default_factory=set)
     _waiting: list[Peer] = field(default_factory=list)
-    _open: int | None = None  # the session whose answer is awaited: two answers would be two names
+    _open: Peer | None = None  # the session whose answer is awaited: two answers would be two names
+    _later: list[tuple[float, Peer]] = field(default_factory=list)  # when to ask whom again
+    _laters: int = 0
     _pointers: int = 0
     _out: list[Output] = field(default_factory=list)
 
@@ -85,8 +89,7 @@ class Newcomer:
 
     def _next(self) -> None:
         if self._open is None and self._waiting:
-            peer = self._waiting.pop(0)
-            self._open = peer.session
+            peer = self._open = self._waiting.pop(0)
             method = Method.REDEEM if self.seed is not None else Method.ENROL
             self._out.append(Question(peer.session, method, self.request.body(self.identity, peer.handshake_hash, self.seed)))
 
@@ -96,9 +99,19 @@ class Newcomer:
         self._open = None
         self._next()
 
-    def answered(self, session: int, body: Value) -> None:
+    def wake_at(self) -> float | None:
+        """When :meth:`wake` wants to be called."""
+        return min((due for due, _ in self._later), default=None)
+
+    def wake(self, now: float) -> None:
+        """Ask again those who said "later"."""
+        self._waiting += [peer for due, peer in self._later if due <= now]
+        self._later = [(due, peer) for due, peer in self._later if due > now]
+        self._next()
+
+    def answered(self, session: int, body: Value, now: float) -> None:
         """An answer came."""
-        self._open = None
+        asked, self._open = self._open, None
         try:
             reply = read_reply(body)
         except Malformed as why:
@@ -106,6 +119,10 @@ class Newcomer:
             return
         if reply.code == GRANTED:
             self._out.append(Granted(reply.records))
+        elif reply.code == LATER and asked is not None and self._laters < LATERS:
+            self._laters += 1
+            self._later.append((now + AGAIN, asked))
+            self._next()
         elif reply.code == ELSEWHERE and self._pointers < POINTERS:
             self._pointers += 1
             self._out.extend(Pointed(key, addresses) for key, addresses in reply.elsewhere)

@@ -318,6 +318,8 @@ class Node:
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called, None for not at all."""
         times = [self.sessions.wake_at()]
+        if self.newcomer is not None:
+            times.append(self.newcomer.wake_at())
         if self.directory is not None and self.presence is not None:
             times += [self.directory.wake_at(), self.presence.wake_at()]
             if not self.peers.peers and self._remembered:
@@ -327,6 +329,8 @@ class Node:
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
         self.sessions.wake(now, at)
+        if self.newcomer is not None:
+            self.newcomer.wake(now)
         if self.directory is None or self.presence is None:
             return
         self.directory.wake(now, at)
@@ -518,7 +522,7 @@ class Node:
             if newcomer is not None and body is None:
                 newcomer.failed(question.session)
             elif newcomer is not None:
-                newcomer.answered(question.session, body)
+                newcomer.answered(question.session, body, now)
 
         self._calls[self.sessions.call(question.session, question.method, question.body, now)] = back
 

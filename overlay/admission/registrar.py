@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from overlay.admission.request import ELSEWHERE, GRANTED, REFUSED, TAKEN, Reply, Request, records_of
+from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, Reply, Request, records_of
 from overlay.directory.machine import Directory
 from overlay.errors import OverlayError, TrustError, UsageError
 from overlay.machine import Store
@@ -23,6 +23,7 @@ from overlay.records.trust import holders
 from overlay.statements import Statements
 
 USES = "invites"  # seed's public key -> uses given, as decimal text
+SETTLING = 30.0  # seconds: an owner that is that new may not have listed itself yet
 SUFFIXES = 99  # alice, alice-2 .. alice-99
 
 
@@ -65,7 +66,7 @@ class Registrar:
         if invite is None and taken_by is None:
             self._nothing_below(cluster, request.node_id, at)
         if invite is None and taken_by is not None and not self._speaks_for(taken_by, at):
-            return self._elsewhere(taken_by), [], []
+            return self._elsewhere(taken_by, at), [], []
         label = self._free_label(request, cluster, at)
         if label is None:
             free = self._next_free(request.label, cluster, at)
@@ -137,8 +138,10 @@ class Registrar:
         mine = self.directory.book.grants_of(self.statements.identity.node_id, at)
         return any(rights.GRANT in g.body[1] and g.name == path for g in mine)
 
-    def _elsewhere(self, path: Path) -> Reply:
+    def _elsewhere(self, path: Path, at: float) -> Reply:
         ways = tuple((n.exchange, n.addresses) for n in self.directory.ring() if path.covers(n.cluster) and n.node_id != self.directory.me)[:4]
+        if not ways and any(at < g.issued + SETTLING for g in self.directory.book.grants_on(path, at) if rights.GRANT in g.body[1]):
+            return Reply(code=LATER, what=f"{path.dotted} is being set up")
         if not ways:
             raise TrustError(
                 f"{path.dotted} is taken and none of its gateways can be asked", "join under another cluster, or with a token from one of its nodes",

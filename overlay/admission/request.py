@@ -23,6 +23,7 @@ _REDEEM = b"overlay redeem 1\x00"
 GRANTED = "granted"
 TAKEN = "taken"
 ELSEWHERE = "elsewhere"
+LATER = "later"  # the answer is not known yet: ask again in a moment
 REFUSED = "refused"
 
 

@@ -105,11 +105,13 @@ class Directory:
         self._entropy = entropy
         self._small = small
         self._peers: dict[int, _Peer] = {}
+        self._boxes: dict[int, _Peer] = {}  # those with something in their outbox
         self._pending: dict[bytes, dict[bytes, Record]] = {}  # digest of the missing grant -> records that wait for it
         self._watches: dict[Path, _Watch] = {}
         self._out: list[Output] = []
         self._views: dict[Path, ZoneView] = {}
         self._ring: list[Neighbour] = []
+        self._listed: frozenset[bytes] = frozenset()
         self._wanted: list[Neighbour] = []
         self._table_changed = True
         self._syncing = 0  # reconciliation questions that wait for an answer
@@ -128,8 +130,14 @@ class Directory:
             ring = neighbours.neighbours(views.gateways(self.book))
             if ring != self._ring:
                 self._ring = ring
+                self._listed = frozenset(n.node_id for n in ring)
                 self._wanted = neighbours.wanted(self.me, self.cluster, ring)
         return self._ring
+
+    def listed(self) -> frozenset[bytes]:
+        """The ids of the nodes on the ring."""
+        self.ring()
+        return self._listed
 
     def wanted(self) -> list[Neighbour]:
         """The public nodes to keep sessions with."""
@@ -165,6 +173,7 @@ class Directory:
     def left(self, session: int) -> None:
         """A session ended."""
         self._peers.pop(session, None)
+        self._boxes.pop(session, None)
         for watch in self._watches.values():
             if watch.session == session:
                 watch.session, watch.renew = None, 0.0
@@ -218,20 +227,35 @@ class Directory:
         return any(n.node_id == peer.node_id for n in neighbours.custodians(path, self.ring()))
 
     def _tell(self, record: Record, source: int | None) -> None:
-        unit = self.book.unit_of(record)
-        heard = self._peers[source].node_id if source in self._peers else b""
-        audience = [p for p in self._peers.values() if p.session != source and p.node_id not in (heard, record.signer) and self._interested(p, unit)]
-        if len(audience) > ALL_PEERS:
-            ring = sorted(audience, key=lambda p: p.node_id)
-            after = [p for p in ring if p.node_id > self.me] or ring
-            rest = [p for p in audience if p is not after[0] and not p.watching]
-            audience = [after[0], *(p for p in audience if p.watching), *self._sample(rest, limits.FANOUT)]
-        for peer in audience:
+        for peer in self._audience(record, source):
             if len(peer.outbox) < limits.BOOK:
-                peer.outbox[record.digest] = record
+                self._box(peer, record)
                 self.counters["pushes"] += 1
                 if self._now >= peer.push_at:
                     self._flush(peer)
+
+    def _audience(self, record: Record, source: int | None) -> list[_Peer]:
+        """Whom to tell: all, where they are few; else the next on the ring, some others, and who depends on being told.
+
+        Nodes of the table hear of a change from each other. One that is not in it has no place on the ring, so all that
+        it keeps sessions with tell it; and what a node of the table told it, it leaves to the table to pass on.
+        """
+        unit = self.book.unit_of(record)
+        told = self._peers.get(source) if source is not None else None
+        listed = self.listed()
+        if told is not None and told.node_id in listed and self.me not in listed:
+            return []
+        heard = told.node_id if told is not None else b""
+        audience = [p for p in self._peers.values() if p.session != source and p.node_id not in (heard, record.signer) and self._interested(p, unit)]
+        if len(audience) <= ALL_PEERS:
+            return audience
+        depending = [p for p in audience if p.watching or p.node_id not in listed]
+        others = sorted((p for p in audience if not p.watching and p.node_id in listed), key=lambda p: (p.node_id < self.me, p.node_id))
+        return [*depending, *others[:1], *self._sample(others[1:], limits.FANOUT)]
+
+    def _box(self, peer: _Peer, record: Record) -> None:
+        peer.outbox[record.digest] = record
+        self._boxes[peer.session] = peer
 
     def _flush(self, peer: _Peer) -> None:
         if peer.outbox:
@@ -251,6 +275,8 @@ class Directory:
             if batch:
                 peer.in_flight += 1
                 self._out.append(Ask(peer.session, Method.PUSH, {1: [r.raw for r in batch]}, ("push", tuple(batch))))
+        if not peer.outbox:
+            self._boxes.pop(peer.session, None)
 
     # -- calls from peers
 
@@ -331,7 +357,7 @@ class Directory:
                 for wanted in Fields(body, "push reply").items(1, 64):
                     grant = self.book.grants.get(wanted) if type(wanted) is bytes else None
                     if grant is not None:
-                        peer.outbox[grant.digest] = grant
+                        self._box(peer, grant)
                 self._flush(peer)
             case ("summary",):
                 for entry in _octet_list(body, 10_000):
@@ -365,7 +391,7 @@ class Directory:
         for key in offer:
             record = self.book.by_key(unit, key)
             if record is not None:
-                peer.outbox[record.digest] = record
+                self._box(peer, record)
         self._flush(peer)
 
     def _take_all(self, peer: _Peer, raws: list[bytes], at: float) -> None:
@@ -446,14 +472,20 @@ class Directory:
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called."""
-        pushes = (p.push_at for p in self._peers.values() if p.outbox and p.in_flight < PUSHES_AT_ONCE)
-        return min(self._reconcile_at, self._sweep_at, *(w.renew for w in self._watches.values()), *pushes)
+        due = min(self._reconcile_at, self._sweep_at)
+        for peer in self._boxes.values():
+            if peer.push_at < due and peer.in_flight < PUSHES_AT_ONCE:
+                due = peer.push_at
+        for watch in self._watches.values():
+            if watch.renew < due:
+                due = watch.renew
+        return due
 
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
         self._now = now
-        for peer in self._peers.values():
-            if peer.outbox and now >= peer.push_at:
+        for peer in list(self._boxes.values()):
+            if now >= peer.push_at:
                 self._flush(peer)
         if now >= self._reconcile_at:
             self._reconcile_at = now + self._jitter(limits.RECONCILE)

@@ -26,7 +26,8 @@ from overlay.records.record import Record
 from overlay.wire.address import Address, Way
 
 PORT = 7653
-QUANTUM = 0.001  # seconds: distinct instants are what a run costs
+ROUNDING = 1e-6  # ticks: what floating seconds lose
+TICKS = 1_000  # a second: time is counted in whole ticks, so an instant is the same however a run is cut into pieces
 EPOCH = 1_800_000_000  # UTC seconds at the world's beginning: any date after the program's build will do
 
 
@@ -40,8 +41,7 @@ class Host:
     clock_offset: float = 0.0
     disk: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     node: Node | None = None
-    generation: int = 0  # counts starts: wake-ups and datagrams of an earlier life are void
-    wake: float | None = None
+    wake: int | None = None  # the tick at which its node wants to be woken
     events: list[object] = field(default_factory=list)
     crash_next: bool = False  # crash between the two lots of the next step that stores something
     logs: Counter[str] = field(default_factory=Counter)
@@ -53,13 +53,13 @@ class World:
     def __init__(self, seed: int, *, delay: tuple[float, float] = (0.01, 0.06), loss: float = 0.0, duplicate: float = 0.0) -> None:
         self.dice = Random(seed)
         self.network = Network(self.dice, delay, loss, duplicate)
-        self.now = 0.0
+        self.ticks = 0
         self.hosts: dict[str, Host] = {}
         self.by_address: dict[str, Host] = {}
         self.counters: Counter[str] = Counter()
         self.root: Record | None = None
         self.founder_way: tuple[bytes, Address] | None = None
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._links = 0
         self._connections: dict[int, tuple[Host, Way, Host, Way]] = {}
@@ -67,29 +67,39 @@ class World:
 
     # -- the clock
 
+    @property
+    def now(self) -> float:
+        """Seconds since the world's beginning."""
+        return self.ticks / TICKS
+
     def after(self, delay: float, action: Callable[[], None]) -> None:
-        """Do it then, rounded up to the next quantum."""
+        """Do it then, rounded up to the next tick."""
+        self._at_tick(self.ticks + math.ceil(delay * TICKS - ROUNDING), action)
+
+    def _at_tick(self, tick: int, action: Callable[[], None]) -> int:
+        """Do it at that tick or the next one, whichever is later: no instant repeats for ever. The tick taken."""
+        tick = max(tick, self.ticks + 1)
         self._order += 1
-        due = (math.floor((self.now + delay) / QUANTUM) + 1) * QUANTUM  # strictly later: no instant repeats for ever
-        heapq.heappush(self._heap, (due, self._order, action))
+        heapq.heappush(self._heap, (tick, self._order, action))
+        return tick
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
-        end = self.now + seconds
-        while self._heap and self._heap[0][0] <= end:
-            due, _, action = heapq.heappop(self._heap)
-            self.now = max(self.now, due)
+        end = self.ticks + round(seconds * TICKS)
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            self.ticks, _, action = heapq.heappop(heap)
             action()
-        self.now = end
+        self.ticks = end
 
     def run_until(self, condition: Callable[[], bool], limit: float, step: float = 0.1) -> float | None:
         """Let time pass until the condition holds; the seconds it took, or None where it did not within ``limit``."""
-        begin = self.now
+        begin = self.ticks
         while not condition():
-            if self.now - begin >= limit:
+            if self.ticks - begin >= limit * TICKS:
                 return None
             self.run(step)
-        return self.now - begin
+        return (self.ticks - begin) / TICKS
 
     def at(self, host: Host) -> float:
         """That host's clock (UTC seconds)."""
@@ -126,7 +136,6 @@ class World:
     def start(self, host: Host) -> Node:
         """Start (or restart) the node of a host from its disk."""
         assert self.root is not None
-        host.generation += 1
         host.wake = None
         setup = Setup(
             identity=host.identity, overlay_id=self.root.digest, entropy=self.dice.randbytes, port=PORT, interfaces=(host.address,),
@@ -152,8 +161,7 @@ class World:
 
     def crash(self, host: Host) -> None:
         """The machine stops at once: nothing is said, what is on disk stays."""
-        host.node = None
-        host.generation += 1
+        host.node = host.wake = None
 
     def stop(self, host: Host) -> None:
         """The node stops and tells its peers."""
@@ -271,14 +279,15 @@ class World:
     def _schedule(self, host: Host) -> None:
         node = host.node
         wake = node.wake_at() if node is not None else None
-        if wake is None or (host.wake is not None and host.wake <= wake):
+        if wake is None:
             return
-        host.wake = max(wake, self.now)
-        generation = host.generation
-        self.after(host.wake - self.now, lambda: self._wake(host, generation))
+        due = max(self.ticks + 1, math.ceil(wake * TICKS - ROUNDING))
+        if host.wake is None or due < host.wake:
+            host.wake = self._at_tick(due, lambda: self._wake(host))
 
-    def _wake(self, host: Host, generation: int) -> None:
-        if host.generation != generation or host.node is None:
+    def _wake(self, host: Host) -> None:
+        """One of a host's dates came; those that an earlier one overtook are void."""
+        if host.node is None or host.wake != self.ticks:
             return
         host.wake = None
         host.node.wake(self.now, self.at(host))
