@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Limit:
     """One bound. ``per`` says whose budget it is, ``origin`` where the number comes from, ``counter`` what counts it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from overlay.admission.registrar import USES, Registrar
@@ -18,111 +17,28 @@ from overlay.directory import machine as directory
 from overlay.directory.book import RECORDS, Book
 from overlay.directory.machine import Directory
 from overlay.errors import Malformed, OverlayError, TrustError
-from overlay.identity.keys import Identity, Signer, digest
-from overlay.machine import CloseTcp, Effect, Entropy, Log, OpenTcp, Raise, Send, Step, Store
+from overlay.identity.keys import Signer
+from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step, Store
 from overlay.name import Path
 from overlay.newcomer import Granted, Newcomer, Pointed, Question, Refused, own_passport, take_grants
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
+from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
 from overlay.records import passport as passports
 from overlay.records.kinds import Host
-from overlay.records.record import Record, parse
+from overlay.records.record import Record
 from overlay.records.trust import Trust
 from overlay.session import events
 from overlay.session.machine import Sessions
+from overlay.setup import FOUNDING, NAME, OWN, PASSPORT, PEERS, Setup, Stored
 from overlay.statements import SERVICES, Service, Statements
 from overlay.wire.address import Address, Way, unpack_address
-from overlay.wire.codec import Fields, Value, decode, encode
+from overlay.wire.codec import decode, encode
 from overlay.wire.messages import Method
 
-OWN = "own"  # the store's table for what a node knows of itself
-PEERS = "peers"  # remembered peers: exchange key -> addresses
-PASSPORT = b"passport"
-FOUNDING = b"founding"
-NAME = b"name"
 PROBED_PEERS = 2  # that look at one own address at a time: one may be gone
 REMEMBERED = 32  # peers dialled first at a later start
 LISTEN_AGAIN = 5.0  # seconds between tries of remembered peers while nobody is connected
-
-Stored = Mapping[str, Mapping[bytes, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """This node got its name (raised once, durable by then)."""
-
-    name: Path
-
-
-@dataclass(frozen=True, slots=True)
-class JoinRefused:
-    """The overlay said no."""
-
-    error: OverlayError
-
-
-@dataclass(frozen=True, slots=True)
-class ZonesChanged:
-    """Views of these units are out of date (`table` or `zone:PATH`)."""
-
-    units: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class PeerChanged:
-    """A session was admitted (``up``) or ended."""
-
-    node_id: bytes
-    name: Path
-    up: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PassportGood:
-    """The holder of that exchange key belongs to this overlay."""
-
-    exchange: bytes
-    node_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEnded:
-    """A session ended, admitted or not."""
-
-    exchange: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DialEnded:
-    """No session came of a dial."""
-
-    exchange: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """A ping came back after ``rtt`` seconds, or did not (None)."""
-
-    ticket: int
-    rtt: float | None
-    peer_at: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What a node is started with."""
-
-    identity: Identity
-    overlay_id: bytes
-    entropy: Entropy
-    port: int
-    advertised: tuple[str, ...] = ()
-    interfaces: tuple[str, ...] = ()
-    dns: bool = False
-    small: int = 64
-    stored: Stored = field(default_factory=dict)
 
 
 class Node:
@@ -137,7 +53,8 @@ class Node:
         self.statements = Statements(identity=setup.identity, overlay_id=setup.overlay_id, book=self.book)
         self.peers = Peers(trust=self.trust, node_id=self.identity.node_id, boot_nonce=self.boot_nonce)
         self.sessions = Sessions(
-            exchange=self.identity.exchange, overlay_id=setup.overlay_id, passport_digest=b"", boot_nonce=self.boot_nonce, entropy=setup.entropy,
+            exchange=self.identity.exchange, overlay_id=setup.overlay_id, passport_digest=b"", boot_nonce=self.boot_nonce,
+            entropy=setup.entropy,
         )
         self.counters: Counter[str] = Counter()
         self.directory: Directory | None = None
@@ -154,8 +71,8 @@ class Node:
         self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
             events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self._answered,
-            events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed, events.Probed: self._probed,
-            events.Message: self._message, AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
+            events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
+            events.Probed: self._probed, events.Message: self._message, AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
             Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted,
             directory.Ask: self._ask, directory.Answer: self._answer, directory.Changed: self._changed, directory.Arrived: self._arrived,
             Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
@@ -231,6 +148,15 @@ class Node:
         for record in records:
             self.directory.publish(record, at)
 
+    def keep(self, *stores: Store) -> None:
+        """Make durable with the next step."""
+        self._first += stores
+
+    def hurry(self) -> None:
+        """What is said about this node changed: say it with the next wake-up, which is now."""
+        if self.presence is not None:
+            self.presence.hurry()
+
     def _say(self, records: Iterable[Record], at: float) -> None:
         """Publish what was due by itself: a right that has lapsed or was revoked is logged, not raised."""
         for record in records:
@@ -239,48 +165,6 @@ class Node:
             except TrustError as why:
                 self.counters[f"unsaid:{why.rule}"] += 1
                 self._log("warning", "unsaid", kind=record.kind, name=record.name.dotted, reason=why.rule)
-
-    def add_service(self, service: Service, at: float) -> None:
-        """Carry a service from now on; TrustError where this node may not."""
-        self.publish(self.statements.carry_claim(service, at), at)
-        self.statements.services[service.name, service.proto] = service
-        self._first.append(service.to_store())
-        self._hurry()
-
-    def leave(self, at: float) -> None:
-        """Withdraw all that this node said, and give back its name. What it granted others stays."""
-        mine = [r for r in self.book.records.values() if r.signer == self.identity.node_id]
-        self.publish([self.statements.withdrawal(r, at) for r in mine if r.kind in ("host", "cluster", "carry")], at)
-        self.publish([self.statements.sign(r.name, "data", {}, at, item=r.item) for r in mine if r.kind == "data" and r.body], at)
-        name = self.peers.own.chain[0] if self.peers.own is not None else None
-        if name is not None:
-            self.publish([self.statements.sign(name.name, "revoke", {}, at, item=name.digest, life=max(1, name.expires - int(at)))], at)
-        self.presence = None  # it says nothing more
-
-    def remove_service(self, service: Service, at: float) -> None:
-        """Carry it no longer: said at once, with a record that is over in a moment."""
-        del self.statements.services[service.name, service.proto]
-        self._first.append(Store(SERVICES, service.key, None))
-        held = self.statements.held(service.name, "carry", service.proto.encode())
-        if held is not None:
-            self.publish([self.statements.withdrawal(held, at)], at)
-
-    def set_data(self, name: Path, rtype: str, values: tuple[str, ...], ttl: int, at: float) -> None:
-        """Plain DNS data; without values it is removed."""
-        self.publish(self.statements.data(name, rtype, values, ttl, at), at)
-
-    def invite(self, path: Path | None, uses: int, life: int, seed: bytes, at: float) -> Record:
-        """Publish an invite for the holder of ``seed`` (its public key)."""
-        if self.registrar is None:
-            raise TrustError("this node has not joined yet", "join first")
-        record = self.registrar.issue(path, uses, life, seed, at)
-        self.publish([record], at)
-        return record
-
-    def health(self, name: Path, proto: str, healthy: bool) -> None:
-        """A health check's result."""
-        if self.statements.health(name, proto, healthy):
-            self._hurry()
 
     def ping(self, peer: Peer, now: float) -> int:
         """One ping; answered by a ``Pong`` with the ticket returned."""
@@ -367,8 +251,8 @@ class Node:
 
     def _opened(self, event: events.Opened, now: float, at: float) -> None:
         peer = Peer(
-            session=event.session, exchange=event.peer_key, way=event.way, initiator=event.initiator, since=at, passport_digest=event.passport_digest,
-            boot_nonce=event.boot_nonce, seen=event.seen, handshake_hash=event.handshake_hash,
+            session=event.session, exchange=event.peer_key, way=event.way, initiator=event.initiator, since=at,
+            passport_digest=event.passport_digest, boot_nonce=event.boot_nonce, seen=event.seen, handshake_hash=event.handshake_hash,
         )
         self.peers.opened(peer, at)
         if self.presence is not None:
@@ -487,14 +371,11 @@ class Node:
         peer = event.peer
         assert peer.passport is not None
         self.sessions.admit(peer.session)
-        for other in list(self.peers.peers.values()):
-            if other.passport is not None and other.passport.node_id == peer.passport.node_id and other.session != peer.session and other.exchange == peer.exchange:
-                self.sessions.close(other.session, "replaced", now)
         if self.directory is not None:
             self.directory.joined(peer.session, peer.passport.node_id, peer.passport.cluster, initiator=peer.initiator, now=now)
         self._log("info", "peer", name=peer.passport.name.dotted, way=str(peer.way.remote), proto=peer.way.proto)
         self.ping(peer, now)
-        self._hurry()
+        self.hurry()
         if peer.initiator:
             self._remember(peer.exchange, (peer.way.remote,))
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))
@@ -600,26 +481,9 @@ class Node:
     def _effect(self, effect: Effect, now: float, at: float) -> None:
         self._then.append(effect)
 
-    def _hurry(self) -> None:
-        if self.presence is not None:
-            self.presence.hurry()
 
     def _raise(self, event: object) -> None:
         self._then.append(Raise(event))
 
     def _log(self, level: str, event: str, **fields: object) -> None:
         self._then.append(Log(level, event, fields))
-
-
-def found(root: Record, founder: list[Record], identity: Identity, at: float) -> list[Store]:
-    """The stores of a founding machine's first start: the founding record, its grants (name grant last), its passport."""
-    trust = Trust(root.digest)
-    book = Book(trust)
-    for record in (root, *founder):
-        book.add(record, at)
-    statements = Statements(identity=identity, overlay_id=root.digest, book=book)
-    passport = own_passport(book, statements, identity, founder[-1], at)
-    return [
-        *book.take_stores(), Store(OWN, FOUNDING, root.raw), Store(OWN, NAME, founder[-1].digest),
-        Store(OWN, PASSPORT, encode([record.raw for record in passport.records])),
-    ]

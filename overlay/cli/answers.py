@@ -19,8 +19,9 @@ from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
 from overlay.errors import Absent, NotRunning, ReachError, UsageError
 from overlay.name import ROOT, Path, parse_name
-from overlay.node import DialEnded, Node, PeerChanged, Pong
+from overlay.node import Node
 from overlay.peers import Peer
+from overlay.raised import DialEnded, PeerChanged, Pong
 from overlay.reports import Reports
 from overlay.units import b64, unb64
 from tld import codes

@@ -18,10 +18,10 @@ from overlay.errors import Malformed, StateError, TrustError
 from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Identity, Signer
 from overlay.machine import Store as Write
-from overlay.node import FOUNDING, OWN, PASSPORT, found
 from overlay.records import kinds
 from overlay.records.kinds import Root
 from overlay.records.record import Record, parse
+from overlay.setup import FOUNDING, OWN, PASSPORT, found
 from overlay.units import b64
 from overlay.wire.codec import decode, encode
 

@@ -14,6 +14,7 @@ import trio
 
 from bootstrap.entrance import WayIn
 from bootstrap.invite import Token, encode_token
+from overlay import acts
 from overlay.cli.words import number, text
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
@@ -89,7 +90,7 @@ class Operations:
             name=name, proto=proto, port=number(args, "port", 0, 1, 65_535), addresses=addresses, health=health,
             weight=number(args, "weight", 10, 0, 65_535), healthy=health == "none",
         )
-        self.node.add_service(service, self.engine.clock.at())
+        acts.add_service(self.node, service, self.engine.clock.at())
         return await self._done()
 
     async def service_remove(self, args: Args) -> object:
@@ -99,7 +100,7 @@ class Operations:
         if not carried:
             raise Absent(f"this node does not carry {name.dotted}", "overlay service list shows who carries what", rule="unknown-service")
         for service in carried:
-            self.node.remove_service(service, self.engine.clock.at())
+            acts.remove_service(self.node, service, self.engine.clock.at())
         return await self._done()
 
     async def name_set(self, args: Args) -> object:
@@ -110,7 +111,7 @@ class Operations:
         if not values:
             raise UsageError("a value is missing", "overlay name remove takes a name away", rule="values")
         self._check_values(rtype, values)
-        self.node.set_data(name, rtype, values, number(args, "ttl", 30, 0, MAX_TTL), self.engine.clock.at())
+        acts.set_data(self.node, name, rtype, values, number(args, "ttl", 30, 0, MAX_TTL), self.engine.clock.at())
         return await self._done()
 
     def _check_values(self, rtype: str, values: tuple[str, ...]) -> None:
@@ -133,7 +134,7 @@ class Operations:
         if not held:
             raise Absent(f"{name.dotted} has no such data", "overlay name list shows what there is", rule="unknown-name")
         for row in held:
-            self.node.set_data(name, row["type"], (), 0, self.engine.clock.at())
+            acts.set_data(self.node, name, row["type"], (), 0, self.engine.clock.at())
         return await self._done()
 
     # -- letting in, going away
@@ -145,7 +146,7 @@ class Operations:
         uses, life = number(args, "uses", 1, 1, 1_000_000), number(args, "expires_s", 86_400, 1, 366 * 86_400)
         seed = secrets.token_bytes(32)
         at = self.engine.clock.at()
-        record = self.node.invite(path, uses, life, Signer.from_seed(seed).public, at)
+        record = acts.invite(self.node, path, uses, life, Signer.from_seed(seed).public, at)
         await self._done()
         presence = self.node.presence
         assert presence is not None
@@ -163,7 +164,7 @@ class Operations:
 
     async def leave(self, args: Args) -> object:
         """`overlay leave`."""
-        self.node.leave(self.engine.clock.at())
+        acts.leave(self.node, self.engine.clock.at())
         await self._done()
         await trio.sleep(LEAVING)
         self.forget()

@@ -36,7 +36,8 @@ from overlay.driver.run import Engine
 from overlay.driver.store import Store
 from overlay.errors import Absent, OverlayError, PeerError, ReachError, UsageError
 from overlay.name import ROOT, Path, parse_path
-from overlay.node import DialEnded, Joined, JoinRefused, Node, PassportGood, PeerChanged, SessionEnded, ZonesChanged
+from overlay.node import Node
+from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
 from overlay.reports import Reports
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address

@@ -40,7 +40,8 @@ from overlay.identity.keys import Identity
 from overlay.machine import Log
 from overlay.machine import Store as Write
 from overlay.name import Path as NamePath
-from overlay.node import OWN, Node, Setup
+from overlay.node import Node
+from overlay.setup import OWN, Setup
 from overlay.units import b64
 from overlay.wire.address import parse_address
 

@@ -30,7 +30,8 @@ from overlay.driver.tcp import Tcp
 from overlay.driver.udp import Batch, Udp
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step
 from overlay.machine import Store as Write
-from overlay.node import OWN, Node
+from overlay.node import Node
+from overlay.setup import OWN
 from overlay.wire.address import Way
 
 FLOOR = b"time"  # in the store's table `own`: the durable floor of trusted time

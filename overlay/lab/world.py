@@ -21,8 +21,10 @@ from overlay.identity.keys import Identity, Signer
 from overlay.lab.network import Network
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Store
 from overlay.name import Path, parse_path
-from overlay.node import Joined, JoinRefused, Node, Setup, ZonesChanged, found
+from overlay.node import Node
+from overlay.raised import Joined, JoinRefused, ZonesChanged
 from overlay.records.record import Record
+from overlay.setup import Setup, found
 from overlay.wire.address import Address, Way
 
 PORT = 7653

@@ -1,0 +1,55 @@
+"""What a node is started with, and what it finds on its disk: tables, keys, the first start of a founding machine.
+
+Pure values; who reads and writes the disk is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from overlay.directory.book import Book
+from overlay.identity.keys import Identity
+from overlay.machine import Entropy, Store
+from overlay.newcomer import own_passport
+from overlay.records.record import Record
+from overlay.records.trust import Trust
+from overlay.statements import Statements
+from overlay.wire.codec import encode
+
+OWN = "own"  # the store's table for what a node knows of itself
+PEERS = "peers"  # remembered peers: exchange key -> addresses
+PASSPORT = b"passport"
+FOUNDING = b"founding"
+NAME = b"name"
+
+Stored = Mapping[str, Mapping[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a node is started with."""
+
+    identity: Identity
+    overlay_id: bytes
+    entropy: Entropy
+    port: int
+    advertised: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    dns: bool = False
+    small: int = 64
+    stored: Stored = field(default_factory=dict)
+
+
+def found(root: Record, founder: list[Record], identity: Identity, at: float) -> list[Store]:
+    """The stores of a founding machine's first start: the founding record, its grants (name grant last), its passport."""
+    trust = Trust(root.digest)
+    book = Book(trust)
+    for record in (root, *founder):
+        book.add(record, at)
+    statements = Statements(identity=identity, overlay_id=root.digest, book=book)
+    passport = own_passport(book, statements, identity, founder[-1], at)
+    return [
+        *book.take_stores(), Store(OWN, FOUNDING, root.raw), Store(OWN, NAME, founder[-1].digest),
+        Store(OWN, PASSPORT, encode([record.raw for record in passport.records])),
+    ]
