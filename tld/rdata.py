@@ -297,16 +297,22 @@ def _give_signed_time(data: bytes, at: int) -> tuple[str, int]:
     return stamp.strftime("%Y%m%d%H%M%S"), at + 4
 
 
+_TAG = re.compile(rb"[A-Za-z0-9]{1,255}")  # RFC 8659 4.1.1
+
+
 def _take_tag(reader: Reader) -> bytes:
     value = reader.take("a property tag").value
-    if not re.fullmatch(rb"[A-Za-z0-9]{1,255}", value):
+    if not _TAG.fullmatch(value):
         raise bad("a CAA tag has letters and digits only")
     return _string(value)
 
 
 def _give_tag(data: bytes, at: int) -> tuple[str, int]:
     length = _slice(data, at, 1)[0]
-    return _slice(data, at + 1, length).decode("ascii", "replace"), at + 1 + length
+    tag = _slice(data, at + 1, length)
+    if not _TAG.fullmatch(tag):
+        raise Malformed("a CAA tag has letters and digits only", rule="rdata")
+    return tag.decode("ascii"), at + 1 + length
 
 
 _U8, _U16, _U32 = _number(1), _number(2), _number(4)
