@@ -4,8 +4,9 @@
 ``benchmarks/results/session.json`` with the machine described. Absolute figures are the machine's; the ratios are what
 GOALS ("Session") asks for.
 
-*handshake*: CPU of both ends, from the dial to the session open at both, against X25519 keys made and exchanged, and
-messages sealed and opened, as the pattern has them. *echo*: 300 octets there and back between two processes over
+*handshake*: CPU of both ends, from the dial to the session open at both, against the bare primitives that the pattern
+has: X25519 keys made and exchanged, messages sealed and opened, BLAKE2s (and, for comparison with figures of others,
+without BLAKE2s). *echo*: 300 octets there and back between two processes over
 loopback with 32 outstanding: a blocking socket of the standard library, sealed messages, and calls (tickets, repeats,
 answers kept), both through the drained driver under Trio. *received*: packets that one second of CPU takes from the
 socket, opens and decodes. Clients stand on the second core, servers on the first.
@@ -26,6 +27,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from hashlib import blake2s
 from pathlib import Path
 
 import trio
@@ -62,15 +65,19 @@ def public(seed: int) -> bytes:
 # -- handshakes, in one process
 
 
-def handshake() -> None:
+PEER = public(2)
+STATICS = tuple(X25519PrivateKey.from_private_bytes(bytes([seed]) * 32) for seed in (1, 2))
+PUBLICS = (public(1), PEER)
+ZEROS = bytes(2_048)
+
+
+def handshake(a: Sessions, b: Sessions) -> None:
     """One, from the dial to the session open at both ends."""
-    a, b = sessions(1), sessions(2)
     here, there = Way("udp", Address("127.0.0.1", 1)), Way("udp", Address("127.0.0.1", 2))
-    a.dial(public(2), [there.remote], 0.0, 1.8e9)
-    ends = [(a, b, here), (b, a, there)]
+    a.dial(PEER, [there.remote], 0.0, 1.8e9)
     opened = 0
     while opened < 2:
-        for end, other, way in ends:
+        for end, other, way in ((a, b, here), (b, a, there)):
             for output in end.take():
                 if isinstance(output, Send):
                     other.receive(output.data, way, 0.0, 1.8e9)
@@ -78,27 +85,37 @@ def handshake() -> None:
                     opened += 1
 
 
-def primitives() -> None:
-    """What the pattern cannot do without: 2 ephemeral keys, 8 exchanges, 5 messages sealed and opened."""
-    statics = [X25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2)]
-    publics = [public(1), public(2)]
+def exchanges() -> None:
+    """2 ephemeral keys, 8 exchanges with 4 foreign keys, 5 messages sealed and opened."""
     for mine, other in ((0, 1), (1, 0)):
         ephemeral = X25519PrivateKey.from_private_bytes(os.urandom(32))
         ephemeral.public_key().public_bytes_raw()
-        for private in (statics[mine], statics[mine], ephemeral, ephemeral):
-            private.exchange(X25519PublicKey.from_public_bytes(publics[other]))
+        theirs = [X25519PublicKey.from_public_bytes(PUBLICS[other]) for _ in range(2)]
+        for private in (STATICS[mine], ephemeral):
+            for foreign in theirs:
+                private.exchange(foreign)
     for size in (32, packet.PAYLOAD_1, 120, 12, 12):
         cipher = ChaCha20Poly1305(bytes(32))
         cipher.decrypt(bytes(12), cipher.encrypt(bytes(12), bytes(size), bytes(32)), bytes(32))
 
 
-def cpu_us(count: int, act: object) -> float:
-    """Microseconds of CPU for one of ``count`` acts."""
-    assert callable(act)
-    begin = time.process_time()
-    for _ in range(count):
-        act()
-    return (time.process_time() - begin) / count * 1e6
+def hashes() -> None:
+    """5 HKDFs an end (an HMAC is two hashes over a block and what follows), 7 mixed messages an end, mac1 made and checked."""
+    for size in (96, 128) * 30 + (72, 64, 64, 80, packet.PAYLOAD_1 + 50, 64, 170) * 2:
+        blake2s(ZEROS[:size]).digest()
+    for size in (packet.PAYLOAD_1 + 103, 180) * 2:
+        blake2s(ZEROS[:size], key=ZEROS[:32], digest_size=16).digest()
+
+
+def compared(count: int) -> list[float]:
+    """Medians, in microseconds of CPU, of a handshake, its exchanges and ciphers, and its hashes, taken in turns."""
+    taken: list[list[float]] = [[], [], []]
+    for a, b in [(sessions(1), sessions(2)) for _ in range(count)]:
+        for act, times in zip((partial(handshake, a, b), exchanges, hashes), taken, strict=True):
+            begin = time.process_time()
+            act()
+            times.append(time.process_time() - begin)
+    return [statistics.median(times) * 1e6 for times in taken]
 
 
 # -- exchanges, between two processes
@@ -264,8 +281,8 @@ class Client:
 
 
 @contextmanager
-def server(kind: str) -> Iterator[int]:
-    """A server process on the first core; its port."""
+def server(kind: str) -> Iterator[tuple[int, int]]:
+    """A server process on the first core: its port and process number."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.session", "--serve", kind], cwd=Path(__file__).resolve().parents[1],
         stdout=subprocess.PIPE, text=True,
@@ -273,10 +290,16 @@ def server(kind: str) -> Iterator[int]:
     try:
         pin(0, process.pid)
         assert process.stdout is not None
-        yield int(process.stdout.readline())
+        yield int(process.stdout.readline()), process.pid
     finally:
         process.terminate()
         process.wait(5)
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
 
 
 def pin(core: int, pid: int = 0) -> None:
@@ -314,24 +337,31 @@ def main() -> int:
         rounds.setdefault(name, []).append(value)
 
     with server("stdlib") as bare, server("ours") as ours:
+        ports = {"stdlib": bare[0], "messages": ours[0], "calls": ours[0]}
+        pids = {"stdlib": bare[1], "messages": ours[1], "calls": ours[1]}
         if several:
             pin(1)
         for number in range(options.rounds):
-            made, parts = cpu_us(100, handshake), cpu_us(100, primitives)
+            made, exchanged, hashed = compared(200)
             note("handshake us", made)
-            note("primitives us", parts)
-            note("handshake x primitives", made / parts)
-            rates = {}
+            note("handshake's primitives us", exchanged + hashed)
+            note("handshake x primitives", made / (exchanged + hashed))
+            note("handshake x primitives less hashes", made / exchanged)
+            rates, costs = {}, {}
             for kind in random.Random(number).sample(KINDS, len(KINDS)):
+                used = time.process_time() + cpu_of(pids[kind])
                 if kind == "stdlib":
-                    rates[kind] = ask_stdlib(bare, options.seconds)
+                    rates[kind] = ask_stdlib(ports[kind], options.seconds)
                 else:
-                    client = Client(ours, 10 + number * 3 + KINDS.index(kind))
+                    client = Client(ports[kind], 10 + number * 3 + KINDS.index(kind))
                     rates[kind] = trio.run(client.exchange, options.seconds, kind == "calls")
+                costs[kind] = (time.process_time() + cpu_of(pids[kind]) - used) / (rates[kind] * options.seconds) * 1e6
                 note(f"{kind} round trips/s", rates[kind])
+                note(f"{kind} CPU us, both ends", costs[kind])
             for kind in KINDS[1:]:
                 note(f"{kind} x stdlib", rates[kind] / rates["stdlib"])
-            note("received packets per CPU second", trio.run(Client(ours, 100 + number).flood, 20_000))
+                note(f"{kind} x stdlib, by CPU", costs["stdlib"] / costs[kind])
+            note("received packets per CPU second", trio.run(Client(ports["messages"], 100 + number).flood, 20_000))
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
     report["figures"] = {
         name: {"median": round(statistics.median(values), 3), "low": round(min(values), 3), "high": round(max(values), 3)}

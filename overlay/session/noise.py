@@ -24,22 +24,22 @@ PROTOCOL_NAME = b"Noise_IK_25519_ChaChaPoly_BLAKE2s"
 KEY = 32
 TAG = 16
 
-_IPAD = bytes(octet ^ 0x36 for octet in range(256))
-_OPAD = bytes(octet ^ 0x5C for octet in range(256))
+_INNER = bytes(octet ^ 0x36 for octet in range(256))  # RFC 2104's pads, as tables for bytes.translate ..
+_OUTER = bytes(octet ^ 0x5C for octet in range(256))
+_INNER_REST = b"\x36" * 32  # .. and the half of the 64-octet block that a key of 32 leaves
+_OUTER_REST = b"\x5c" * 32
 _blake2s = hashlib.blake2s
 
 
-def _hmac(key: bytes, message: bytes) -> bytes:
-    """HMAC-BLAKE2s (RFC 2104) for keys of 32 octets."""
-    padded = key.ljust(64, b"\x00")
-    return _blake2s(padded.translate(_OPAD) + _blake2s(padded.translate(_IPAD) + message).digest()).digest()
-
-
 def hkdf(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """Noise's HKDF with two outputs (framework, 4.3)."""
-    secret = _hmac(chaining_key, material)
-    first = _hmac(secret, b"\x01")
-    return first, _hmac(secret, first + b"\x02")
+    """Noise's HKDF with two outputs (framework, 4.3): HMAC-BLAKE2s, written out for keys of 32 octets."""
+    inner = chaining_key.translate(_INNER) + _INNER_REST
+    outer = chaining_key.translate(_OUTER) + _OUTER_REST
+    secret = _blake2s(outer + _blake2s(inner + material).digest()).digest()
+    inner = secret.translate(_INNER) + _INNER_REST
+    outer = secret.translate(_OUTER) + _OUTER_REST
+    first = _blake2s(outer + _blake2s(inner + b"\x01").digest()).digest()
+    return first, _blake2s(outer + _blake2s(inner + first + b"\x02").digest()).digest()
 
 
 def _nonce(counter: int) -> bytes:
@@ -58,12 +58,15 @@ class Keypair:
         """From a key object."""
         return cls(private, private.public_key().public_bytes_raw())
 
-    def exchange(self, other: bytes) -> bytes:
+    def exchange(self, other: X25519PublicKey) -> bytes:
         """The shared secret; a key of low order is Malformed (RFC 7748, 6.1)."""
         try:
-            return self.private.exchange(X25519PublicKey.from_public_bytes(other))
+            return self.private.exchange(other)
         except ValueError:
             raise Malformed("a key that no honest peer has", rule="noise-key") from None
+
+
+_key = X25519PublicKey.from_public_bytes  # any 32 octets are a key; whether it is a good one shows when it is used
 
 
 class _Symmetric:
@@ -125,9 +128,10 @@ class Initiator:
         self._static, self._ephemeral = static, ephemeral
         state = self._symmetric = _Symmetric(prologue, responder)
         state.mix_hash(ephemeral.public)
-        state.mix_key(ephemeral.exchange(responder))
+        theirs = _key(responder)
+        state.mix_key(ephemeral.exchange(theirs))
         sealed_static = state.seal(static.public)
-        state.mix_key(static.exchange(responder))
+        state.mix_key(static.exchange(theirs))
         self.message = ephemeral.public + sealed_static + state.seal(payload)
 
     def finish(self, message: bytes) -> tuple[bytes, Finished]:
@@ -136,10 +140,10 @@ class Initiator:
             raise Malformed("a response that is too short", rule="too-short")
         saved = (self._symmetric.h, self._symmetric.ck)
         try:
-            state, ephemeral = self._symmetric, message[:KEY]
-            state.mix_hash(ephemeral)
-            state.mix_key(self._ephemeral.exchange(ephemeral))
-            state.mix_key(self._static.exchange(ephemeral))
+            state, theirs = self._symmetric, _key(message[:KEY])
+            state.mix_hash(message[:KEY])
+            state.mix_key(self._ephemeral.exchange(theirs))
+            state.mix_key(self._static.exchange(theirs))
             payload = state.open(message[KEY:])
         except Malformed:
             self._symmetric.h, self._symmetric.ck = saved  # junk on the way must not spoil the true answer
@@ -151,17 +155,18 @@ class Initiator:
 class Responder:
     """One handshake begun by the other end. ``initiator`` and ``payload`` are authentic once built, but may be replayed."""
 
-    __slots__ = ("_symmetric", "_their_ephemeral", "initiator", "payload")
+    __slots__ = ("_symmetric", "_their_ephemeral", "_their_static", "initiator", "payload")
 
     def __init__(self, *, prologue: bytes, static: Keypair, message: bytes) -> None:
         if len(message) < KEY + KEY + TAG + TAG:
             raise Malformed("an initiation that is too short", rule="too-short")
         state = self._symmetric = _Symmetric(prologue, static.public)
-        self._their_ephemeral = message[:KEY]
-        state.mix_hash(self._their_ephemeral)
+        self._their_ephemeral = _key(message[:KEY])
+        state.mix_hash(message[:KEY])
         state.mix_key(static.exchange(self._their_ephemeral))
         self.initiator = state.open(message[KEY : KEY + KEY + TAG])
-        state.mix_key(static.exchange(self.initiator))
+        self._their_static = _key(self.initiator)
+        state.mix_key(static.exchange(self._their_static))
         self.payload = state.open(message[KEY + KEY + TAG :])
 
     def respond(self, *, ephemeral: Keypair, payload: bytes) -> tuple[bytes, Finished]:
@@ -169,7 +174,7 @@ class Responder:
         state = self._symmetric
         state.mix_hash(ephemeral.public)
         state.mix_key(ephemeral.exchange(self._their_ephemeral))
-        state.mix_key(ephemeral.exchange(self.initiator))
+        state.mix_key(ephemeral.exchange(self._their_static))
         message = ephemeral.public + state.seal(payload)
         receive, send = state.split()
         return message, Finished(send, receive, state.h)

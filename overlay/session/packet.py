@@ -39,7 +39,7 @@ def pad(payload: bytes) -> bytes:
 def unpad(padded: bytes) -> bytes:
     """The inverse of :func:`pad`; padding that is not zero is Malformed."""
     length = int.from_bytes(padded[:2], "big")
-    if length > len(padded) - 2 or any(padded[2 + length :]):
+    if length > len(padded) - 2 or padded[2 + length :].strip(b"\x00"):
         raise Malformed("padding is zeros", rule="padding")
     return padded[2 : 2 + length]
 
