@@ -19,7 +19,6 @@ def add_service(node: Node, service: Service, at: float) -> None:
     node.publish(node.statements.carry_claim(service, at), at)
     node.statements.services[service.name, service.proto] = service
     node.keep(service.to_store())
-    node.hurry()
 
 
 def leave(node: Node, at: float) -> None:
@@ -58,5 +57,5 @@ def invite(node: Node, path: Path | None, uses: int, life: int, seed: bytes, at:
 
 def health(node: Node, name: Path, proto: str, healthy: bool) -> None:
     """A health check's result."""
-    if node.statements.health(name, proto, healthy):
-        node.hurry()
+    if node.statements.health(name, proto, healthy) and node.presence is not None:
+        node.presence.hurry()

@@ -149,13 +149,9 @@ class Node:
             self.directory.publish(record, at)
 
     def keep(self, *stores: Store) -> None:
-        """Make durable with the next step."""
+        """Make durable with the next step; what is said about this node may have changed with it."""
         self._first += stores
-
-    def hurry(self) -> None:
-        """What is said about this node changed: say it with the next wake-up, which is now."""
-        if self.presence is not None:
-            self.presence.hurry()
+        self._hurry()
 
     def _say(self, records: Iterable[Record], at: float) -> None:
         """Publish what was due by itself: a right that has lapsed or was revoked is logged, not raised."""
@@ -375,7 +371,7 @@ class Node:
             self.directory.joined(peer.session, peer.passport.node_id, peer.passport.cluster, initiator=peer.initiator, now=now)
         self._log("info", "peer", name=peer.passport.name.dotted, way=str(peer.way.remote), proto=peer.way.proto)
         self.ping(peer, now)
-        self.hurry()
+        self._hurry()
         if peer.initiator:
             self._remember(peer.exchange, (peer.way.remote,))
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))
@@ -477,6 +473,10 @@ class Node:
             self.presence.look_soon(now)
 
     # -- small things
+
+    def _hurry(self) -> None:
+        if self.presence is not None:
+            self.presence.hurry()
 
     def _effect(self, effect: Effect, now: float, at: float) -> None:
         self._then.append(effect)

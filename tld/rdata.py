@@ -297,12 +297,12 @@ def _give_signed_time(data: bytes, at: int) -> tuple[str, int]:
     return stamp.strftime("%Y%m%d%H%M%S"), at + 4
 
 
-_TAG = re.compile(rb"[A-Za-z0-9]{1,255}")  # RFC 8659 4.1.1
+_TAG_WORD = re.compile(rb"[A-Za-z0-9]{1,255}")  # RFC 8659 4.1.1
 
 
 def _take_tag(reader: Reader) -> bytes:
     value = reader.take("a property tag").value
-    if not _TAG.fullmatch(value):
+    if not _TAG_WORD.fullmatch(value):
         raise bad("a CAA tag has letters and digits only")
     return _string(value)
 
@@ -310,7 +310,7 @@ def _take_tag(reader: Reader) -> bytes:
 def _give_tag(data: bytes, at: int) -> tuple[str, int]:
     length = _slice(data, at, 1)[0]
     tag = _slice(data, at + 1, length)
-    if not _TAG.fullmatch(tag):
+    if not _TAG_WORD.fullmatch(tag):
         raise Malformed("a CAA tag has letters and digits only", rule="rdata")
     return tag.decode("ascii"), at + 1 + length
 

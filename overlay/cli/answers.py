@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -147,13 +148,9 @@ class Answers:
         """A node by its name or id, among those whose host records are held."""
         directory = self.node.directory
         hosts = [host for path in directory.zones() for host in directory.view(path).hosts] if directory is not None else []
-        try:
-            wanted = unb64(written, 32)
-        except UsageError:
-            name = self._name(written)
-            found = next((host for host in hosts if host.name == name), None)
-        else:
-            found = next((host for host in hosts if host.node_id == wanted), None)
+        found = next((host for host in hosts if written == b64(host.node_id)), None)
+        with suppress(UsageError):  # no node has a name that is none
+            found = found or next((host for host in hosts if host.name == self._name(written)), None)
         if found is None:
             raise Absent(f"no node {written[:80]!r} is known", "overlay name tree shows the nodes there are", rule="unknown-node")
         return found

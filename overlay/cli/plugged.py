@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlencode
 
 import trio
@@ -48,6 +49,7 @@ from tld.driver.upstream import Upstream
 from tld.explain import expand
 from tld.names import Names
 
+ANSWER_LEAVES = 0.1  # seconds for an answer on the control socket
 EVIDENCE_EVERY = 5.0  # seconds between looks at how old the proof of absence is
 EXPAND = "/.well-known/overlay/expand"
 
@@ -95,7 +97,7 @@ class Plugged:
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld)
         answers = Answers(engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began)
-        operations = Operations(engine=self.engine, stub=stub, reports=reports, stop=self._stop, forget=self._forget)
+        operations = Operations(engine=self.engine, stub=stub, reports=reports, stop=partial(self._soon, self._stop), forget=partial(self._soon, self._forget))
         start = self._nursery.start_soon
         start(upstream.run)
         start(self._weigh)
@@ -177,6 +179,15 @@ class Plugged:
                 await self._news.wait()
         if self.names is not None:
             self.names.update(node.directory.view(path))
+
+    def _soon(self, end: Callable[[], None]) -> None:
+        """End the run when the answer to who asked for it has left."""
+
+        async def after() -> None:
+            await trio.sleep(ANSWER_LEAVES)
+            end()
+
+        self._nursery.start_soon(after)
 
     def _own_dns(self) -> list[Address]:
         return [name_of(sock) for sock in (*self.listeners.stub_udp, *self.listeners.dns_udp)]
