@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2s
@@ -111,7 +111,8 @@ def compared(count: int) -> list[float]:
     """Medians, in microseconds of CPU, of a handshake, its exchanges and ciphers, and its hashes, taken in turns."""
     taken: list[list[float]] = [[], [], []]
     for a, b in [(sessions(1), sessions(2)) for _ in range(count)]:
-        for act, times in zip((partial(handshake, a, b), exchanges, hashes), taken, strict=True):
+        acts: tuple[Callable[[], None], ...] = (partial(handshake, a, b), exchanges, hashes)
+        for act, times in zip(acts, taken, strict=True):
             begin = time.process_time()
             act()
             times.append(time.process_time() - begin)
@@ -227,9 +228,8 @@ class Client:
                     self.session = output.session
                     self.end.admit(self.session)
 
-    async def until(self, done: object, seconds: float = 5.0) -> None:
+    async def until(self, done: Callable[[], object], seconds: float = 5.0) -> None:
         """Wait for something to come true, or raise."""
-        assert callable(done)
         with trio.fail_after(seconds):
             while not done():
                 self.end.wake(time.monotonic(), time.time())

@@ -175,8 +175,7 @@ class Sessions:
         if len(frame) > packet.FRAMES_ROOM:
             self.counters["drop:message-too-long"] += 1
         elif found is not None:
-            found.calls.frames.append(frame)
-            self._flush(found, now)
+            self._send(found, b"\x91" + frame, now)
 
     def probe(self, session: int, way: Way) -> None:
         """Ask the other end, over another way than the session's, as whom it sees us there: a ``Probed``, or nothing."""
