@@ -100,10 +100,13 @@ class Running:
             log = LogFile(self.home / homes.LOG)
             stack.callback(log.close)
             start = _Start(identity, listeners, control, store, tables, member, log)
+            refusal: OverlayError | None = None
             try:
                 trio.run(self._main, start)
             except* OverlayError as group:
-                raise _first(group) from None
+                refusal = _first(group)  # raised below: Python 3.11.2 wraps what is raised in here in a group of its own
+            if refusal is not None:
+                raise refusal
         if self._forget:
             forget(self.home)
 

@@ -48,6 +48,17 @@ def test_no_error_is_swallowed_whole() -> None:
     report(offences)
 
 
+def test_nothing_is_raised_in_a_handler_of_groups() -> None:
+    """Early releases of Python 3.11 (Debian 12 has 3.11.2) wrap an error raised inside ``except*`` in a group; later ones do not."""
+    offences = []
+    for source in sources(*PRODUCT, "demo", "benchmarks"):
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.TryStar):
+                inside = [one for handler in node.handlers for one in ast.walk(handler) if isinstance(one, ast.Raise)]
+                offences += [f"{source.where}:{one.lineno}: raises inside except*" for one in inside]
+    report(offences)
+
+
 def test_rooms_have_names() -> None:
     report([source.where for source in sources(*PRODUCT, "tests", "demo", "benchmarks") if VAGUE & set(source.module.split("."))])
 
