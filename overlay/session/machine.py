@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -27,56 +26,23 @@ from overlay.session.calls import FIRST_RETRY, Calls
 from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, message, packets, probe, probed, probing, proof
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
+from overlay.session.relation import KEEPALIVE, TOKEN, Candidate, Session
 from overlay.session.timers import Timers
 from overlay.wire.address import Address, Way, unpack_address
 from overlay.wire.codec import Value
 from overlay.wire.messages import METHODS, Frame, Grade, Method, Packet
 
-KEEPALIVE = 25.0  # seconds without sending (NAT mappings of 30 s are the shortest that are common: research overlay.md 2.2)
-PROBE = 5.0  # seconds unanswered before a path is probed
-PROBE_AGAIN = 1.0  # seconds between probes
-PROBE_FRESH = 0.5  # seconds between probes of a link on which nothing was heard yet: its confirmation may be lost
-SILENT = 15.0  # seconds unanswered before a session is given up
 REKEY_AFTER = 3600.0  # seconds, or
 REKEY_PACKETS = 2**32
 LINGER = 30.0  # seconds unused that a replaced link still receives
-CHALLENGE_AGAIN = 0.25  # seconds
-TOKEN = 8  # octets of a challenge
 
 # As plain numbers: every packet is compared with them, and an enumeration's members cost ten times as much.
 _INITIATION, _RESPONSE, _COOKIE, _SEALED = (packet.value for packet in Packet)
 _MESSAGE, _CALL, _REPLY, _PAGE, _CLOSE, _CHALLENGE, _PROOF, _KEEPALIVE, _PROBE, _PROBED, *_ = (frame.value for frame in Frame)
 _METHODS = {method.value: (method, rule.grade.value) for method, rule in METHODS.items()}
-_KEYED, _ADMITTED = Grade.KEYED.value, Grade.ADMITTED.value
+_ADMITTED = Grade.ADMITTED.value
 
 Output = Send | OpenTcp | CloseTcp | events.Event
-
-
-@dataclass(slots=True)
-class _Candidate:
-    """A way that packets came from and that has not proved itself: it may get as many octets as came from it."""
-
-    way: Way
-    token: bytes
-    credit: int
-    next_at: float
-
-
-@dataclass(slots=True, eq=False)
-class _Session:
-    peer: bytes
-    number: int
-    boot_nonce: bytes
-    way: Way
-    link: Link
-    calls: Calls
-    previous: Link | None = None
-    grade: int = _KEYED
-    sent: float = 0.0
-    unanswered: float | None = None  # since when something that wants an answer went unanswered
-    candidate: _Candidate | None = None
-    held: list[events.Called] = field(default_factory=list)  # calls above its grade
-    open: bool = True
 
 
 class Sessions:
@@ -92,19 +58,19 @@ class Sessions:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._out: list[Output] = []
-        self._links: dict[int, tuple[Link, _Session]] = {}  # by our index: what packets name
+        self._links: dict[int, tuple[Link, Session]] = {}  # by our index: what packets name
         self._handshakes = Handshakes(
             exchange=exchange, overlay_id=overlay_id, boot_nonce=boot_nonce, entropy=entropy, early=early,
             taken=self._links.__contains__, emit=self._emit, counters=self.counters,
         )
         self._handshakes.passport = passport_digest
         self._entropy = entropy
-        self._sessions: dict[bytes, _Session] = {}  # by the other end's exchange key
-        self._numbers: dict[int, _Session] = {}
-        self._keyed: OrderedDict[int, _Session] = OrderedDict()  # not admitted yet, oldest first
+        self._sessions: dict[bytes, Session] = {}  # by the other end's exchange key
+        self._numbers: dict[int, Session] = {}
+        self._keyed: OrderedDict[int, Session] = OrderedDict()  # not admitted yet, oldest first
         self._next_number = 1
         self._next_ticket = 1
-        self._timers: Timers[_Session | Dial] = Timers()
+        self._timers: Timers[Session | Dial] = Timers()
 
     def _emit(self, output: Output) -> None:
         self._out.append(output)
@@ -250,14 +216,14 @@ class Sessions:
         self._flush(session, now)
 
     @staticmethod
-    def _begin_waiting(session: _Session, dial: Dial, now: float) -> None:
+    def _begin_waiting(session: Session, dial: Dial, now: float) -> None:
         for ticket, method, body in dial.waiting:
             session.calls.call(ticket, method, body, now)
         dial.waiting = []
 
     # -- links and sessions
 
-    def _take_over(self, link: Link, now: float) -> _Session | None:
+    def _take_over(self, link: Link, now: float) -> Session | None:
         """A link has proved itself: it carries its session from now on. None where there is no room for one more."""
         session = self._sessions.get(link.peer)
         if session is not None and session.boot_nonce != link.hello.boot_nonce:
@@ -277,14 +243,14 @@ class Sessions:
             self._move(session, link.way)
         return session
 
-    def _open(self, link: Link, now: float) -> _Session | None:
+    def _open(self, link: Link, now: float) -> Session | None:
         if len(self._sessions) >= limits.SESSIONS:
             if not self._keyed:
                 self.counters["drop:sessions-full"] += 1
                 return None
             self._end(next(iter(self._keyed.values())), "sessions-full")  # strangers make room for strangers
         number, self._next_number = self._next_number, self._next_number + 1
-        session = _Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), sent=now)
+        session = Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), sent=now)
         self._sessions[link.peer] = self._numbers[number] = self._keyed[number] = session
         self._links[link.local] = (link, session)
         self._out.append(events.Opened(
@@ -298,7 +264,7 @@ class Sessions:
         self._timers.at(session, now + KEEPALIVE)
         return session
 
-    def _end(self, session: _Session, reason: str) -> None:
+    def _end(self, session: Session, reason: str) -> None:
         if not session.open:
             return
         session.open = False
@@ -315,7 +281,7 @@ class Sessions:
             self._out.append(CloseTcp(session.way))
         self._out.append(events.Closed(session.number, session.peer, reason))
 
-    def _move(self, session: _Session, way: Way) -> None:
+    def _move(self, session: Session, way: Way) -> None:
         session.way, session.candidate = way, None
         self._out.append(events.PathChanged(session.number, way))
 
@@ -362,22 +328,18 @@ class Sessions:
             if session.open and (session.calls.frames or session.calls.done):
                 self._flush(session, now)
 
-    def _other_way(self, session: _Session, way: Way, octets: int, now: float) -> None:
+    def _other_way(self, session: Session, way: Way, octets: int, now: float) -> None:
         if same_way(session.way, way):
             session.way = way  # the same far end asks another address of ours: answer from there
             return
         candidate = session.candidate
         if candidate is None or not same_way(candidate.way, way):
-            candidate = session.candidate = _Candidate(way, self._entropy(TOKEN), 0, now)
-        candidate.credit += octets
+            candidate = session.candidate = Candidate(way, self._entropy(TOKEN))
         frame = challenge(candidate.token)
-        size = packet.SEALED_LEAST + len(frame)
-        if candidate.credit >= size and now >= candidate.next_at:
-            candidate.credit -= size
-            candidate.next_at = now + CHALLENGE_AGAIN
+        if candidate.affords(octets, packet.SEALED_LEAST + len(frame), now):
             self._out.append(Send(way, session.link.seal(b"\x91" + frame)))
 
-    def _frame(self, session: _Session, frame: Any, way: Way, now: float) -> None:
+    def _frame(self, session: Session, frame: Any, way: Way, now: float) -> None:
         if type(frame) is not list or not frame or type(frame[0]) is not int:
             raise Malformed("a frame is [number, ...]", rule="frame-form")
         kind, form = frame[0], [type(item) for item in frame[1:]]
@@ -407,7 +369,7 @@ class Sessions:
         elif kind != _KEEPALIVE or form:
             raise Malformed("a frame that is unknown or of a wrong form", rule="frame-unknown")
 
-    def _call_frame(self, session: _Session, frame: list[Any], now: float) -> None:
+    def _call_frame(self, session: Session, frame: list[Any], now: float) -> None:
         _, ticket, number, body, floor = frame
         method, grade = _METHODS.get(number, (None, 0))
         above = grade > session.grade
@@ -426,7 +388,7 @@ class Sessions:
 
     # -- sending
 
-    def _flush(self, session: _Session, now: float) -> None:
+    def _flush(self, session: Session, now: float) -> None:
         calls = session.calls
         if calls.frames:
             frames, calls.frames = calls.frames, []
@@ -442,7 +404,7 @@ class Sessions:
         if session.unanswered is not None or calls.outgoing:
             self._timers.at(session, now + FIRST_RETRY)  # nothing that was just sent is due before that
 
-    def _send(self, session: _Session, plaintext: bytes, now: float) -> None:
+    def _send(self, session: Session, plaintext: bytes, now: float) -> None:
         link = session.link
         self._out.append(Send(session.way, link.seal(plaintext)))
         session.sent = now
@@ -451,7 +413,7 @@ class Sessions:
             if dial is not None:
                 self._timers.at(dial, now)
 
-    def _report(self, session: _Session) -> None:
+    def _report(self, session: Session) -> None:
         for done in session.calls.done:
             if done.reason:
                 self._out.append(events.CallFailed(session.number, done.ticket, done.reason))
@@ -460,22 +422,6 @@ class Sessions:
         session.calls.done = []
 
     # -- time
-
-    @staticmethod
-    def _unheard(session: _Session) -> bool:
-        """A link that nothing was heard on: the other end may not know yet that it is good."""
-        return session.link.initiator and session.link.window.highest < 0
-
-    def _due(self, session: _Session) -> float:
-        due = session.sent + KEEPALIVE
-        if session.unanswered is not None:
-            due = min(due, max(session.unanswered + PROBE, session.sent + PROBE_AGAIN), session.unanswered + SILENT)
-        retry = session.calls.wake_at()
-        if retry is not None:
-            due = min(due, retry)
-        if self._unheard(session):
-            due = min(due, session.sent + PROBE_FRESH)
-        return due
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called."""
@@ -498,15 +444,12 @@ class Sessions:
         else:
             self._timers.at(dial, due)
 
-    def _work_session(self, session: _Session, now: float) -> None:
-        # The sums are those of _due: a difference may round to just below the bound, and the timer would fire for ever.
-        if session.unanswered is not None and now >= session.unanswered + SILENT:
+    def _work_session(self, session: Session, now: float) -> None:
+        if session.dead(now):
             self._end(session, "silent")
             return
         session.calls.wake(now)
-        probing = session.unanswered is not None and now >= max(session.unanswered + PROBE, session.sent + PROBE_AGAIN)
-        doubtful = self._unheard(session) and now >= session.sent + PROBE_FRESH
-        if not session.calls.frames and (probing or doubtful or now >= session.sent + KEEPALIVE):
+        if not session.calls.frames and session.wants_probe(now):
             session.calls.frames.append(challenge(self._entropy(TOKEN)))
             session.unanswered = session.unanswered if session.unanswered is not None else now
         previous = session.previous
@@ -514,7 +457,7 @@ class Sessions:
             self._links.pop(previous.local, None)
             session.previous = None
         self._flush(session, now)
-        self._timers.at(session, self._due(session))
+        self._timers.at(session, session.due())
 
     def take(self) -> list[Output]:
         """What it wants since last asked, in order."""

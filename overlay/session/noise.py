@@ -4,7 +4,7 @@
     -> e, es, s, ss      the initiator knows the responder's key, and shows its own under it
     <- e, ee, se
 
-It decides nothing but the bytes; which payloads travel and when is ``handshake.py``'s business. Judged by the
+It decides nothing but the bytes; which payloads travel and when is ``handshakes.py``'s business. Judged by the
 published vectors of the pattern (``tests/vectors/noise``). Key objects are handed over, not made anew, and HMAC is two
 plain BLAKE2s calls: the cost is that of the primitives.
 """

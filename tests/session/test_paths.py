@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from overlay.session import events
-from overlay.session.machine import CHALLENGE_AGAIN, KEEPALIVE, LINGER, REKEY_AFTER, SILENT
+from overlay.session.machine import LINGER, REKEY_AFTER
+from overlay.session.relation import CHALLENGE_AGAIN, KEEPALIVE, SILENT
 from overlay.wire.address import Address, Way
 from overlay.wire.codec import encode
 from overlay.wire.messages import Frame, Packet

@@ -1,0 +1,88 @@
+"""One session: the relation to one exchange key, what carries it, and whether its other end still lives (DESIGN 3.4).
+
+It knows dates: when to probe, when to keep a mapping alive, when to give up, and how many octets an address that has
+not proved itself may get. It sends nothing; ``machine.py`` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from overlay.session.calls import Calls
+from overlay.session.events import Called
+from overlay.session.link import Link
+from overlay.wire.address import Way
+from overlay.wire.messages import Grade
+
+KEEPALIVE = 25.0  # seconds without sending (NAT mappings of 30 s are the shortest that are common: research overlay.md 2.2)
+PROBE = 5.0  # seconds unanswered before a path is probed
+PROBE_AGAIN = 1.0  # seconds between probes
+PROBE_FRESH = 0.5  # seconds between probes of a link on which nothing was heard yet: its confirmation may be lost
+SILENT = 15.0  # seconds unanswered before a session is given up
+CHALLENGE_AGAIN = 0.25  # seconds
+TOKEN = 8  # octets of a challenge
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A way that packets came from and that has not proved itself: it gets no more octets than came from it."""
+
+    way: Way
+    token: bytes
+    credit: int = 0
+    next_at: float = 0.0
+
+    def affords(self, came: int, size: int, now: float) -> bool:
+        """``came`` more octets arrived: whether a challenge of ``size`` may be sent now (it is then charged)."""
+        self.credit += came
+        if self.credit < size or now < self.next_at:
+            return False
+        self.credit -= size
+        self.next_at = now + CHALLENGE_AGAIN
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """``number`` names it to the node; ``link`` seals what is sent, ``previous`` still opens what comes."""
+
+    peer: bytes
+    number: int
+    boot_nonce: bytes
+    way: Way
+    link: Link
+    calls: Calls
+    previous: Link | None = None
+    grade: int = Grade.KEYED.value
+    sent: float = 0.0
+    unanswered: float | None = None  # since when something that wants an answer went unanswered
+    candidate: Candidate | None = None
+    held: list[Called] = field(default_factory=list)  # calls above its grade
+    open: bool = True
+
+    # The same sums stand in due() and in what it leads to: a difference may round to just below a bound, and the timer
+    # would fire for ever.
+
+    def due(self) -> float:
+        """When to look at it again."""
+        due = self.sent + KEEPALIVE
+        if self.unanswered is not None:
+            due = min(due, max(self.unanswered + PROBE, self.sent + PROBE_AGAIN), self.unanswered + SILENT)
+        retry = self.calls.wake_at()
+        if retry is not None:
+            due = min(due, retry)
+        return min(due, self.sent + PROBE_FRESH) if self._unheard() else due
+
+    def dead(self, now: float) -> bool:
+        """Whether it was silent for too long."""
+        return self.unanswered is not None and now >= self.unanswered + SILENT
+
+    def wants_probe(self, now: float) -> bool:
+        """Whether something must be sent that is answered: to find out, to be found, or to keep a mapping."""
+        if now >= self.sent + KEEPALIVE or (self._unheard() and now >= self.sent + PROBE_FRESH):
+            return True
+        return self.unanswered is not None and now >= max(self.unanswered + PROBE, self.sent + PROBE_AGAIN)
+
+    def _unheard(self) -> bool:
+        """Nothing came over our link yet: the other end may not know that it is good."""
+        return self.link.initiator and self.link.window.highest < 0
