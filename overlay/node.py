@@ -48,7 +48,7 @@ class Node:
         self.setup = setup
         self.identity = setup.identity
         self.boot_nonce = setup.entropy(8)
-        self.trust = Trust(setup.overlay_id)
+        self.trust = Trust(setup.overlay_id, setup.verifier)
         self.book = Book(self.trust)
         self.statements = Statements(identity=setup.identity, overlay_id=setup.overlay_id, book=self.book)
         self.peers = Peers(trust=self.trust, node_id=self.identity.node_id, boot_nonce=self.boot_nonce)

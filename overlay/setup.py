@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from overlay.directory.book import Book
-from overlay.identity.keys import Identity
+from overlay.identity.keys import Identity, verify
 from overlay.machine import Entropy, Store
 from overlay.newcomer import own_passport
 from overlay.records.record import Record
-from overlay.records.trust import Trust
+from overlay.records.trust import Trust, Verifier
 from overlay.statements import Statements
 from overlay.wire.codec import encode
 
@@ -39,6 +39,7 @@ class Setup:
     dns: bool = False
     small: int = 64
     stored: Stored = field(default_factory=dict)
+    verifier: Verifier = verify
 
 
 def found(root: Record, founder: list[Record], identity: Identity, at: float) -> list[Store]:

@@ -28,7 +28,7 @@ from overlay.wire.messages import Method
 
 PUSH_OCTETS = 1_000  # records a push call carries: a datagram less headers, or one record of the full size
 ROUNDS = 3  # of one reconciliation: table, zones that it names, and one to spare
-PUSH_PAUSE = 0.05  # seconds between pushes to one peer: news at once, what follows in one datagram
+PUSH_PAUSE = 0.1  # seconds between pushes to one peer: news at once, what follows in one datagram
 PUSHES_AT_ONCE = 3  # calls in flight to one peer: leaves room among its 8 for questions
 ALL_PEERS = 6  # up to so many interested peers are all told; above, the ring and a fan-out
 SWEEP = 20.0  # seconds between sweeps of expired records
@@ -115,8 +115,10 @@ class Directory:
         self._wanted: list[Neighbour] = []
         self._table_changed = True
         self._syncing = 0  # reconciliation questions that wait for an answer
+        self._again = False  # whether to compare once more with the same peer when this round is over
+        self._answered = True  # whether all questions of this round were answered
         self._synced = False
-        self._again: set[int] = set()  # sessions to compare once more when this round is over
+        self._to_compare: dict[int, None] = {}  # sessions to reconcile with, in order
         self._now = now
         self._reconcile_at = now + self._jitter(limits.RECONCILE)
         self._sweep_at = now + SWEEP
@@ -168,7 +170,7 @@ class Directory:
         self._peers[session] = _Peer(session, node_id, cluster)
         self._now = now
         if initiator:
-            self._reconcile(session, anew=True)
+            self._reconcile(session)
 
     def left(self, session: int) -> None:
         """A session ended."""
@@ -348,7 +350,7 @@ class Directory:
                 self._continue(context, peer, body, now, at)
             except (Malformed, UsageError) as why:
                 self.counters[f"drop:{why.rule}"] += 1
-        self._settle(context)  # after what the answer made us ask next
+        self._settle(context, session, answered=peer is not None)  # after what the answer made us ask next
 
     def _continue(self, context: tuple[object, ...], peer: _Peer, body: Value, now: float, at: float) -> None:
         match context:
@@ -364,7 +366,7 @@ class Directory:
                     unit = entry[8:].decode(errors="replace")
                     mine = self.book.units.get(unit)
                     if mine is None and peer.rounds < ROUNDS:
-                        self._again.add(peer.session)  # its cut is in the table, which comes first
+                        self._again = True  # its cut is in the table, which comes first
                     if unit == TABLE or (mine is not None and self.holds(parse_path(unit.removeprefix("zone:")))):
                         if mine is None or mine.digest != entry[:8]:
                             self._ask(peer, Method.BUCKETS, {1: unit}, ("buckets", unit))
@@ -409,7 +411,7 @@ class Directory:
 
     def failed(self, context: tuple[object, ...], session: int) -> None:
         """A call was not answered. What was being pushed waits for the next reconciliation."""
-        self._settle(context)
+        self._settle(context, session, answered=False)
         peer = self._peers.get(session)
         if context[0] == "push" and peer is not None:
             peer.in_flight -= 1
@@ -463,12 +465,25 @@ class Directory:
 
     # -- time
 
-    def _reconcile(self, session: int, *, anew: bool = False) -> None:
-        peer = self._peers[session]
-        peer.rounds = 1 if anew else peer.rounds + 1
+    def _reconcile(self, session: int) -> None:
+        """Compare with that peer, after those that are being compared with: what one has told, the next need not."""
+        self._to_compare[session] = None
+        if self._syncing == 0:
+            self._compare_next()
+
+    def _compare_next(self) -> None:
+        for session in list(self._to_compare):
+            del self._to_compare[session]
+            if session in self._peers:
+                self._peers[session].rounds = 0
+                self._compare(self._peers[session])
+                return
+
+    def _compare(self, peer: _Peer) -> None:
         self.counters["reconciliations"] += 1
-        self._syncing += 1
-        self._out.append(Ask(session, Method.SUMMARY, {}, ("summary",)))
+        peer.rounds += 1
+        self._again, self._answered = False, True
+        self._ask(peer, Method.SUMMARY, {}, ("summary",))
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called."""
@@ -490,7 +505,7 @@ class Directory:
         if now >= self._reconcile_at:
             self._reconcile_at = now + self._jitter(limits.RECONCILE)
             for peer in self._sample(list(self._peers.values()), 1):
-                self._reconcile(peer.session, anew=True)
+                self._reconcile(peer.session)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP
             self.book.sweep(at)
@@ -521,19 +536,22 @@ class Directory:
             self._syncing += 1
         self._out.append(Ask(peer.session, method, body, context))
 
-    def _settle(self, context: tuple[object, ...]) -> None:
+    def _settle(self, context: tuple[object, ...], session: int, *, answered: bool) -> None:
         if context[0] not in _SYNC:
             return
         self._syncing -= 1
-        self._synced = True
-        if self._syncing == 0:
-            again, self._again = self._again, set()
-            for session in again & self._peers.keys():
-                self._reconcile(session)
+        self._answered = self._answered and answered
+        if self._syncing:
+            return
+        if self._again and self._answered and session in self._peers:
+            self._compare(self._peers[session])
+        else:
+            self._synced = self._synced or self._answered
+            self._compare_next()
 
     def settled(self) -> bool:
         """Whether one reconciliation is complete and somebody has all that this node has to tell."""
-        return self._synced and self._syncing == 0 and any(not p.outbox and not p.in_flight for p in self._peers.values())
+        return self._synced and any(not p.outbox and not p.in_flight for p in self._peers.values())
 
     def _jitter(self, period: float) -> float:
         return period * (0.75 + self._entropy(1)[0] / 512)

@@ -17,7 +17,7 @@ from random import Random
 
 from overlay.admission.request import Request
 from overlay.founding import Plan, founder_grants, founding_record
-from overlay.identity.keys import Identity, Signer
+from overlay.identity.keys import Identity, Signer, verify
 from overlay.lab.network import Network
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Store
 from overlay.name import Path, parse_path
@@ -64,6 +64,7 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._links = 0
+        self._verdicts: dict[tuple[bytes, bytes, bytes], bool] = {}
         self._connections: dict[int, tuple[Host, Way, Host, Way]] = {}
         self._trace = hashlib.blake2s()
 
@@ -142,7 +143,7 @@ class World:
         setup = Setup(
             identity=host.identity, overlay_id=self.root.digest, entropy=self.dice.randbytes, port=PORT, interfaces=(host.address,),
             advertised=(host.address,) if self.founder_way is not None and self.founder_way[0] == host.identity.exchange_public else (),
-            stored={table: dict(rows) for table, rows in host.disk.items()},
+            stored={table: dict(rows) for table, rows in host.disk.items()}, verifier=self._verify,
         )
         host.node = Node(setup, self.now, self.at(host))
         self._settle(host)
@@ -185,6 +186,14 @@ class World:
     def refusal(self, host: Host) -> JoinRefused | None:
         """Why the newcomer on that host was refused, if it was."""
         return next((event for event in host.events if isinstance(event, JoinRefused)), None)
+
+    def _verify(self, public: bytes, signature: bytes, message: bytes) -> bool:
+        """Check each signature once for all nodes of the world: the same octets, the same verdict."""
+        asked = (public, signature, message)
+        verdict = self._verdicts.get(asked)
+        if verdict is None:
+            verdict = self._verdicts[asked] = verify(public, signature, message)
+        return verdict
 
     # -- effects
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from overlay import limits
 from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY
 from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
-from overlay.records.record import NEVER, Record
+from overlay.records.record import NEVER, PARSED, Record
 from overlay.units import DAY, HOUR, MINUTE
 from overlay.wire.address import Address, unpack_address
 from overlay.wire.codec import Fields, Value, ordered
@@ -298,6 +299,7 @@ KINDS: dict[str, Kind] = {
 UNIONS = frozenset({"host", "cluster", "carry", "mirror", "observed"})
 
 
+@lru_cache(maxsize=PARSED)  # the grants of chains are read for each record below them
 def read(record: Record) -> Body:
     """The body of a record as its typed value, or ``Malformed`` (unknown kind, wrong item, too long, bad fields)."""
     kind = KINDS.get(record.kind)

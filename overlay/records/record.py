@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from overlay import limits
@@ -30,6 +31,7 @@ NEVER = 0  # the `expires` of the founding record
 MAX_TIME = 2**40  # seconds; far beyond any date, well inside 64 bits
 MAX_SEQ = 2**53
 MAX_SIGNATURES = 16
+PARSED = 1_024  # records remembered as they read: 3 MiB at most
 _HEADER = frozenset({1, 2, 3, 4, 5, 6, 7})
 
 Identity = tuple[Path, str, bytes, bytes]  # (name, kind, item, signer): what a newer record replaces
@@ -88,6 +90,11 @@ def parse(raw: bytes) -> Record:
         raise Malformed("a record is octets", rule="record-form")
     if len(raw) > limits.RECORD:
         raise Malformed(f"a record of {len(raw)} octets", rule="record-too-long")
+    return _parse(raw)
+
+
+@lru_cache(maxsize=PARSED)  # passports and chains come again and again; what is malformed is not remembered
+def _parse(raw: bytes) -> Record:
     outer = decode(raw, limit=limits.RECORD)
     if type(outer) is not list or len(outer) != 2 or type(outer[0]) is not bytes or type(outer[1]) is not list:
         raise Malformed("a record is [content, signatures]", rule="record-form")
