@@ -58,7 +58,7 @@ def test_a_bootstrap_zone_is_served_as_printed(net: Net) -> None:
 def test_a_host_that_is_switched_off_runs_nothing(net: Net) -> None:
     host = net.host("gone")
     child = host.popen("sleep", "60")
-    assert host.pids()
+    wait_until(host.pids, 5, "the command has begun")
     host.switch_off()
     assert child.wait(timeout=5) != 0
     assert not host.pids()
