@@ -314,8 +314,10 @@ class Node:
                 self.sessions.reply(event.session, event.ticket, body, now)
             elif event.method in (Method.ENROL, Method.REDEEM):
                 self._ask_registrar(event, now, at)
-            elif event.method is Method.WAYS or self.directory is None:
+            elif self.directory is None:
                 self.sessions.refuse(event.session, event.ticket, "not-ready", now)
+            elif event.method is Method.WAYS:
+                self.sessions.reply(event.session, event.ticket, [record.raw for record in self.directory.ways()], now)
             else:
                 self.directory.called(event.session, event.ticket, event.method, event.body, now, at)
         except Malformed as why:
