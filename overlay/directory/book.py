@@ -43,6 +43,7 @@ class Book:
         self._cut_at: dict[tuple[str, ...], Path] = {}
         self._raws: set[bytes] = set()
         self.changed: set[Unit] = set()  # since last asked
+        self.clusters_version = 0  # counts changes of cluster records
         self._bodies: dict[Identity, Body] = {}
         self.highest_seq: Counter[bytes] = Counter()  # per signer
         self.counters: Counter[str] = Counter()
@@ -168,6 +169,7 @@ class Book:
         self.units[unit].put(record)
         self._members[unit][record_key(record.identity)] = record
         self.changed.add(unit)
+        self.clusters_version += record.kind == "cluster"
 
     def _leave_unit(self, record: Record) -> None:
         unit = self._unit.pop(record.identity, None)
@@ -175,6 +177,7 @@ class Book:
             self.units[unit].drop(record)
             self._members[unit].pop(record_key(record.identity), None)
             self.changed.add(unit)
+            self.clusters_version += record.kind == "cluster"
 
     def _sort_again(self, unit: Unit) -> None:
         """A cut came or went: some names of that unit have another zone now."""

@@ -27,6 +27,7 @@ from overlay.wire.codec import Fields, Value
 from overlay.wire.messages import Method
 
 PUSH_OCTETS = 1_000  # records a push call carries: a datagram less headers, or one record of the full size
+WAYS = 8  # cluster records that a newcomer is told: enough to knock elsewhere when a gateway is gone
 ROUNDS = 3  # of one reconciliation: table, zones that it names, and one to spare
 PUSH_PAUSE = 0.1  # seconds between pushes to one peer: news at once, what follows in one datagram
 PUSHES_AT_ONCE = 3  # calls in flight to one peer: leaves room among its 8 for questions
@@ -113,7 +114,7 @@ class Directory:
         self._ring: list[Neighbour] = []
         self._listed: frozenset[bytes] = frozenset()
         self._wanted: list[Neighbour] = []
-        self._table_changed = True
+        self._ring_of = -1  # the version of the table's clusters that the ring was made of
         self._syncing = 0  # reconciliation questions that wait for an answer
         self._again = False  # whether to compare once more with the same peer when this round is over
         self._answered = True  # whether all questions of this round were answered
@@ -127,8 +128,8 @@ class Directory:
 
     def ring(self) -> list[Neighbour]:
         """The public nodes of the table."""
-        if self._table_changed:
-            self._table_changed = False
+        if self._ring_of != self.book.clusters_version:
+            self._ring_of = self.book.clusters_version
             ring = neighbours.neighbours(views.gateways(self.book))
             if ring != self._ring:
                 self._ring = ring
@@ -140,6 +141,12 @@ class Directory:
         """The ids of the nodes on the ring."""
         self.ring()
         return self._listed
+
+    def ways(self) -> list[Record]:
+        """Ways in, for newcomers: some cluster records of the table, others each time."""
+        table = [record for record in self.book.members(TABLE) if record.kind == "cluster"]
+        start = self._entropy(1)[0] % max(1, len(table))
+        return [*table[start:], *table[:start]][:WAYS]
 
     def wanted(self) -> list[Neighbour]:
         """The public nodes to keep sessions with."""
@@ -524,7 +531,6 @@ class Directory:
 
     def _forget_views(self, changed: set[Unit]) -> None:
         if TABLE in changed:
-            self._table_changed = True
             self._views.clear()
         for unit in changed - {TABLE}:
             self._views.pop(parse_path(unit.removeprefix("zone:")), None)
