@@ -85,6 +85,8 @@ class _Peer:
     in_flight: int = 0
     push_at: float = 0.0  # not before
     watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
+    keeps: bool = False  # whether it wants a session with us, by the ring
+    keeps_of: list[Neighbour] | None = None  # the ring that this was looked up in
     rounds: int = 0  # of the reconciliation under way: units that were unknown in one are compared in the next
 
 
@@ -247,7 +249,8 @@ class Directory:
         """Whom to tell: all, where they are few; else the next on the ring, some others, and who depends on being told.
 
         Nodes of the table hear of a change from each other. One that is not in it has no place on the ring, so all that
-        it keeps sessions with tell it; and what a node of the table told it, it leaves to the table to pass on.
+        it wants sessions with tell it (and of the rest one, in case those are gone); and what a node of the table told
+        it, it leaves to the table to pass on.
         """
         unit = self.book.unit_of(record)
         told = self._peers.get(source) if source is not None else None
@@ -258,9 +261,18 @@ class Directory:
         audience = [p for p in self._peers.values() if p.session != source and p.node_id not in (heard, record.signer) and self._interested(p, unit)]
         if len(audience) <= ALL_PEERS:
             return audience
-        depending = [p for p in audience if p.watching or p.node_id not in listed]
-        others = sorted((p for p in audience if not p.watching and p.node_id in listed), key=lambda p: (p.node_id < self.me, p.node_id))
-        return [*depending, *others[:1], *self._sample(others[1:], limits.FANOUT)]
+        depending = [p for p in audience if p.watching or (p.node_id not in listed and self._keeps(p))]
+        ring = sorted((p for p in audience if not p.watching and p.node_id in listed), key=lambda p: (p.node_id < self.me, p.node_id))
+        strays = [p for p in audience if not p.watching and p.node_id not in listed and not self._keeps(p)]
+        return [*depending, *ring[:1], *self._sample(ring[1:], limits.FANOUT), *self._sample(strays, 1)]
+
+    def _keeps(self, peer: _Peer) -> bool:
+        """Whether this node is one of those that the peer, which is not on the ring, wants sessions with."""
+        ring = self.ring()
+        if peer.keeps_of is not ring:
+            peer.keeps_of = ring
+            peer.keeps = any(n.node_id == self.me for n in neighbours.wanted(peer.node_id, peer.cluster, ring))
+        return peer.keeps
 
     def _box(self, peer: _Peer, record: Record) -> None:
         peer.outbox[record.digest] = record
