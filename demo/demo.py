@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,10 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import dns.exception
-import dns.message
-import dns.query
-import dns.rcode
+from bootstrap import dnsmessage
+from overlay.errors import Malformed
 
 ZONE = "cloud.example.org"
 OVERLAY_PORT, STUB_PORT, WEB_PORT = 7653, 5300, 8000
@@ -81,14 +80,17 @@ class Node:
             raise Failed(f"no answer within {COMMAND:g} s") from None
 
     def ask(self, name: str, kind: str) -> list[str]:
-        """What this node's stub answers to a DNS query over UDP."""
-        try:
-            answer = dns.query.udp(dns.message.make_query(name, kind), self.address, port=STUB_PORT, timeout=3)
-        except (dns.exception.DNSException, OSError) as why:
-            return [f"({type(why).__name__})"]
-        if answer.rcode() != dns.rcode.NOERROR:
-            return [dns.rcode.to_text(answer.rcode())]
-        return sorted(item.to_text() for rrset in answer.answer for item in rrset)
+        """What this node's stub answers to a DNS query over UDP: texts in quotes, addresses as they are."""
+        asked, ident = dnsmessage.question(name, kind), os.urandom(2)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(3)
+            try:
+                sock.connect((self.address, STUB_PORT))
+                sock.send(dnsmessage.query(ident, asked, edns=True))
+                answer = dnsmessage.read(sock.recv(4096), ident, asked)
+            except (OSError, Malformed) as why:
+                return [f"({type(why).__name__})"]
+        return sorted(value if isinstance(value, str) else f'"{value.decode()}"' for value in answer.values)
 
     def pid(self) -> int | None:
         done = self.quietly("status", "--json")
@@ -156,11 +158,12 @@ def show(nodes: list[Node]) -> None:
     nas.overlay("name", "set", "motd.home.eu", "TXT", "hello")
     everywhere(nodes, "motd.home.eu.cloud", "TXT", ['"hello"'])
     everywhere(nodes, "www.rack1.us.cloud", "A", [web1.address])
-    place = expect_srv(desk, "www.rack1.us.cloud")
+    carrier = json.loads(desk.overlay("expand", "www.rack1.us", "--json"))[0]
+    place = f"{carrier['addresses'][0]}:{carrier['port']}"
     with urllib.request.urlopen(f"http://{place}/", timeout=5) as page:
         if page.read().decode() != PAGE:
             raise Failed("the page is not the one that web1 serves")
-    print(f"      desk fetched http://{place}/ , found by name: {PAGE.strip()!r}")
+    print(f"      desk fetched http://{place}/ from {carrier['name']}: {PAGE.strip()!r}")
     desk.overlay("ping", nas.name, "-c", "1")
     print("      " + "\n      ".join(desk.overlay("name", "tree").splitlines()))
 
@@ -176,13 +179,6 @@ def show(nodes: list[Node]) -> None:
     everywhere(left, "motd.home.eu.cloud", "TXT", ['"hello, without the founder"'])
     answer = json.loads(web2.overlay("resolve", "www.rack1.us", "--json"))
     print(f"      {answer['name']}: {answer['rcode']}, world {answer['world']}; {answer['reason']}")
-
-
-def expect_srv(node: Node, name: str) -> str:
-    """The HOST:PORT behind a service name, by SRV and then A."""
-    expect(f"{name} has an SRV record", lambda: node.ask(name, "SRV")[0].count(" ") == 3)
-    _, _, port, target = node.ask(name, "SRV")[0].split()
-    return f"{node.ask(target, 'A')[0]}:{port}"
 
 
 def stop(nodes: list[Node]) -> None:
