@@ -8,14 +8,12 @@ decides nothing about them.
     |- Upstream.run             loop probes
     |- serve_udp, serve_tcp     DNS, a task a socket (authoritative and stub)
     |- Site.serve               HTTP
-    |- serve_control            commands
     |- Health.run               checks of carried services
     `- _weigh                   the age of what proves absence
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlencode
@@ -24,12 +22,12 @@ import trio
 
 from bootstrap.mirror import Facts, respond
 from overlay.cli.answers import Answers
+from overlay.cli.desk import Desk
 from overlay.cli.health import Health
 from overlay.cli.operations import Operations
 from overlay.config import Config
 from overlay.directory.book import TABLE
 from overlay.driver.clock import Clock
-from overlay.driver.control import serve_control
 from overlay.driver.http import Request, Response, Site, as_json
 from overlay.driver.listen import Listeners, name_of
 from overlay.driver.logfile import LogFile
@@ -72,10 +70,10 @@ class Plugged:
         self._lost: dict[bytes, str] = {}  # exchange key -> why its dial or session ended
         self._news = trio.Event()
 
-    async def start(self, nursery: trio.Nursery, control: socket.socket, stop: Callable[[], None], forget: Callable[[], None]) -> None:
+    async def start(self, nursery: trio.Nursery, desk: Desk, stop: Callable[[], None], forget: Callable[[], None]) -> None:
         """Start everything that needs no founding record; names follow when it is known."""
         await nursery.start(self.engine.run)
-        self._nursery, self._control, self._stop, self._forget = nursery, control, stop, forget
+        self._nursery, self._desk, self._stop, self._forget = nursery, desk, stop, forget
         self._began = self.engine.clock.now()
         nursery.start_soon(self.site.serve, self.listeners.http)
         self._name_plugs()
@@ -110,7 +108,7 @@ class Plugged:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:
             start(serve_tcp, sock, stub)
-        start(serve_control, self._control, {**answers.handlers(), **operations.handlers()})
+        self._desk.open({**answers.handlers(), **operations.handlers()})
         self._show_all()
 
     # -- what the node raises

@@ -10,14 +10,12 @@ import os
 import shutil
 import signal
 import socket
-from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
-from bootstrap.domain import OVERLAY_LABEL, read_overlays
 from bootstrap.driver.entry import Entry
 from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import Domain, Lan, Place, WayIn, parse_where
@@ -25,17 +23,19 @@ from bootstrap.goal import Goal
 from bootstrap.invite import Token
 from overlay.admission.request import Request
 from overlay.cli import membership as homes
+from overlay.cli.again import same_overlay
+from overlay.cli.desk import Desk
 from overlay.cli.plugged import Plugged
 from overlay.cli.report import Report
 from overlay.config import Config
 from overlay.driver.clock import BUILT, Clock
-from overlay.driver.control import open_control
+from overlay.driver.control import open_control, serve_control
 from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
 from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
 from overlay.driver.run import own_hosts
 from overlay.driver.store import Store, Tables, lock_home
-from overlay.errors import Malformed, OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
+from overlay.errors import OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
 from overlay.identity.keys import Identity
 from overlay.machine import Log
 from overlay.machine import Store as Write
@@ -45,7 +45,6 @@ from overlay.setup import OWN, Setup
 from overlay.units import b64
 from overlay.wire.address import parse_address
 
-DOMAIN_CHECK = 2.0  # seconds for a look at the domain of a home that is enrolled already
 LONELY = 3.0  # seconds without a peer before ways in are tried again
 FAREWELL = 0.5  # seconds for the goodbyes to leave
 
@@ -80,6 +79,7 @@ class Running:
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _forget: bool = False
     _plugged: Plugged | None = None
+    _desk: Desk = field(init=False)
 
     def run(self) -> None:
         """Run until stopped. Raises an ``OverlayError`` where it cannot start, or may not come in."""
@@ -137,6 +137,8 @@ class Running:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._signals)
+                self._desk = Desk(nursery, self._scope.cancel)
+                nursery.start_soon(serve_control, start.control, self._desk)
                 try:
                     if start.member is not None and start.member.enrolled:
                         await self._go_on(nursery, start, clock)
@@ -178,7 +180,7 @@ class Running:
         node = Node(setup, clock.now(), clock.at())
         plugged = Plugged(node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation)
         start.log.write(Log("info", "started", {"incarnation": incarnation}), clock.at())
-        await plugged.start(nursery, start.control, self._scope.cancel, self._let_go)
+        await plugged.start(nursery, self._desk, self._scope.cancel, self._let_go)
         self._plugged = plugged
         return plugged
 
@@ -189,24 +191,13 @@ class Running:
     async def _go_on(self, nursery: trio.Nursery, start: _Start, clock: Clock) -> None:
         """An enrolled node: running is enough; peers come when they come."""
         assert start.member is not None
-        if self.join is not None and isinstance(self.join.place, Domain):
-            await self._same_overlay(self.join.place.zone, start.member.overlay_id)
+        if self.join is not None and self.join.place is not None:
+            own = [name_of(sock) for sock in start.listeners.overlay_tcp]
+            await same_overlay(self.join.place, start.member.overlay_id, self._lookup(), own)
         plugged = await self._plug(nursery, start, clock, start.member.overlay_id)
         self.report.ready(f"up as {plugged.describe()}")
         zone = start.member.root.zone if start.member.root is not None else start.member.place
         nursery.start_soon(self._stay_in, plugged, parse_where(start.member.place or zone))
-
-    async def _same_overlay(self, zone: str, overlay_id: bytes) -> None:
-        """Who says `join DOMAIN` again means the overlay that is pinned: a domain that names another is refused."""
-        texts: tuple[bytes, ...] | tuple[str, ...] = ()
-        with trio.move_on_after(DOMAIN_CHECK), suppress(ReachError, Malformed):
-            texts = await self._lookup().ask(f"{OVERLAY_LABEL}.{zone}", "TXT")
-        named = [text.overlay_id for text in read_overlays((t for t in texts if isinstance(t, bytes)), Counter())]
-        if named and overlay_id not in named:
-            raise TrustError(
-                f"{zone} now points to another overlay, {b64(named[0])}; this home belongs to {b64(overlay_id)}",
-                "ask whoever runs the domain; `overlay up` goes on in the overlay that is pinned", rule="other-overlay",
-            )
 
     async def _stay_in(self, plugged: Plugged, place: Place) -> None:
         """While nobody is connected, remembered peers and then the place are tried, for ever."""
@@ -247,8 +238,6 @@ class Running:
                 late = entry.plan.unreached()
             plugged = self._plugged
             assert plugged is not None
-            if pinned is None:
-                self.report.progress(f"overlay id {b64(entered.overlay_id)}, pinned from now on")
             await start.store.commit(homes.pinned(entered.overlay_id, self._place_text()))
             late = ReachError("the overlay did not let us in in time", "try again with a longer --timeout", rule="timeout")
             self._ask(plugged, start)

@@ -13,6 +13,7 @@ from typing import Final
 
 from overlay.cli.client import PATIENCE, found, say
 from overlay.cli.grammar import Call
+from overlay.cli.home import own
 from overlay.driver.control_client import request
 from overlay.errors import NotRunning, OverlayError, ReachError, UsageError
 
@@ -24,7 +25,8 @@ def down(call: Call) -> None:
     """``overlay down``."""
     home, pid = _found(call)
     try:
-        request(home, "down", {}, PATIENCE, say)
+        answer = request(home, "down", {}, PATIENCE, say)
+        pid = pid or _pid(answer)
     except ReachError as error:
         if error.rule != "control-closed":
             raise
@@ -50,9 +52,18 @@ def leave(call: Call) -> None:
 
 def _found(call: Call) -> tuple[str, int | None]:
     """The home whose node is meant, and that node's process: what follows must not drift to another home's node."""
-    home, status = found(call, "status", {})
-    pid = status.get("pid") if isinstance(status, dict) else None
-    return home, pid if isinstance(pid, int) and pid > 1 else None
+    try:
+        home, status = found(call, "status", {})
+    except NotRunning as error:
+        if error.rule != "not-joined":
+            raise
+        return own(call.home), None  # it runs, and is not in yet
+    return home, _pid(status)
+
+
+def _pid(answer: object) -> int | None:
+    pid = answer.get("pid") if isinstance(answer, dict) else None
+    return pid if isinstance(pid, int) and pid > 1 else None
 
 
 def _until_gone(home: str, pid: int | None) -> None:
