@@ -170,7 +170,7 @@ class Calls:
             self.counters["calls_repeated"] += 1
         elif ticket < self._floor:
             self.counters["drop:call-over"] += 1
-        elif len(self._serving) + len(self._answers) >= limits.REPLIES_KEPT:
+        elif ticket > self._floor and len(self._serving) + len(self._answers) >= limits.REPLIES_KEPT:  # the lowest frees the others
             self.counters["drop:calls-full"] += 1
         else:
             self._serving.add(ticket)

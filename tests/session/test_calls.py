@@ -308,3 +308,14 @@ def test_answering_sessions_that_are_gone_does_nothing() -> None:
     sessions.close(99, "no", wire.now)
     sessions.admit(99)
     assert sessions.take() == []
+
+
+def test_a_call_that_was_lost_is_taken_though_all_places_are_held_by_those_behind_it() -> None:
+    calls = Calls(Counter())
+    for ticket in range(2, 2 + limits.REPLIES_KEPT):
+        assert calls.called(ticket, 1)
+        calls.answer(ticket, {}, 0.0)
+    assert not calls.called(100, 1)
+    assert calls.called(1, 1)
+    calls.answer(1, {}, 0.0)
+    assert calls.called(100, 100)
