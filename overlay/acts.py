@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from overlay.errors import TrustError
 from overlay.machine import Store
-from overlay.name import Path
+from overlay.name import ROOT, Path
 from overlay.node import Node
 from overlay.records.record import Record
 from overlay.statements import SERVICES, Service
@@ -22,14 +22,25 @@ def add_service(node: Node, service: Service, at: float) -> None:
 
 
 def leave(node: Node, at: float) -> None:
-    """Withdraw all that this node said, and give back its name. What it granted others stays."""
+    """Withdraw all that this node said, and give back its name, and its cluster where nobody else is in it.
+
+    What it granted others stays, and with it the cluster.
+    """
     mine = [r for r in node.book.records.values() if r.signer == node.identity.node_id]
     node.publish([node.statements.withdrawal(r, at) for r in mine if r.kind in ("host", "cluster", "carry")], at)
     node.publish([node.statements.sign(r.name, "data", {}, at, item=r.item) for r in mine if r.kind == "data" and r.body], at)
     name = node.peers.own.chain[0] if node.peers.own is not None else None
-    if name is not None:
-        node.publish([node.statements.sign(name.name, "revoke", {}, at, item=name.digest)], at)
+    given_back = [name] if name is not None else []
+    if node.presence is not None and node.presence.cluster != ROOT:
+        given_back += _alone_in(node, node.presence.cluster, at)
+    node.publish([node.statements.sign(grant.name, "revoke", {}, at, item=grant.digest) for grant in given_back], at)
     node.presence = None  # it says nothing more
+
+
+def _alone_in(node: Node, cluster: Path, at: float) -> list[Record]:
+    """This node's grants on its cluster, where no other key holds anything there; else none."""
+    live = [g for g in node.book.grants.values() if at < g.expires and g.digest not in node.trust.revoked and cluster.covers(g.name)]
+    return [g for g in live if g.name == cluster] if all(g.item == node.identity.node_id for g in live) else []
 
 
 def remove_service(node: Node, service: Service, at: float) -> None:
