@@ -11,10 +11,11 @@ import hashlib
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
+from overlay import limits
 from overlay.admission.request import Request
 from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Identity, Signer, verify
@@ -40,7 +41,8 @@ class Host:
     name: str
     address: str
     identity: Identity
-    clock_offset: float = 0.0
+    clock_offset: float = 0.0  # seconds
+    clock_drift: float = 0.0  # seconds a second
     disk: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     node: Node | None = None
     wake: int | None = None  # the tick at which its node wants to be woken
@@ -52,7 +54,12 @@ class Host:
 class World:
     """Hosts, a network and a clock."""
 
-    def __init__(self, seed: int, *, delay: tuple[float, float] = (0.01, 0.06), loss: float = 0.0, duplicate: float = 0.0) -> None:
+    def __init__(
+        self, seed: int, *, delay: tuple[float, float] = (0.01, 0.06), loss: float = 0.0, duplicate: float = 0.0,
+        small: int = limits.SMALL_OVERLAY,
+    ) -> None:
+        """``small``: up to so many clusters every node holds every zone."""
+        self.small = small
         self.dice = Random(seed)
         self.network = Network(self.dice, delay, loss, duplicate)
         self.ticks = 0
@@ -106,7 +113,7 @@ class World:
 
     def at(self, host: Host) -> float:
         """That host's clock (UTC seconds)."""
-        return EPOCH + self.now + host.clock_offset
+        return EPOCH + self.now * (1 + host.clock_drift) + host.clock_offset
 
     @property
     def digest(self) -> str:
@@ -115,11 +122,17 @@ class World:
 
     # -- hosts and nodes
 
-    def host(self, name: str, address: str | None = None) -> Host:
-        """A new machine without a node."""
+    def partition(self, *parts: Iterable[Host]) -> None:
+        """Cut the network into parts that do not hear each other; hosts in no part hear all."""
+        self.network.partition(*(frozenset(host.address for host in part) for part in parts))
+
+    def host(self, name: str, *, address: str | None = None, offset: float = 0.0, drift: float = 0.0) -> Host:
+        """A new machine without a node, its clock ``offset`` seconds ahead and ``drift`` seconds a second too fast."""
         number = len(self.hosts) + 1
         address = address or f"203.0.{113 + number // 250}.{number % 250 + 1}"
-        host = Host(name=name, address=address, identity=Identity.from_secret(self.dice.randbytes(32)))
+        host = Host(
+            name=name, address=address, identity=Identity.from_secret(self.dice.randbytes(32)), clock_offset=offset, clock_drift=drift,
+        )
         self.hosts[name] = self.by_address[address] = host
         return host
 
@@ -143,19 +156,26 @@ class World:
         setup = Setup(
             identity=host.identity, overlay_id=self.root.digest, entropy=self.dice.randbytes, port=PORT, interfaces=(host.address,),
             advertised=(host.address,) if self.founder_way is not None and self.founder_way[0] == host.identity.exchange_public else (),
-            stored={table: dict(rows) for table, rows in host.disk.items()}, verifier=self._verify,
+            small=self.small, stored={table: dict(rows) for table, rows in host.disk.items()}, verifier=self._verify,
         )
         host.node = Node(setup, self.now, self.at(host))
         self._settle(host)
         return host.node
 
-    def join(self, name: str, *, seed: Signer | None = None, exact: bool = True, through: Host | None = None, host: Host | None = None) -> Host:
-        """Start a newcomer on a new host that asks for the name-path, openly or with a token's seed."""
+    def join(
+        self, name: str, *, seed: Signer | None = None, exact: bool = True, through: Host | None = None, host: Host | None = None,
+    ) -> Host:
+        """Start a newcomer that asks for the name-path, openly or with a token's seed.
+
+        It knocks at the founder, or at ``through``; on a new host, or on ``host``.
+        """
         assert self.founder_way is not None
         host = host or self.host(name)
         node = self.start(host)
         path = parse_path(name)
-        request = Request(label=path.leaf, cluster=path.parent, node_id=host.identity.node_id, exact=exact, seed=seed.public if seed else b"")
+        request = Request(
+            label=path.leaf, cluster=path.parent, node_id=host.identity.node_id, exact=exact, seed=seed.public if seed else b"",
+        )
         node.join(request, seed)
         exchange, address = (through.identity.exchange_public, Address(through.address, PORT)) if through else self.founder_way
         node.dial(exchange, [address], self.now, self.at(host))
