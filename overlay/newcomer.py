@@ -77,6 +77,7 @@ class Newcomer:
     _later: list[tuple[float, Peer]] = field(default_factory=list)  # when to ask whom again
     _laters: int = 0
     _pointers: int = 0
+    _pointed: dict[bytes, Peer] = field(default_factory=dict)  # exchange keys that we were sent on to, and by whom
     _out: list[Output] = field(default_factory=list)
 
     def known(self, peer: Peer) -> None:
@@ -98,6 +99,13 @@ class Newcomer:
         self._asked.discard(session)
         self._open = None
         self._next()
+
+    def unreachable(self, exchange: bytes, now: float) -> None:
+        """No session came of a dial. Where all that we were sent on to are away, who sent us is asked again."""
+        asked = self._pointed.pop(exchange, None)
+        if asked is not None and not self._pointed:
+            self._pointers -= 1
+            self._later.append((now + AGAIN, asked))
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called."""
@@ -123,8 +131,9 @@ class Newcomer:
             self._laters += 1
             self._later.append((now + AGAIN, asked))
             self._next()
-        elif reply.code == ELSEWHERE and self._pointers < POINTERS:
+        elif reply.code == ELSEWHERE and self._pointers < POINTERS and asked is not None:
             self._pointers += 1
+            self._pointed = {key: asked for key, _ in reply.elsewhere}
             self._out.extend(Pointed(key, addresses) for key, addresses in reply.elsewhere)
             self._next()
         elif reply.code == ELSEWHERE:

@@ -13,7 +13,7 @@ from typing import Any
 
 from overlay.admission.registrar import USES, Registrar
 from overlay.admission.request import Request, read_request
-from overlay.directory import machine as directory
+from overlay.directory import outputs
 from overlay.directory.book import RECORDS, Book
 from overlay.directory.machine import Directory
 from overlay.errors import Malformed, OverlayError, TrustError
@@ -74,7 +74,7 @@ class Node:
             events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
             events.Probed: self._probed, events.Message: self._message, AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
             Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted,
-            directory.Ask: self._ask, directory.Answer: self._answer, directory.Changed: self._changed, directory.Arrived: self._arrived,
+            outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }
         self._load(setup.stored, now, at)
@@ -302,6 +302,8 @@ class Node:
         self.counters["drop:message-unknown"] += 1  # no messages yet: numbers are free for `chat` and the like
 
     def _dial_failed(self, event: events.DialFailed, now: float, at: float) -> None:
+        if self.newcomer is not None:
+            self.newcomer.unreachable(event.peer_key, now)
         self._raise(DialEnded(event.peer_key, event.reason))
 
     def _called(self, event: events.Called, now: float, at: float) -> None:
@@ -317,7 +319,7 @@ class Node:
             elif self.directory is None:
                 self.sessions.refuse(event.session, event.ticket, "not-ready", now)
             elif event.method is Method.WAYS:
-                self.sessions.reply(event.session, event.ticket, [record.raw for record in self.directory.ways()], now)
+                self.sessions.reply(event.session, event.ticket, [record.raw for record in self.directory.holdings.ways(self.setup.entropy(1)[0])], now)
             else:
                 self.directory.called(event.session, event.ticket, event.method, event.body, now, at)
         except Malformed as why:
@@ -451,7 +453,7 @@ class Node:
 
     # -- the directory
 
-    def _ask(self, ask: directory.Ask, now: float, at: float) -> None:
+    def _ask(self, ask: outputs.Ask, now: float, at: float) -> None:
         def back(body: Any, now: float, at: float) -> None:
             if self.directory is not None and body is None:
                 self.directory.failed(ask.context, ask.session)
@@ -460,13 +462,13 @@ class Node:
 
         self._calls[self.sessions.call(ask.session, ask.method, ask.body, now)] = back
 
-    def _answer(self, answer: directory.Answer, now: float, at: float) -> None:
+    def _answer(self, answer: outputs.Answer, now: float, at: float) -> None:
         self.sessions.reply(answer.session, answer.ticket, answer.body, now)
 
-    def _changed(self, event: directory.Changed, now: float, at: float) -> None:
+    def _changed(self, event: outputs.Changed, now: float, at: float) -> None:
         self._raise(ZonesChanged(event.units))
 
-    def _arrived(self, event: directory.Arrived, now: float, at: float) -> None:
+    def _arrived(self, event: outputs.Arrived, now: float, at: float) -> None:
         if event.record.issued > self.newest_issued:
             self.newest_issued = event.record.issued
         if event.record.kind in ("revoke", "root"):

@@ -24,7 +24,7 @@ def zone(host: Host, path: Path | str) -> ZoneView:
     """A zone as that host's node shows it."""
     directory = node(host).directory
     assert directory is not None
-    return directory.view(path if isinstance(path, Path) else parse_path(path))
+    return directory.holdings.view(path if isinstance(path, Path) else parse_path(path))
 
 
 def text(host: Host, name: str) -> tuple[str, ...] | None:

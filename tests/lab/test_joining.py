@@ -74,15 +74,16 @@ def test_two_who_come_at_the_same_moment_to_a_new_path_both_get_in_and_one_owns_
     assert sorted(len(held(world, host, "eu/home")) for host in hosts) == [0, 5]
 
 
-def test_a_taken_path_without_its_gateway_refuses_with_words() -> None:
+def test_into_a_taken_path_nobody_comes_while_its_gateway_is_away_and_in_when_it_is_back() -> None:
     world, _ = open_world()
     (alice,) = enter(world, "eu/home/alice")
-    world.do(alice, lambda node, at: None)
-    world.run(60)
     world.stop(alice)
     host = world.join("eu/home/bob")
-    world.run(30)
-    assert not world.joined(host)
+    world.run(45)
+    assert not world.joined(host) and world.refusal(host) is None
+    world.start(alice)
+    assert world.run_until(lambda: world.joined(host), 30) is not None
+    assert held(world, host, "eu/home/bob") == {rights.OWN}
 
 
 def test_a_name_that_is_taken_is_refused_with_the_next_free_one() -> None:
