@@ -126,7 +126,7 @@ class Presence:
     def _cluster(self, addresses: tuple[Address, ...], at: float, load: int) -> list[Record]:
         if not addresses or not self.speaks(at):
             return []
-        mates = len(self.directory.view(self.cluster).hosts) if self.directory.holds(self.cluster) else 1
+        mates = len(self.directory.holdings.view(self.cluster).hosts) if self.directory.holdings.holds(self.cluster) else 1
         body = Cluster(
             exchange=self.statements.identity.exchange_public, addresses=addresses, node=self.name, nodes=max(1, mates), load=load, dns=self.dns,
         ).body()
@@ -138,7 +138,7 @@ class Presence:
         for path in (ROOT, self.cluster):
             if not self._builds(path, at):
                 continue
-            view = self.directory.view(path)
+            view = self.directory.holdings.view(path)
             last, digest = self._heads.get(path, (-HEAD_EVERY, b""))
             if now - last >= HEAD_EVERY or (view.digest != digest and now - last >= HEAD_PAUSE[path == ROOT]):
                 self._heads[path] = (now, view.digest)
@@ -151,7 +151,7 @@ class Presence:
         me = self.statements.identity.node_id
         book = self.directory.book
         able = {g.item for g in book.grants_on(path, at) if {rights.SIGN, rights.SPEAK} & set(g.body[1])}
-        live = {me, *(n.node_id for n in self.directory.ring())}
+        live = {me, *(n.node_id for n in self.directory.holdings.ring())}
         return me in able and me == min(able & live)
 
     # -- whom to keep sessions with
@@ -159,7 +159,7 @@ class Presence:
     def to_dial(self, connected: set[bytes], now: float) -> list[Neighbour]:
         """The neighbours that are wanted, not connected, and not dialled a moment ago."""
         chosen = []
-        for neighbour in self.directory.wanted():
+        for neighbour in self.directory.holdings.wanted():
             not_before, pause = self._redial.get(neighbour.node_id, (0.0, REDIAL[0]))
             if neighbour.node_id in connected:
                 self._redial.pop(neighbour.node_id, None)

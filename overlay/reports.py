@@ -103,7 +103,7 @@ class Reports:
 
     def _carries(self) -> list[CarryEntry]:
         directory = self.node.directory
-        return [entry for path in (directory.zones() if directory is not None else ()) for entry in directory.view(path).carries] if directory else []
+        return [entry for path in (directory.holdings.zones() if directory is not None else ()) for entry in directory.holdings.view(path).carries] if directory else []
 
     def _service(self, entry: CarryEntry) -> Json:
         return {
@@ -114,7 +114,7 @@ class Reports:
     def names(self, below: Path = ROOT) -> list[Json]:
         """`overlay name list`: plain data at and below a path."""
         directory = self.node.directory
-        found = [entry for path in directory.zones() for entry in directory.view(path).data if below.covers(entry.name)] if directory else []
+        found = [entry for path in directory.holdings.zones() for entry in directory.holdings.view(path).data if below.covers(entry.name)] if directory else []
         owners = {g.item: g.name for g in self.node.book.grants.values() if len(g.name) >= 2 and g.body.get(1) == ["own"] and g.signer != g.item}
         return [
             {
@@ -128,9 +128,9 @@ class Reports:
         """`overlay name tree`: every name held here, as nested {label, name, kinds, children}."""
         kinds: dict[Path, set[str]] = {ROOT: {"zone"}}
         directory = self.node.directory
-        for path in directory.zones() if directory is not None else ():
+        for path in directory.holdings.zones() if directory is not None else ():
             assert directory is not None
-            view = directory.view(path)
+            view = directory.holdings.view(path)
             kinds.setdefault(path, set()).add("zone")
             for cut in view.cuts:
                 kinds.setdefault(cut, set()).add("zone")

@@ -139,7 +139,7 @@ class Registrar:
         return any(rights.GRANT in g.body[1] and g.name == path for g in mine)
 
     def _elsewhere(self, path: Path, at: float) -> Reply:
-        ways = tuple((n.exchange, n.addresses) for n in self.directory.ring() if path.covers(n.cluster) and n.node_id != self.directory.me)[:4]
+        ways = tuple((n.exchange, n.addresses) for n in self.directory.holdings.ring() if path.covers(n.cluster) and n.node_id != self.directory.me)[:4]
         if not ways and any(at < g.issued + SETTLING for g in self.directory.book.grants_on(path, at) if rights.GRANT in g.body[1]):
             return Reply(code=LATER, what=f"{path.dotted} is being set up")
         if not ways:

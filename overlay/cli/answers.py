@@ -147,7 +147,7 @@ class Answers:
     def _node(self, written: str) -> HostEntry:
         """A node by its name or id, among those whose host records are held."""
         directory = self.node.directory
-        hosts = [host for path in directory.zones() for host in directory.view(path).hosts] if directory is not None else []
+        hosts = [host for path in directory.holdings.zones() for host in directory.holdings.view(path).hosts] if directory is not None else []
         found = next((host for host in hosts if written == b64(host.node_id)), None)
         with suppress(UsageError):  # no node has a name that is none
             found = found or next((host for host in hosts if host.name == self._name(written)), None)

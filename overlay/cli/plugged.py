@@ -141,16 +141,16 @@ class Plugged:
             for unit in units:
                 path = parse_path(unit.removeprefix("zone:"))
                 if path == ROOT or path in self.node.book.cuts:
-                    self.names.update(self.node.directory.view(path))
+                    self.names.update(self.node.directory.holdings.view(path))
 
     def _show_all(self) -> None:
         if self.names is None or self.node.directory is None:
             return
-        zones = self.node.directory.zones()
+        zones = self.node.directory.holdings.zones()
         for path in [path for path in self.names.views if path not in zones]:
             self.names.drop(path)
         for path in zones:
-            self.names.update(self.node.directory.view(path))
+            self.names.update(self.node.directory.holdings.view(path))
         self._look_at_evidence()
 
     def _look_at_evidence(self) -> None:
@@ -176,7 +176,7 @@ class Plugged:
             with trio.move_on_after(0.5):
                 await self._news.wait()
         if self.names is not None:
-            self.names.update(node.directory.view(path))
+            self.names.update(node.directory.holdings.view(path))
 
     def _soon(self, end: Callable[[], None]) -> None:
         """End the run when the answer to who asked for it has left."""

@@ -196,7 +196,7 @@ class Book:
 
     # -- letting go
 
-    def remove(self, record: Record) -> None:
+    def _remove(self, record: Record) -> None:
         """Forget a record: its date has passed, or its chain is revoked."""
         if self.records.get(record.identity) is record:
             del self.records[record.identity]
@@ -219,9 +219,9 @@ class Book:
     def sweep(self, at: float) -> None:
         """Let go of what is past its date (grants: past the 30 days in which they lapse)."""
         for record in [r for r in self.records.values() if r.kind != "root" and at >= r.expires + (limits.LAPSED if r.kind == "grant" else 0)]:
-            self.remove(record)
+            self._remove(record)
         for grant in [g for g in self.grants.values() if at >= g.expires + limits.LAPSED]:
-            self.remove(grant)
+            self._remove(grant)
 
     def _judge_again(self, revoked: bytes, at: float) -> None:
         """Judge what hangs on a revoked grant, and only that: else revoking names of one's own would stall every node."""
@@ -232,7 +232,7 @@ class Book:
                 self.trust.judge(record, at, self.grants.get)
             except TrustError:
                 if record.kind != "grant":  # a revoked grant stays known: its revocation refers to it
-                    self.remove(record)
+                    self._remove(record)
                 else:
                     self._leave_unit(record)
                 self.counters["revoked"] += 1

@@ -11,13 +11,15 @@ reconciliation with one random peer every 30 s. A zone that is not held is watch
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from overlay import limits
-from overlay.directory import neighbours, views
+from overlay.directory import neighbours
 from overlay.directory.book import TABLE, Book, Unit, zone_unit
+from overlay.directory.holdings import Holdings
 from overlay.directory.neighbours import Neighbour
-from overlay.directory.view import ZoneView
+from overlay.directory.outputs import Answer, Arrived, Ask, Changed, Output
+from overlay.directory.pushing import Partner, Pushing, sample
 from overlay.errors import Malformed, TrustError, UsageError
 from overlay.machine import Entropy
 from overlay.name import ROOT, Path, parse_path
@@ -26,68 +28,13 @@ from overlay.records.trust import MissingGrant
 from overlay.wire.codec import Fields, Value
 from overlay.wire.messages import Method
 
-PUSH_OCTETS = 1_000  # records a push call carries: a datagram less headers, or one record of the full size
-WAYS = 8  # cluster records that a newcomer is told: enough to knock elsewhere when a gateway is gone
 ROUNDS = 3  # of one reconciliation: table, zones that it names, and one to spare
-PUSH_PAUSE = 0.1  # seconds between pushes to one peer: news at once, what follows in one datagram
-PUSHES_AT_ONCE = 3  # calls in flight to one peer: leaves room among its 8 for questions
-ALL_PEERS = 6  # up to so many interested peers are all told; above, the ring and a fan-out
 SWEEP = 20.0  # seconds between sweeps of expired records
 RENEW = 40.0  # seconds: renew a watch at two thirds of its lease
 KEEP_WATCHING = 600.0  # seconds without a question before a watch is let go (guess)
 
 
 _SYNC = frozenset({"summary", "buckets", "listing", "fetch"})
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Call a peer; the answer comes back through ``answered`` or ``failed`` with the same context."""
-
-    session: int
-    method: Method
-    body: Value
-    context: tuple[object, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Answer a peer's call."""
-
-    session: int
-    ticket: int
-    body: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """These units changed: views of them are out of date."""
-
-    units: frozenset[Unit]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A record that this node did not have before: others may have to act on it (revocations, roots, grants)."""
-
-    record: Record
-
-
-Output = Ask | Answer | Changed | Arrived
-
-
-@dataclass(slots=True)
-class _Peer:
-    session: int
-    node_id: bytes
-    cluster: Path
-    outbox: dict[bytes, Record] = field(default_factory=dict)  # by digest, in order
-    in_flight: int = 0
-    push_at: float = 0.0  # not before
-    watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
-    keeps: bool = False  # whether it wants a session with us, by the ring
-    keeps_of: list[Neighbour] | None = None  # the ring that this was looked up in
-    rounds: int = 0  # of the reconciliation under way: units that were unknown in one are compared in the next
 
 
 @dataclass(slots=True)
@@ -106,17 +53,12 @@ class Directory:
         self.book = book
         self.counters: Counter[str] = Counter()
         self._entropy = entropy
-        self._small = small
-        self._peers: dict[int, _Peer] = {}
-        self._boxes: dict[int, _Peer] = {}  # those with something in their outbox
         self._pending: dict[bytes, dict[bytes, Record]] = {}  # digest of the missing grant -> records that wait for it
         self._watches: dict[Path, _Watch] = {}
         self._out: list[Output] = []
-        self._views: dict[Path, ZoneView] = {}
-        self._ring: list[Neighbour] = []
-        self._listed: frozenset[bytes] = frozenset()
-        self._wanted: list[Neighbour] = []
-        self._ring_of = -1  # the version of the table's clusters that the ring was made of
+        self.holdings = Holdings(me=me, cluster=cluster, book=book, small=small, watched=lambda: self._watches)
+        self._pushing = Pushing(book=book, holdings=self.holdings, entropy=entropy, counters=self.counters, ask=self._out.append)
+        self._peers = self._pushing.partners
         self._syncing = 0  # reconciliation questions that wait for an answer
         self._again = False  # whether to compare once more with the same peer when this round is over
         self._answered = True  # whether all questions of this round were answered
@@ -126,65 +68,18 @@ class Directory:
         self._reconcile_at = now + self._jitter(limits.RECONCILE)
         self._sweep_at = now + SWEEP
 
-    # -- what it shows
-
-    def ring(self) -> list[Neighbour]:
-        """The public nodes of the table."""
-        if self._ring_of != self.book.clusters_version:
-            self._ring_of = self.book.clusters_version
-            ring = neighbours.neighbours(views.gateways(self.book))
-            if ring != self._ring:
-                self._ring = ring
-                self._listed = frozenset(n.node_id for n in ring)
-                self._wanted = neighbours.wanted(self.me, self.cluster, ring)
-        return self._ring
-
-    def listed(self) -> frozenset[bytes]:
-        """The ids of the nodes on the ring."""
-        self.ring()
-        return self._listed
-
-    def ways(self) -> list[Record]:
-        """Ways in, for newcomers: some cluster records of the table, others each time."""
-        table = [record for record in self.book.members(TABLE) if record.kind == "cluster"]
-        start = self._entropy(1)[0] % max(1, len(table))
-        return [*table[start:], *table[:start]][:WAYS]
-
-    def wanted(self) -> list[Neighbour]:
-        """The public nodes to keep sessions with."""
-        self.ring()
-        return self._wanted
-
-    def view(self, path: Path) -> ZoneView:
-        """The zone at ``path``; look at :meth:`holds` first."""
-        found = self._views.get(path)
-        if found is None:
-            found = self._views[path] = views.view(self.book, path)
-        return found
-
-    def zones(self) -> list[Path]:
-        """The zones held here."""
-        return [path for path in (ROOT, *sorted(self.book.cuts)) if self.holds(path)]
-
-    def holds(self, path: Path) -> bool:
-        """Whether this node keeps the zone at ``path``."""
-        if path == ROOT or path == self.cluster or len(self.book.cuts) <= self._small or path in self._watches:
-            return True
-        return any(n.node_id == self.me for n in neighbours.custodians(path, self.ring()))
-
     # -- peers come and go
 
     def joined(self, session: int, node_id: bytes, cluster: Path, *, initiator: bool, now: float) -> None:
         """A session was admitted."""
-        self._peers[session] = _Peer(session, node_id, cluster)
+        self._peers[session] = Partner(session, node_id, cluster)
         self._now = now
         if initiator:
             self._reconcile(session)
 
     def left(self, session: int) -> None:
         """A session ended."""
-        self._peers.pop(session, None)
-        self._boxes.pop(session, None)
+        self._pushing.left(session)
         for watch in self._watches.values():
             if watch.session == session:
                 watch.session, watch.renew = None, 0.0
@@ -202,7 +97,7 @@ class Directory:
         if self.book.add(record, at) is None:
             return
         self._out.append(Arrived(record))
-        self._tell(record, source)
+        self._pushing.tell(record, source, self._now)
         for waiting in self._pending.pop(record.digest, {}).values():
             self._take_foreign(waiting, at, source)
 
@@ -220,7 +115,7 @@ class Directory:
             self.counters[f"drop:{why.rule}"] += 1
         return None
 
-    def _pushed(self, peer: _Peer, raw: bytes, at: float) -> bytes | None:
+    def _pushed(self, peer: Partner, raw: bytes, at: float) -> bytes | None:
         if self.book.has(raw):
             self.counters["duplicates"] += 1
             return None
@@ -228,76 +123,6 @@ class Directory:
         missing = self._take_foreign(record, at, peer.session)
         peer.outbox.pop(record.digest, None)  # it has it already
         return missing
-
-    def _interested(self, peer: _Peer, unit: Unit) -> bool:
-        if unit in (TABLE, zone_unit(ROOT)) or len(self.book.cuts) <= self._small:
-            return True
-        path = parse_path(unit.removeprefix("zone:"))
-        if path == peer.cluster or path in peer.watching:
-            return True
-        return any(n.node_id == peer.node_id for n in neighbours.custodians(path, self.ring()))
-
-    def _tell(self, record: Record, source: int | None) -> None:
-        for peer in self._audience(record, source):
-            if len(peer.outbox) < limits.BOOK:
-                self._box(peer, record)
-                self.counters["pushes"] += 1
-                if self._now >= peer.push_at:
-                    self._flush(peer)
-
-    def _audience(self, record: Record, source: int | None) -> list[_Peer]:
-        """Whom to tell: all, where they are few; else the next on the ring, some others, and who depends on being told.
-
-        Nodes of the table hear of a change from each other. One that is not in it has no place on the ring, so all that
-        it wants sessions with tell it (and of the rest one, in case those are gone); and what a node of the table told
-        it, it leaves to the table to pass on.
-        """
-        unit = self.book.unit_of(record)
-        told = self._peers.get(source) if source is not None else None
-        listed = self.listed()
-        if told is not None and told.node_id in listed and self.me not in listed:
-            return []
-        heard = told.node_id if told is not None else b""
-        audience = [p for p in self._peers.values() if p.session != source and p.node_id not in (heard, record.signer) and self._interested(p, unit)]
-        if len(audience) <= ALL_PEERS:
-            return audience
-        depending = [p for p in audience if p.watching or (p.node_id not in listed and self._keeps(p))]
-        ring = sorted((p for p in audience if not p.watching and p.node_id in listed), key=lambda p: (p.node_id < self.me, p.node_id))
-        strays = [p for p in audience if not p.watching and p.node_id not in listed and not self._keeps(p)]
-        return [*depending, *ring[:1], *self._sample(ring[1:], limits.FANOUT), *self._sample(strays, 1)]
-
-    def _keeps(self, peer: _Peer) -> bool:
-        """Whether this node is one of those that the peer, which is not on the ring, wants sessions with."""
-        ring = self.ring()
-        if peer.keeps_of is not ring:
-            peer.keeps_of = ring
-            peer.keeps = any(n.node_id == self.me for n in neighbours.wanted(peer.node_id, peer.cluster, ring))
-        return peer.keeps
-
-    def _box(self, peer: _Peer, record: Record) -> None:
-        peer.outbox[record.digest] = record
-        self._boxes[peer.session] = peer
-
-    def _flush(self, peer: _Peer) -> None:
-        if peer.outbox:
-            peer.push_at = self._now + PUSH_PAUSE
-        while peer.outbox and peer.in_flight < PUSHES_AT_ONCE:
-            batch: list[Record] = []
-            room = PUSH_OCTETS
-            for found, record in list(peer.outbox.items()):
-                if batch and len(record.raw) > room:
-                    break
-                del peer.outbox[found]
-                current = self.book.records.get(record.identity)
-                if current is not record and record.kind != "grant":
-                    continue  # outdated while it waited: its successor is in the box as well
-                batch.append(record)
-                room -= len(record.raw)
-            if batch:
-                peer.in_flight += 1
-                self._out.append(Ask(peer.session, Method.PUSH, {1: [r.raw for r in batch]}, ("push", tuple(batch))))
-        if not peer.outbox:
-            self._boxes.pop(peer.session, None)
 
     # -- calls from peers
 
@@ -309,9 +134,9 @@ class Directory:
             raise Malformed("a call from nobody", rule="no-peer")
         self._out.append(Answer(session, ticket, self._serve(peer, method, body, now, at)))
 
-    def _serve(self, peer: _Peer, method: Method, body: Value, now: float, at: float) -> Value:
+    def _serve(self, peer: Partner, method: Method, body: Value, now: float, at: float) -> Value:
         if method is Method.SUMMARY:
-            return [self._summary(path) for path in (None, *self.zones())]
+            return [self._summary(path) for path in (None, *self.holdings.zones())]
         fields = Fields(body, method.name.lower())
         if method is Method.PUSH:
             missing = [self._pushed(peer, _octets(raw), at) for raw in fields.items(1, 64)]
@@ -342,10 +167,10 @@ class Directory:
         found += [self.book.grants.get(wanted) for wanted in fields.items(1, 32) if type(wanted) is bytes]
         return [record.raw for record in found if record is not None]
 
-    def _watched(self, peer: _Peer, path: Path, theirs: bytes, now: float) -> list[bytes]:
+    def _watched(self, peer: Partner, path: Path, theirs: bytes, now: float) -> list[bytes]:
         unit = zone_unit(path)
         replica = self.book.units.get(unit)
-        if replica is None or not self.holds(path):
+        if replica is None or not self.holdings.holds(path):
             return [b"\x00"]
         watchers = sum(len(p.watching) for p in self._peers.values())
         if watchers >= limits.WATCHES and path not in peer.watching:
@@ -371,22 +196,22 @@ class Directory:
                 self.counters[f"drop:{why.rule}"] += 1
         self._settle(context, session, answered=peer is not None)  # after what the answer made us ask next
 
-    def _continue(self, context: tuple[object, ...], peer: _Peer, body: Value, now: float, at: float) -> None:
+    def _continue(self, context: tuple[object, ...], peer: Partner, body: Value, now: float, at: float) -> None:
         match context:
             case ("push", _):
                 peer.in_flight -= 1
                 for wanted in Fields(body, "push reply").items(1, 64):
                     grant = self.book.grants.get(wanted) if type(wanted) is bytes else None
                     if grant is not None:
-                        self._box(peer, grant)
-                self._flush(peer)
+                        self._pushing.box(peer, grant)
+                self._pushing.flush(peer, self._now)
             case ("summary",):
                 for entry in _octet_list(body, 10_000):
                     unit = entry[8:].decode(errors="replace")
                     mine = self.book.units.get(unit)
                     if mine is None and peer.rounds < ROUNDS:
                         self._again = True  # its cut is in the table, which comes first
-                    if unit == TABLE or (mine is not None and self.holds(parse_path(unit.removeprefix("zone:")))):
+                    if unit == TABLE or (mine is not None and self.holdings.holds(parse_path(unit.removeprefix("zone:")))):
                         if mine is None or mine.digest != entry[:8]:
                             self._ask(peer, Method.BUCKETS, {1: unit}, ("buckets", unit))
             case ("buckets", str(unit)):
@@ -402,7 +227,7 @@ class Directory:
             case ("watch", Path() as path):
                 self._watch_answered(peer, path, _octet_list(body, limits.BOOK), now, at)
 
-    def _exchange(self, peer: _Peer, unit: Unit, listing: list[bytes], buckets: list[int]) -> None:
+    def _exchange(self, peer: Partner, unit: Unit, listing: list[bytes], buckets: list[int]) -> None:
         replica = self.book.units.get(unit)
         if replica is None:
             return
@@ -412,10 +237,10 @@ class Directory:
         for key in offer:
             record = self.book.by_key(unit, key)
             if record is not None:
-                self._box(peer, record)
-        self._flush(peer)
+                self._pushing.box(peer, record)
+        self._pushing.flush(peer, self._now)
 
-    def _take_all(self, peer: _Peer, raws: list[bytes], at: float) -> None:
+    def _take_all(self, peer: Partner, raws: list[bytes], at: float) -> None:
         missing = []
         for raw in raws:
             if self.book.has(raw):
@@ -434,7 +259,7 @@ class Directory:
         peer = self._peers.get(session)
         if context[0] == "push" and peer is not None:
             peer.in_flight -= 1
-            self._flush(peer)
+            self._pushing.flush(peer, self._now)
         elif context[0] == "watch" and isinstance(context[1], Path) and context[1] in self._watches:
             self._watches[context[1]].session = None
 
@@ -442,7 +267,7 @@ class Directory:
 
     def watch(self, path: Path, now: float) -> bool:
         """Somebody here asks for names of that zone: hold it from now on. True where it is already held and fresh."""
-        if len(self.book.cuts) <= self._small or path in (ROOT, self.cluster):
+        if self.holdings.everything() or path in (ROOT, self.cluster):
             return True
         watch = self._watches.get(path)
         if watch is not None:
@@ -453,7 +278,7 @@ class Directory:
 
     def watchable(self, path: Path) -> list[Neighbour]:
         """Where a zone can be watched: its gateways, then its custodians."""
-        return [*(n for n in self.ring() if n.cluster == path), *neighbours.custodians(path, self.ring())]
+        return [*(n for n in self.holdings.ring() if n.cluster == path), *neighbours.custodians(path, self.holdings.ring())]
 
     def _renew_watches(self, now: float) -> None:
         for path, watch in list(self._watches.items()):
@@ -471,7 +296,7 @@ class Directory:
             replica = self.book.units.get(zone_unit(path))
             self._ask(peer, Method.WATCH, {1: str(path), 2: replica.digest if replica else b""}, ("watch", path))
 
-    def _watch_answered(self, peer: _Peer, path: Path, items: list[bytes], now: float, at: float) -> None:
+    def _watch_answered(self, peer: Partner, path: Path, items: list[bytes], now: float, at: float) -> None:
         watch = self._watches.get(path)
         if watch is None or not items:
             return
@@ -498,7 +323,7 @@ class Directory:
                 self._compare(self._peers[session])
                 return
 
-    def _compare(self, peer: _Peer) -> None:
+    def _compare(self, peer: Partner) -> None:
         self.counters["reconciliations"] += 1
         peer.rounds += 1
         self._again, self._answered = False, True
@@ -506,10 +331,7 @@ class Directory:
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called."""
-        due = min(self._reconcile_at, self._sweep_at)
-        for peer in self._boxes.values():
-            if peer.push_at < due and peer.in_flight < PUSHES_AT_ONCE:
-                due = peer.push_at
+        due = min(self._reconcile_at, self._sweep_at, self._pushing.wake_at())
         for watch in self._watches.values():
             if watch.renew < due:
                 due = watch.renew
@@ -518,12 +340,10 @@ class Directory:
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
         self._now = now
-        for peer in list(self._boxes.values()):
-            if now >= peer.push_at:
-                self._flush(peer)
+        self._pushing.wake(now)
         if now >= self._reconcile_at:
             self._reconcile_at = now + self._jitter(limits.RECONCILE)
-            for peer in self._sample(list(self._peers.values()), 1):
+            for peer in sample(self._entropy, list(self._peers.values()), 1):
                 self._reconcile(peer.session)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP
@@ -536,20 +356,15 @@ class Directory:
         """What it wants since last asked; changed units last."""
         changed = self.book.take_changed()
         if changed:
-            self._forget_views(changed)
+            self.holdings.changed(changed)
             self._out.append(Changed(frozenset(changed)))
-        out, self._out = self._out, []
+        out = list(self._out)
+        self._out.clear()  # the same list goes on: pushing holds it too
         return out
-
-    def _forget_views(self, changed: set[Unit]) -> None:
-        if TABLE in changed:
-            self._views.clear()
-        for unit in changed - {TABLE}:
-            self._views.pop(parse_path(unit.removeprefix("zone:")), None)
 
     # -- small things
 
-    def _ask(self, peer: _Peer, method: Method, body: Value, context: tuple[object, ...]) -> None:
+    def _ask(self, peer: Partner, method: Method, body: Value, context: tuple[object, ...]) -> None:
         if context[0] in _SYNC:
             self._syncing += 1
         self._out.append(Ask(peer.session, method, body, context))
@@ -573,14 +388,6 @@ class Directory:
 
     def _jitter(self, period: float) -> float:
         return period * (0.75 + self._entropy(1)[0] / 512)
-
-    def _sample(self, among: list[_Peer], count: int) -> list[_Peer]:
-        pool = list(among)
-        chosen = []
-        for _ in range(min(count, len(pool))):
-            chosen.append(pool.pop(int.from_bytes(self._entropy(4), "big") % len(pool)))
-        return chosen
-
 
 
 def _octets(value: object) -> bytes:

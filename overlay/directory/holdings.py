@@ -1,0 +1,91 @@
+"""What a node holds and shows of the directory: the ring of public nodes, zones, views (DESIGN 3.5).
+
+Functions of the book, remembered while the book stands still. It decides which zones are kept here; how records come
+here and whom they are told to is the business of ``machine.py`` and ``pushing.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from overlay.directory import neighbours, views
+from overlay.directory.book import TABLE, Book, Unit
+from overlay.directory.neighbours import Neighbour
+from overlay.directory.view import ZoneView
+from overlay.name import ROOT, Path, parse_path
+from overlay.records.record import Record
+
+WAYS: Final = 8  # cluster records that a newcomer is told: enough to knock elsewhere when a gateway is gone
+
+
+class Holdings:
+    """The book as this node uses it. ``watched`` says which zones it watches; up to ``small`` clusters it keeps all."""
+
+    def __init__(self, *, me: bytes, cluster: Path, book: Book, small: int, watched: Callable[[], Collection[Path]]) -> None:
+        self.me = me
+        self.cluster = cluster
+        self.book = book
+        self.small = small
+        self._watched = watched
+        self._views: dict[Path, ZoneView] = {}
+        self._ring: list[Neighbour] = []
+        self._listed: frozenset[bytes] = frozenset()
+        self._wanted: list[Neighbour] = []
+        self._ring_of = -1  # the version of the table's clusters that the ring was made of
+
+    def ring(self) -> list[Neighbour]:
+        """The public nodes of the table."""
+        if self._ring_of != self.book.clusters_version:
+            self._ring_of = self.book.clusters_version
+            ring = neighbours.neighbours(views.gateways(self.book))
+            if ring != self._ring:
+                self._ring = ring
+                self._listed = frozenset(n.node_id for n in ring)
+                self._wanted = neighbours.wanted(self.me, self.cluster, ring)
+        return self._ring
+
+    def listed(self) -> frozenset[bytes]:
+        """The ids of the nodes on the ring."""
+        self.ring()
+        return self._listed
+
+    def ways(self, start: int) -> list[Record]:
+        """Ways in, for newcomers: some cluster records of the table, from the ``start``-th on."""
+        table = [record for record in self.book.members(TABLE) if record.kind == "cluster"]
+        start %= max(1, len(table))
+        return [*table[start:], *table[:start]][:WAYS]
+
+    def wanted(self) -> list[Neighbour]:
+        """The public nodes to keep sessions with."""
+        self.ring()
+        return self._wanted
+
+    def view(self, path: Path) -> ZoneView:
+        """The zone at ``path``; look at :meth:`holds` first."""
+        found = self._views.get(path)
+        if found is None:
+            found = self._views[path] = views.view(self.book, path)
+        return found
+
+    def zones(self) -> list[Path]:
+        """The zones held here."""
+        return [path for path in (ROOT, *sorted(self.book.cuts)) if self.holds(path)]
+
+    def holds(self, path: Path) -> bool:
+        """Whether this node keeps the zone at ``path``."""
+        if path == ROOT or path == self.cluster or self.everything() or path in self._watched():
+            return True
+        return any(n.node_id == self.me for n in neighbours.custodians(path, self.ring()))
+
+    def everything(self) -> bool:
+        """Whether the overlay is small enough that every node keeps every zone."""
+        return len(self.book.cuts) <= self.small
+
+    def changed(self, units: Collection[Unit]) -> None:
+        """These units changed: views of them are made anew."""
+        if TABLE in units:
+            self._views.clear()
+        for unit in units:
+            if unit != TABLE:
+                self._views.pop(parse_path(unit.removeprefix("zone:")), None)

@@ -1,0 +1,46 @@
+"""What the directory wants of the node: questions to peers, answers, news."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from overlay.directory.book import Unit
+from overlay.records.record import Record
+from overlay.wire.codec import Value
+from overlay.wire.messages import Method
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Call a peer; the answer comes back through ``answered`` or ``failed`` with the same context."""
+
+    session: int
+    method: Method
+    body: Value
+    context: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer a peer's call."""
+
+    session: int
+    ticket: int
+    body: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """These units changed: views of them are out of date."""
+
+    units: frozenset[Unit]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A record that this node did not have before: others may have to act on it (revocations, roots, grants)."""
+
+    record: Record
+
+
+Output = Ask | Answer | Changed | Arrived
