@@ -1,0 +1,170 @@
+"""Damaged files, wrong settings, wrong commands: two lines that say what happened and what to do (issue "Bad input")."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.process.machines import Machine, Village, until
+
+MISTAKES = """\
+[listen]
+overlay = "nowhere"
+htpp = ["0.0.0.0:80"]
+[names]
+policy = "exklusive"
+[lan]
+discovery = "yes"
+[relase]
+kernel = "no"
+"""
+
+
+@pytest.fixture(scope="module")
+def founder(shared: Village) -> Machine:
+    machine = shared.founded()
+    machine.up()
+    return machine
+
+
+@pytest.fixture(scope="module")
+def member(founder: Machine, shared: Village) -> Path:
+    """The home of a member that was stopped; tests damage copies of it."""
+    machine = shared.machine()
+    node = machine.join(founder, "--name", "alice", "--cluster", "eu/home")
+    node.signal(signal.SIGTERM)
+    assert node.end() == 0
+    return machine.home
+
+
+def garbled(path: Path) -> None:
+    path.write_bytes(b"\x00\xffgarbage" * 1000)
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for at in range(4096 + 100, len(data), 997):
+        data[at] ^= 0x55
+    path.write_bytes(data)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def refused_to_start(village: Village, home: Path, name: str, damage: object) -> tuple[Machine, list[str]]:
+    machine = village.machine()
+    shutil.copytree(home, machine.home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("overlay.toml", "run"))
+    assert callable(damage)
+    damage(machine.home / name)
+    up = machine.overlay("up")
+    assert up.status == 1, up
+    assert up.out == ""
+    assert len(up.err.splitlines()) == 2, up.err
+    return machine, up.complaint
+
+
+@pytest.mark.parametrize("damage", [garbled, truncated, emptied, removed, replaced])
+def test_a_damaged_identity_is_named_and_left_alone(shared: Village, member: Path, damage: object) -> None:
+    machine, complaint = refused_to_start(shared, member, "identity", damage)
+    assert str(machine.home / "identity") in complaint[0]
+    assert (machine.home / "identity").exists() is (damage is not removed)  # nothing is made in its place
+
+
+@pytest.mark.parametrize("damage", [garbled, truncated, flipped, replaced])
+def test_a_damaged_state_is_named_with_the_way_out(shared: Village, member: Path, damage: object) -> None:
+    machine, complaint = refused_to_start(shared, member, "state.db", damage)
+    assert str(machine.home / "state.db") in complaint[0]
+
+
+def test_the_way_out_of_a_damaged_state_leads_back_to_the_same_name(shared: Village, founder: Machine, member: Path) -> None:
+    machine, complaint = refused_to_start(shared, member, "state.db", garbled)
+    assert f"mv {machine.home}/state.db {machine.home}/state.db.damaged" in complaint[1]
+    (machine.home / "state.db").rename(machine.home / "state.db.damaged")
+    assert machine.overlay("up").status == 1  # it belongs to no overlay now
+    node = machine.join(founder, "--name", "alice", "--cluster", "eu/home")
+    assert machine.ask("alice.home.eu.cloud") == [machine.address]
+    node.signal(signal.SIGTERM)
+    assert node.end() == 0
+
+
+def test_all_mistakes_of_the_configuration_are_told_with_their_lines(village: Village) -> None:
+    machine = village.machine()
+    (machine.home / "overlay.toml").write_text(MISTAKES)
+    for words in (["up"], ["join", "127.0.78.252"], ["init", "cloud.example.net"]):
+        refused = machine.overlay(*words)
+        assert refused.status == 1, refused
+        assert len(refused.err.splitlines()) == 2
+        for line in (2, 3, 5, 7, 8):
+            assert f"line {line}: " in refused.complaint[0], (line, refused.err)
+        assert "did you mean http?" in refused.complaint[0]
+    check = machine.overlay("config", "check")
+    assert check.status == 1
+    assert [line.rpartition("overlay.toml:")[2].split(":")[0] for line in check.out.splitlines()] == ["2", "3", "5", "7", "8"]
+    (machine.home / "overlay.toml").write_text("[listen\n")
+    assert "line 1: is not valid TOML" in machine.overlay("up").complaint[0]
+
+
+@pytest.mark.parametrize(
+    "words, told", [(["statsu"], "status"), (["peeers", "--json"], "peers"), (["name", "sett", "a", "A", "b"], "name set"), (["up", "--detatch"], "--detach")]
+)
+def test_a_mistyped_command_is_told_the_nearest(shared: Village, words: list[str], told: str) -> None:
+    refused = shared.machine(configured=False).overlay(*words)
+    assert refused.status == 2
+    assert len(refused.err.splitlines()) == 2
+    assert told in refused.complaint[1]
+
+
+def test_a_home_may_have_a_path_longer_than_a_sockets_name(village: Village) -> None:
+    machine = village.machine("/".join(["a-long-way-down"] * 10))
+    assert len(str(machine.home)) > 150
+    machine.done("init", "cloud.example.net", "--address", machine.address)
+    machine.done("up", "--detach")
+    assert machine.pid() > 1
+    assert machine.overlay("up").complaint[0].startswith("overlay: a node (pid ")
+    machine.done("down")
+    until(lambda: machine.overlay("status").status == 3, "it has stopped")
+
+
+def test_a_home_that_cannot_be_is_told_so(village: Village) -> None:
+    machine = village.machine(configured=False)
+    machine.home.write_text("a file")
+    places = [machine.home, machine.home / "below", Path("/proc/nowhere")]
+    for place in places:
+        machine.home = place
+        for words in (["init", "cloud.example.net"], ["join", "127.0.78.252", "--timeout", "2"], ["join", "127.0.78.252", "--detach"], ["up"]):
+            refused = machine.overlay(*words)
+            assert refused.status == 1, (place, words, refused)
+            assert len(refused.err.splitlines()) == 2
+            assert str(place) in refused.complaint[0]
+        assert machine.overlay("status").status == 3
+    machine.home = places[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_home_that_may_not_be_written_is_told_so(village: Village) -> None:
+    machine = village.founded()
+    machine.home.chmod(0o500)
+    try:
+        refused = machine.overlay("up")
+    finally:
+        machine.home.chmod(0o700)
+    assert refused.status == 1
+    assert len(refused.err.splitlines()) == 2
