@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import trio
+from trio_util import RepeatedEvent
 
 from overlay.cli.words import number, text
 from overlay.directory.view import HostEntry
@@ -42,7 +43,7 @@ class Answers:
     incarnation: int
     began: float
     _pongs: dict[int, float | None] = field(default_factory=dict)
-    _news: trio.Event = field(default_factory=trio.Event)
+    _news: RepeatedEvent = field(default_factory=RepeatedEvent)
 
     def __post_init__(self) -> None:
         self.engine.subscribe(self._heard)
@@ -67,7 +68,6 @@ class Answers:
                 del self._pongs[next(iter(self._pongs))]
         if isinstance(event, Pong | DialEnded | PeerChanged):
             self._news.set()
-            self._news = trio.Event()
 
     def _name(self, written: object) -> Path:
         return parse_name(str(written), zone=self.reports.zone, tld=self.reports.tld)

@@ -19,6 +19,7 @@ from functools import partial
 from urllib.parse import urlencode
 
 import trio
+from trio_util import RepeatedEvent
 
 from bootstrap.mirror import Facts, respond
 from overlay.cli.answers import Answers
@@ -68,7 +69,7 @@ class Plugged:
         self._incarnation = incarnation
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
         self._lost: dict[bytes, str] = {}  # exchange key -> why its dial or session ended
-        self._news = trio.Event()
+        self._news = RepeatedEvent()
 
     async def start(self, nursery: trio.Nursery, desk: Desk, stop: Callable[[], None], forget: Callable[[], None]) -> None:
         """Start everything that needs no founding record; names follow when it is known."""
@@ -132,7 +133,6 @@ class Plugged:
             case _:
                 return
         self._news.set()
-        self._news = trio.Event()
 
     def _show(self, units: frozenset[str]) -> None:
         if TABLE in units:

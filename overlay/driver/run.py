@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import trio
+from trio_util import RepeatedEvent
 
 from overlay.driver.clock import Clock
 from overlay.driver.http import Site
@@ -69,7 +70,7 @@ class Engine:
         self._advertise = tuple(advertise)
         self._subscribers: list[Callable[[object], None]] = []
         self._sleeping_until = 0.0
-        self._kick = trio.Event()
+        self._kick = RepeatedEvent()
 
     def subscribe(self, subscriber: Callable[[object], None]) -> None:
         """Call it with every event that the node raises, after what it tells of is durable."""
@@ -126,8 +127,6 @@ class Engine:
             with trio.move_on_at(self._sleeping_until):
                 await self._kick.wait()
             self._sleeping_until = 0.0
-            if self._kick.is_set():
-                self._kick = trio.Event()
             now = self.clock.now()
             wake_at = self.node.wake_at()
             if wake_at is not None and now >= wake_at:
