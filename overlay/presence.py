@@ -7,7 +7,8 @@ seen it; an address that the person named (``--address``, ``[listen] advertise``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from overlay import limits
@@ -23,6 +24,7 @@ from overlay.wire.address import Address, routable
 
 HEAD_EVERY = 300.0  # seconds: half of a head's life (DESIGN 3.1)
 HEAD_PAUSE = {True: 5.0, False: 1.0}  # seconds between versions: the root's, another zone's (DESIGN 3.8)
+COUNT_PAUSE = 10.0  # seconds between cluster records that differ in how many nodes there are and how busy (guess)
 LOOK = 2.0  # seconds between looks at what is due (a change of our own looks at once)
 SOON = 0.3  # seconds after others' news: what comes together is looked at together
 PROVING = 0.5  # seconds that a newcomer waits for the first answers to its probes
@@ -111,16 +113,16 @@ class Presence:
     def due(self, now: float, at: float, load: int) -> list[Record]:
         """The statements that are due, signed. Rights that are missing leave out the statement that needs them."""
         self._look_at = now + LOOK
-        records: list[Record] = []
         addresses = self.addresses
-        try:
-            records += self.statements.host(self.name, addresses, at)
-            records += self._cluster(addresses, at, load)
-            records += self.statements.carries(self.name, addresses, at)
-            records += self.statements.renewals(at)
-            records += self._head(now, at)
-        except TrustError:
-            pass  # a lapsed or narrowed grant: `status` and `doctor` show it; what stands goes on until its date
+        desk = self.statements
+        drafts: tuple[Callable[[], list[Record]], ...] = (
+            lambda: desk.host(self.name, addresses, at), lambda: self._cluster(addresses, at, load),
+            lambda: desk.carries(self.name, addresses, at), lambda: desk.renewals(at), lambda: self._head(now, at),
+        )
+        records: list[Record] = []
+        for draft in drafts:
+            with suppress(TrustError):  # a lapsed or narrowed grant: `doctor` shows it; what stands goes on until its date
+                records += draft()
         return records
 
     def _cluster(self, addresses: tuple[Address, ...], at: float, load: int) -> list[Record]:
@@ -128,9 +130,12 @@ class Presence:
             return []
         mates = len(self.directory.holdings.view(self.cluster).hosts) if self.directory.holdings.holds(self.cluster) else 1
         body = Cluster(
-            exchange=self.statements.identity.exchange_public, addresses=addresses, node=self.name, nodes=max(1, mates), load=load, dns=self.dns,
+            exchange=self.statements.identity.exchange_public, addresses=addresses, node=self.name, nodes=max(1, mates), load=load,
+            dns=self.dns,
         ).body()
         held = self.statements.held(self.cluster, "cluster")
+        if held is not None and at < held.issued + COUNT_PAUSE and {**held.body, 4: 0, 5: 0} == {**body, 4: 0, 5: 0}:
+            return []  # no more than counts have changed
         return [self.statements.sign(self.cluster, "cluster", body, at)] if self.statements.due(held, body, at) else []
 
     def _head(self, now: float, at: float) -> list[Record]:
