@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from tests.house.source import PRODUCT, ROOT, Source, report, sources
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-IMPORTED_AS = {"dnspython": "dns", "pytest-trio": "pytest_trio", "pytest-timeout": "pytest_timeout"}  # where it is not the project's name
+# Where a module does not have its project's name.
+IMPORTED_AS = {"dnspython": "dns", "trio-util": "trio_util", "pytest-trio": "pytest_trio", "pytest-timeout": "pytest_timeout"}
 PLUGINS = {"pytest_trio", "pytest_timeout"}  # used by pytest, imported by nobody
 OURS = {*PRODUCT, "tests", "demo", "benchmarks"}
 
