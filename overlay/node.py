@@ -426,6 +426,9 @@ class Node:
         except (TrustError, Malformed) as why:
             self._raise(JoinRefused(why))
             return
+        for peer in self.peers.peers.values():  # with the name, in one lot: a crash now must not leave it with nobody to go to
+            if peer.initiator:
+                self._remember(peer.exchange, (peer.way.remote,))
         self._enrolled(passport, now)
         self._raise(Joined(passport.name))
 
