@@ -183,9 +183,13 @@ class Plan:
 
     def unreached(self) -> ReachError:
         """What to tell where time is up before anybody let us in."""
-        reasons = list(self._why.values())[-3:] or ["nobody answered yet"]
+        reasons: dict[tuple[str, str], str] = {}
+        for source, line in self._why.items():
+            whose = "DNS" if source.startswith("DNS ") else source.rpartition(":")[0]
+            reasons.setdefault((whose, line.rpartition(": ")[2]), line)  # one host's ports that fail alike are told once
+        told = list(reasons.values())[-3:] or ["nobody answered yet"]
         return ReachError(
-            f"no way into the overlay was found: {'; '.join(reasons)}",
+            f"no way into the overlay was found: {'; '.join(told)}",
             "check that this machine is online and that a node is up; try overlay join IP:port of a node, or a token with ways in",
             rule="no-way-in",
         )

@@ -6,6 +6,7 @@ Host header is the IP literal that is asked, which every node takes (DESIGN 3.13
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Final
 
@@ -29,7 +30,8 @@ async def fetch(address: Address, path: str) -> bytes:
     except trio.TooSlowError:
         raise ReachError("no answer in time", rule="fetch-timeout") from None
     except (OSError, trio.BrokenResourceError) as why:
-        raise ReachError(getattr(why, "strerror", None) or "the connection broke", rule="fetch-connect") from None
+        number = getattr(why, "errno", None)  # trio's own text repeats the address
+        raise ReachError(os.strerror(number) if number else "the connection broke", rule="fetch-connect") from None
     except h11.RemoteProtocolError as why:
         raise ReachError(f"it does not speak HTTP ({str(why)[:80]})", rule="fetch-http") from None
 

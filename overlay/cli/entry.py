@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     debug = DEBUG.name in words
     sys.excepthook = _defect
+    _fill_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
@@ -48,6 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"{error.filename or 'output'}: {error.strerror or error}", "check that file, disk or device", debug)
         _abandon_stdout()
         return FAILED
+
+
+def _fill_descriptors() -> None:
+    """Whoever started us may have closed stdin, stdout or stderr: no socket or file of ours may take their place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free, so this one
 
 
 def _run(words: Sequence[str]) -> int:

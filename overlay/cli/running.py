@@ -35,7 +35,7 @@ from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
 from overlay.driver.run import own_hosts
 from overlay.driver.store import Store, Tables, lock_home
-from overlay.errors import OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
+from overlay.errors import Malformed, OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
 from overlay.identity.keys import Identity
 from overlay.machine import Log
 from overlay.machine import Store as Write
@@ -177,7 +177,12 @@ class Running:
             interfaces=own_hosts(listeners, self.config.listen.advertise), dns=any(name_of(sock).port == 53 for sock in listeners.dns_udp),
             stored=start.tables,
         )
-        node = Node(setup, clock.now(), clock.at())
+        try:
+            node = Node(setup, clock.now(), clock.at())
+        except (Malformed, TrustError) as error:  # it judges what it wrote itself: the disk did not keep it
+            path = self.home / homes.STATE
+            todo = f"move it aside (mv {path} {path}.damaged) and join again; `identity` is kept"
+            raise StateError(f"{path} is damaged: {error.what}", todo, rule="state-damaged") from None
         plugged = Plugged(node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation)
         start.log.write(Log("info", "started", {"incarnation": incarnation}), clock.at())
         await plugged.start(nursery, self._desk, self._scope.cancel, self._let_go)

@@ -73,6 +73,14 @@ def test_join_returns_when_usable_and_the_node_holds_nothing_of_the_callers(foun
     assert gone(pid)
 
 
+def test_a_caller_without_stdin_stdout_and_stderr_is_served_as_well(village: Village) -> None:
+    machine = village.founded()
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *machine._command(("up", "--detach"))]
+    assert subprocess.run(command, env=machine._environment(), timeout=COMMAND, check=False).returncode == 0
+    assert held(machine.pid())[0] == "/dev/null"
+    assert machine.ask("founder.hq.cloud") == [machine.address]
+
+
 def test_giving_up_ends_the_child(village: Village) -> None:
     machine = village.machine()
     began = time.monotonic()

@@ -85,7 +85,7 @@ def test_a_member_killed_while_it_joins_gets_in_with_the_next_attempt(village: V
     founder.up()
     dice = random.Random(3)
     words = ("join", founder.listener, "--name", "alice", "--cluster", "eu/home")
-    for _ in range(4):
+    for _ in range(3):
         node: Foreground = alice.start(*words)
         began = time.monotonic()
         with contextlib.suppress(AssertionError):  # in before its time

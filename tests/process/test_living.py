@@ -71,7 +71,8 @@ def test_reading_commands_have_the_contracts_keys(pair: tuple[Machine, Machine])
     services = founder.done("service", "list", "--json").json
     assert [service["name"] for service in services] == ["www.home.eu.cloud"]
     names = founder.done("name", "list", "eu/home", "--json").json
-    assert [(one["name"], one["type"], sorted(one["values"])) for one in names] == [("motd.home.eu.cloud", "TXT", ['a;b "c"', "hello, world"])]
+    assert [(one["name"], one["type"]) for one in names] == [("motd.home.eu.cloud", "TXT")]
+    assert sorted(names[0]["values"]) == ['a;b "c"', "hello, world"]
     assert founder.done("name", "tree").out.startswith("cloud")
     assert '"children"' in founder.done("name", "tree", "--json").out
 
@@ -95,15 +96,15 @@ def test_what_does_not_exist_and_what_is_not_allowed(pair: tuple[Machine, Machin
     assert alice.done("resolve", "nothing.home.eu", "--json").json["rcode"] == "NXDOMAIN"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_cleanly_and_peers_are_told_at_once(village: Village, signum: int) -> None:
-    founder, alice = village.founded(), village.machine()
+def test_signals_stop_it_cleanly_and_peers_are_told_at_once(village: Village) -> None:
+    founder, alice, bob = village.founded(), village.machine(), village.machine()
     founder.up()
-    node = alice.join(founder, "--name", "alice", "--cluster", "eu/home")
-    until(lambda: founder.done("peers", "--json").json, "they are peers")
-    node.signal(signum)
+    nodes = alice.join(founder, "--name", "alice", "--cluster", "eu/home"), bob.join(founder, "--name", "bob", "--cluster", "eu/barn")
+    until(lambda: len(founder.done("peers", "--json").json) == 2, "they are peers")
+    nodes[0].signal(signal.SIGTERM)
+    nodes[1].signal(signal.SIGINT)
     assert until(lambda: not founder.done("peers", "--json").json, "the founder has heard") < 3
-    assert node.end() == 0
+    assert [node.end() for node in nodes] == [0, 0]
     assert alice.ask("alice.home.eu.cloud") == ["silent"]
     assert alice.overlay("status").complaint == [f"overlay: no node is running on {alice.home}", "start it with `overlay up`"]
     assert alice.overlay("down").status == 3
