@@ -41,7 +41,9 @@ class Plan:
                 rule="zone-below-tld",
             )
         if max(len(zone), len(tld)) > MAX_SUFFIX:
-            raise UsageError(f"{max(zone, tld, key=len)[:80]} is too long", f"use a zone and a TLD of at most {MAX_SUFFIX} characters", rule="name-length")
+            raise UsageError(
+                f"{max(zone, tld, key=len)[:80]} is too long", f"use a zone and a TLD of at most {MAX_SUFFIX} characters", rule="name-length",
+            )
         if admission not in ("open", "invite"):
             raise UsageError(f"admission {admission!r} is unknown", "choose open or invite")
         if len(name) < 2 or rights.reserved(name):
@@ -52,7 +54,8 @@ class Plan:
 def founding_record(plan: Plan, root_keys: Sequence[Signer], at: int) -> Record:
     """Root version 1; its digest is the overlay's id."""
     body = Root(
-        version=1, zone=plan.zone, tld=plan.tld, keys=tuple(sorted(key.public for key in root_keys)), threshold=plan.threshold, admission=plan.admission,
+        version=1, zone=plan.zone, tld=plan.tld, keys=tuple(sorted(key.public for key in root_keys)), threshold=plan.threshold,
+        admission=plan.admission,
     ).body()
     return sign(Draft(name=ROOT, kind="root", item=version_item(1), seq=1, issued=at, expires=NEVER, body=body), root_keys, NO_OVERLAY)
 
@@ -62,7 +65,8 @@ def founder_grants(plan: Plan, root: Record, root_keys: Sequence[Signer], founde
     overlay_id = root.digest
     registrar = sign(
         Draft(
-            name=ROOT, kind="grant", item=founder.node_id, seq=at * 1000, issued=at, expires=at + FOUNDER_LIFE, body=Grant(rights=rights.FOUNDER).body(),
+            name=ROOT, kind="grant", item=founder.node_id, seq=at * 1000, issued=at, expires=at + FOUNDER_LIFE,
+            body=Grant(rights=rights.FOUNDER).body(),
         ),
         root_keys, overlay_id,
     )

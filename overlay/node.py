@@ -72,7 +72,8 @@ class Node:
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
             events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self._answered,
             events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
-            events.Probed: self._probed, events.Message: self._message, AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
+            events.Probed: self._probed, events.Message: self._message,
+            AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
             Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted,
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
@@ -319,7 +320,8 @@ class Node:
             elif self.directory is None:
                 self.sessions.refuse(event.session, event.ticket, "not-ready", now)
             elif event.method is Method.WAYS:
-                self.sessions.reply(event.session, event.ticket, [record.raw for record in self.directory.holdings.ways(self.setup.entropy(1)[0])], now)
+                ways = self.directory.holdings.ways(self.setup.entropy(1)[0])
+                self.sessions.reply(event.session, event.ticket, [record.raw for record in ways], now)
             else:
                 self.directory.called(event.session, event.ticket, event.method, event.body, now, at)
         except Malformed as why:

@@ -61,7 +61,8 @@ class Reports:
     def _peer(self, peer: Peer, at: float) -> Json:
         assert peer.passport is not None
         return {
-            "name": self.full(peer.passport.name), "node_id": b64(peer.passport.node_id), "cluster": str(peer.passport.cluster), "path": self.path_of(peer),
+            "name": self.full(peer.passport.name), "node_id": b64(peer.passport.node_id), "cluster": str(peer.passport.cluster),
+            "path": self.path_of(peer),
             "address": str(peer.way.remote), "rtt_ms": None if peer.rtt is None else round(peer.rtt * 1000, 3), "revision": peer.revision,
             "since_s": round(max(0.0, at - peer.since), 1),
         }
@@ -90,7 +91,8 @@ class Reports:
         return [
             {
                 "cluster": str(path), "public_addresses": list(dict.fromkeys(a.host for g in gateways for a in g.cluster.addresses)),
-                "gateways": [self.full(g.cluster.node) for g in gateways], "nodes": max((g.cluster.nodes for g in gateways), default=0), "revision": 0,
+                "gateways": [self.full(g.cluster.node) for g in gateways], "nodes": max((g.cluster.nodes for g in gateways), default=0),
+                "revision": 0,
                 "stable": True, "development": [], "load": round(sum(g.cluster.load for g in gateways) / 1000 / max(1, len(gateways)), 3),
                 "seen_s": round(max(0.0, at - seen[path]), 1) if path in seen else None,
             }
@@ -103,7 +105,7 @@ class Reports:
 
     def _carries(self) -> list[CarryEntry]:
         directory = self.node.directory
-        return [entry for path in (directory.holdings.zones() if directory is not None else ()) for entry in directory.holdings.view(path).carries] if directory else []
+        return [entry for path in directory.holdings.zones() for entry in directory.holdings.view(path).carries] if directory else []
 
     def _service(self, entry: CarryEntry) -> Json:
         return {
@@ -114,7 +116,8 @@ class Reports:
     def names(self, below: Path = ROOT) -> list[Json]:
         """`overlay name list`: plain data at and below a path."""
         directory = self.node.directory
-        found = [entry for path in directory.holdings.zones() for entry in directory.holdings.view(path).data if below.covers(entry.name)] if directory else []
+        held = [entry for path in directory.holdings.zones() for entry in directory.holdings.view(path).data] if directory else []
+        found = [entry for entry in held if below.covers(entry.name)]
         owners = {g.item: g.name for g in self.node.book.grants.values() if len(g.name) >= 2 and g.body.get(1) == ["own"] and g.signer != g.item}
         return [
             {

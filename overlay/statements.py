@@ -105,7 +105,8 @@ class Statements:
             self.entitling(name, frozenset({rights.OWN}), at)
             return []
         except TrustError as no_right:
-            member = [g for g in self._book.grants_of(self.identity.node_id, at) if rights.MEMBER in g.body[1] and g.name.covers(name) and g.name != name]
+            mine = self._book.grants_of(self.identity.node_id, at)
+            member = [g for g in mine if rights.MEMBER in g.body[1] and g.name.covers(name) and g.name != name]
             if not member:
                 raise no_right from None
         via = max(member, key=lambda g: (len(g.name), g.expires))
@@ -117,7 +118,8 @@ class Statements:
             owned = owners(grants).get(above)
             if (other is not None and other.item != self.identity.node_id) or (owned and self.identity.node_id not in owned):
                 raise TrustError(f"the name {above.dotted} is another node's", "choose another name", rule="R20")
-        return [self.sign(name, "grant", Grant(rights=frozenset({rights.OWN})).body(), at, item=self.identity.node_id, life=rights.NAME_LIFE, via=via)]
+        own = Grant(rights=frozenset({rights.OWN})).body()
+        return [self.sign(name, "grant", own, at, item=self.identity.node_id, life=rights.NAME_LIFE, via=via)]
 
     def due(self, record: Record | None, body: dict[int, Any], at: float) -> bool:
         """Whether what should be said is not said yet, or half of its life is over."""

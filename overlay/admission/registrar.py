@@ -51,7 +51,9 @@ class Registrar:
             raise TrustError("this node does not hold the founding record yet", "try again in a moment")
         invite = self._invite(request, at) if request.seed else None
         if invite is None and root.admission != "open":
-            raise TrustError("this overlay takes newcomers by invite only", "ask for a token: overlay invite, then overlay join --invite TOKEN", rule="admission")
+            raise TrustError(
+                "this overlay takes newcomers by invite only", "ask for a token: overlay invite, then overlay join --invite TOKEN", rule="admission",
+            )
         cluster = request.cluster
         if cluster is None:
             cluster = self._default_cluster(invite) if invite is not None else Path((request.label,))
@@ -70,7 +72,8 @@ class Registrar:
         label = self._free_label(request, cluster, at)
         if label is None:
             free = self._next_free(request.label, cluster, at)
-            return Reply(code=TAKEN, what=f"the name {(cluster / request.label).dotted} is taken", todo=f"choose another: {(cluster / free).leaf} is free"), [], []
+            name = (cluster / request.label).dotted
+            return Reply(code=TAKEN, what=f"the name {name} is taken", todo=f"choose another: {free} is free"), [], []
         how = self._joining(invite is not None, taken_by is not None)
         return self._grant(request, cluster, label, how, invite, at)
 
@@ -87,9 +90,8 @@ class Registrar:
         name = cluster / label
         wanted = entitlement.rights | {rights.OWN}
         via = self._granting_right(cluster, wanted, at)
-        grants = [
-            self.statements.sign(name, "grant", Grant(rights=frozenset({rights.OWN}), shadow=request.shadow).body(), at, item=request.node_id, life=entitlement.life, via=via)
-        ]
+        own = Grant(rights=frozenset({rights.OWN}), shadow=request.shadow).body()
+        grants = [self.statements.sign(name, "grant", own, at, item=request.node_id, life=entitlement.life, via=via)]
         if entitlement.rights:
             body = Grant(rights=entitlement.rights, shadow=request.shadow).body()
             grants.append(self.statements.sign(cluster, "grant", body, at, item=request.node_id, life=entitlement.life, via=via))
@@ -129,9 +131,12 @@ class Registrar:
 
     def _nothing_below(self, cluster: Path, newcomer: bytes, at: float) -> None:
         """Openly nobody becomes owner above what others own."""
-        below = next((c for c in self.directory.book.cuts if cluster.covers(c) and any(g.item != newcomer for g in self.directory.book.grants_on(c, at))), None)
+        book = self.directory.book
+        below = next((c for c in book.cuts if cluster.covers(c) and any(g.item != newcomer for g in book.grants_on(c, at))), None)
         if below is not None:
-            raise TrustError(f"{cluster.dotted} lies above {below.dotted}, which has an owner", "choose a cluster beside or below it", rule="above-others")
+            raise TrustError(
+                f"{cluster.dotted} lies above {below.dotted}, which has an owner", "choose a cluster beside or below it", rule="above-others",
+            )
 
     def _speaks_for(self, path: Path, at: float) -> bool:
         """Whether this node itself may consent for the path: it holds `grant` there by more than the root's right."""
@@ -139,7 +144,8 @@ class Registrar:
         return any(rights.GRANT in g.body[1] and g.name == path for g in mine)
 
     def _elsewhere(self, path: Path, at: float) -> Reply:
-        ways = tuple((n.exchange, n.addresses) for n in self.directory.holdings.ring() if path.covers(n.cluster) and n.node_id != self.directory.me)[:4]
+        ring = self.directory.holdings.ring()
+        ways = tuple((n.exchange, n.addresses) for n in ring if path.covers(n.cluster) and n.node_id != self.directory.me)[:4]
         if not ways and any(at < g.issued + SETTLING for g in self.directory.book.grants_on(path, at) if rights.GRANT in g.body[1]):
             return Reply(code=LATER, what=f"{path.dotted} is being set up")
         if not ways:

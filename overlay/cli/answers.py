@@ -103,7 +103,8 @@ class Answers:
         own = b64(self.node.identity.node_id)
         for carrier in carriers:
             peer = self.node.peers.by_node(unb64(carrier["node_id"]))
-            carrier["distance_ms"] = 0.0 if carrier["node_id"] == own else round(peer.rtt * 1000, 3) if peer is not None and peer.rtt is not None else None
+            rtt = 0.0 if carrier["node_id"] == own else peer.rtt if peer is not None else None
+            carrier["distance_ms"] = None if rtt is None else round(rtt * 1000, 3)
         return carriers
 
     async def service_list(self, args: Args) -> object:

@@ -63,7 +63,8 @@ def load_identity(home: Path, *, make: bool) -> Identity:
     except FileNotFoundError:
         if not make:
             raise StateError(
-                f"{path} is missing", "restore it from a backup; without one, move state.db aside and join again under a new name", rule="no-identity",
+                f"{path} is missing", "restore it from a backup; without one, move state.db aside and join again under a new name",
+                rule="no-identity",
             ) from None
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", "mend its permissions", rule="identity") from None
@@ -71,7 +72,9 @@ def load_identity(home: Path, *, make: bool) -> Identity:
     try:
         private_file(path, identity.to_file())
     except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror}", "free some space, or mend the permissions of the home", rule="identity") from None
+        raise StateError(
+            f"{path} cannot be written: {error.strerror}", "free some space, or mend the permissions of the home", rule="identity",
+        ) from None
     return identity
 
 

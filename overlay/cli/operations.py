@@ -117,7 +117,9 @@ class Operations:
     def _check_values(self, rtype: str, values: tuple[str, ...]) -> None:
         code = codes.type_number(rtype)
         if code in GENERATED_ONLY or code in (0, codes.NS, codes.DS) or 128 <= code <= 255:
-            raise UsageError(f"{rtype} is made by the overlay itself", "set A, AAAA, SRV, SVCB, HTTPS, TXT, CNAME, DNAME, MX, PTR or CAA", rule="rtype")
+            raise UsageError(
+                f"{rtype} is made by the overlay itself", "set A, AAAA, SRV, SVCB, HTTPS, TXT, CNAME, DNAME, MX, PTR or CAA", rule="rtype",
+            )
         if code in (codes.CNAME, codes.DNAME) and len(values) > 1:
             raise UsageError(f"a name has one {rtype}", "give one value", rule="values")
         for value in values:

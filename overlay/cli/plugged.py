@@ -29,7 +29,7 @@ from overlay.cli.operations import Operations
 from overlay.config import Config
 from overlay.directory.book import TABLE
 from overlay.driver.clock import Clock
-from overlay.driver.http import Request, Response, Site, as_json
+from overlay.driver.http import Request, Response, Site, as_json, text
 from overlay.driver.listen import Listeners, name_of
 from overlay.driver.logfile import LogFile
 from overlay.driver.run import Engine
@@ -96,7 +96,8 @@ class Plugged:
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld)
         answers = Answers(engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began)
-        operations = Operations(engine=self.engine, stub=stub, reports=reports, stop=partial(self._soon, self._stop), forget=partial(self._soon, self._forget))
+        stop, forget = partial(self._soon, self._stop), partial(self._soon, self._forget)
+        operations = Operations(engine=self.engine, stub=stub, reports=reports, stop=stop, forget=forget)
         start = self._nursery.start_soon
         start(upstream.run)
         start(self._weigh)
@@ -234,7 +235,7 @@ class Plugged:
         if request.path == EXPAND:
             return self._expand(request.asks("name"))
         page = respond(request.path, urlencode(request.query), caller, self._facts(caller)) if self.node.presence is not None else None
-        return Response(page.status, page.body, page.headers) if page is not None else Response(404, b"not found\n", (("content-type", "text/plain"),))
+        return Response(page.status, page.body, page.headers) if page is not None else text("not found", 404)
 
     def _expand(self, name: str | None) -> Response:
         if self.names is None or not name:

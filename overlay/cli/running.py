@@ -12,6 +12,7 @@ import signal
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -114,7 +115,9 @@ class Running:
         """Whether this home may do what is asked: CONTRACT, "already enrolled in that overlay: as up; in another: exit 4"."""
         if self.join is None:
             if member is None or not member.enrolled:
-                raise StateError(f"{self.home} holds no enrolled node", "overlay init founds an overlay, overlay join enters one", rule="not-enrolled")
+                raise StateError(
+                    f"{self.home} holds no enrolled node", "overlay init founds an overlay, overlay join enters one", rule="not-enrolled",
+                )
             return
         if member is None:
             if self.join.place is None and self.join.token is None:
@@ -235,7 +238,7 @@ class Running:
         late: OverlayError = ReachError("nobody answered in time", "check the network, or try again with a longer --timeout", rule="timeout")
         with scope:
             pinned = self.join.known_id or (start.member.overlay_id if start.member is not None else None)
-            entry = Entry(self._goal(pinned), lambda way, overlay_id: self._knock(nursery, start, clock, way, overlay_id), self.report.progress, lookup=self._lookup())
+            entry = Entry(self._goal(pinned), partial(self._knock, nursery, start, clock), self.report.progress, lookup=self._lookup())
             late = entry.plan.unreached()
             try:
                 entered = await entry.run()

@@ -35,7 +35,10 @@ class Neighbour:
 
 def neighbours(table: Iterable[GatewayEntry]) -> list[Neighbour]:
     """The public nodes of the table, each once, in the order of the ring."""
-    found = {g.node_id: Neighbour(g.node_id, g.cluster.exchange, g.cluster.addresses, g.path, int.from_bytes(g.node_id, "big")) for g in table if g.cluster.addresses}
+    found = {
+        g.node_id: Neighbour(g.node_id, g.cluster.exchange, g.cluster.addresses, g.path, int.from_bytes(g.node_id, "big"))
+        for g in table if g.cluster.addresses
+    }  # fmt: skip
     return [found[node_id] for node_id in sorted(found)]
 
 

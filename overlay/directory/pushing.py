@@ -91,7 +91,8 @@ class Pushing:
         if told is not None and told.node_id in listed and self._holdings.me not in listed:
             return []
         heard = told.node_id if told is not None else b""
-        audience = [p for p in self.partners.values() if p.session != source and p.node_id not in (heard, record.signer) and self._interested(p, unit)]
+        others = [p for p in self.partners.values() if p.session != source and p.node_id not in (heard, record.signer)]
+        audience = [p for p in others if self._interested(p, unit)]
         if len(audience) <= ALL_PEERS:
             return audience
         depending = [p for p in audience if p.watching or (p.node_id not in listed and self._keeps(p))]

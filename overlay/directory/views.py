@@ -65,7 +65,8 @@ def view(book: Book, path: Path) -> ZoneView:
     cuts = sorted(cut for cut in book.cuts if cut != path and path.covers(cut) and _nearest(book, cut) == path)
     listed = table if path == ROOT else [g for g in table if g.path == path or g.path in cuts]
     head = max((r.issued for r in book.members(TABLE) if r.kind == "head" and r.name == path), default=None)
-    serial = max([serial, *(g.issued for g in book.grants.values() if g.name in cuts), *(r.issued for r in book.members(TABLE) if r.kind == "cluster" and (path == ROOT or r.name == path or r.name in cuts))])
+    gates = (r.issued for r in book.members(TABLE) if r.kind == "cluster" and (path == ROOT or r.name == path or r.name in cuts))
+    serial = max([serial, *(g.issued for g in book.grants.values() if g.name in cuts), *gates])
     fingerprint = hashlib.blake2s(book.units[unit].sums() if unit in book.units else b"")
     for gateway in listed:
         fingerprint.update(gateway.node_id + str(gateway.path).encode() + repr(gateway.cluster.addresses).encode())
@@ -73,7 +74,8 @@ def view(book: Book, path: Path) -> ZoneView:
         fingerprint.update(str(cut).encode())
     return ZoneView(
         path=path, serial=serial % 2**32, digest=fingerprint.digest(), hosts=tuple(hosts.values()),
-        carries=tuple(_carry(record, body, hosts) for record, body in carries), data=tuple(_data(record, book) for record in data.values() if record.body.get(1)),
+        carries=tuple(_carry(record, body, hosts) for record, body in carries),
+        data=tuple(_data(record, book) for record in data.values() if record.body.get(1)),
         cuts=tuple(cuts), gateways=tuple(listed), head_issued=head,
     )
 

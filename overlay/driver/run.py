@@ -57,7 +57,10 @@ def own_hosts(listeners: Listeners, wanted: Sequence[str] = ()) -> tuple[str, ..
 class Engine:
     """One node, running. ``subscribe`` to what it raises; after each act of a person call :meth:`step`."""
 
-    def __init__(self, node: Node, *, store: Store, clock: Clock, listeners: Listeners, log: LogFile, site: Site | None = None, advertise: Sequence[str] = ()) -> None:
+    def __init__(
+        self, node: Node, *, store: Store, clock: Clock, listeners: Listeners, log: LogFile, site: Site | None = None,
+        advertise: Sequence[str] = (),
+    ) -> None:
         self.node = node
         self.clock = clock
         self.listeners = listeners

@@ -231,7 +231,8 @@ def test_sockets_passed_on_are_used_and_the_rest_opened() -> None:
         "print(len(ours.overlay_udp), len(ours.overlay_tcp), len(ours.http), len(ours.stub_udp), 'LISTEN_FDS' in os.environ, inherited())\n"
         "print(ours.bound()['overlay'][0], ours.overlay_udp[0].getblocking(), ours.overlay_udp[0].get_inheritable())"
     )
-    with taken("127.0.0.1", tcp=False) as port, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp, socket.socket() as http:
+    datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with taken("127.0.0.1", tcp=False) as port, datagram as udp, socket.socket() as tcp, socket.socket() as http:
         assert port
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
