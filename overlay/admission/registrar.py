@@ -64,6 +64,8 @@ class Registrar:
         before = self._granted(request.node_id, cluster, at)
         if before is not None:
             return self._granting(before, []), [], []
+        if invite is not None:
+            self._unspent(invite)
         taken_by = self._taken(cluster, request.node_id, at)
         if invite is None and taken_by is None:
             self._nothing_below(cluster, request.node_id, at)
@@ -186,13 +188,13 @@ class Registrar:
         assert isinstance(body, Invite)
         if self.statements.identity.node_id not in body.redeemers:
             raise TrustError("this node does not redeem that token", "join through the node that issued it", rule="invite-redeemer")
-        if self.uses.get(request.seed, 0) >= body.uses and self._granted_by_invite(request, at) is None:
-            raise TrustError("the token is spent", "ask for a new one: overlay invite", rule="invite-spent")
         return invite
 
-    def _granted_by_invite(self, request: Request, at: float) -> Record | None:
-        """The name grant of a newcomer that already redeemed and asks again."""
-        return next((g for g in self.directory.book.grants_of(request.node_id, at) if g.body[1] == [rights.OWN]), None)
+    def _unspent(self, invite: Record) -> None:
+        body = kinds.read(invite)
+        assert isinstance(body, Invite)
+        if self.uses.get(invite.item, 0) >= body.uses:
+            raise TrustError("the token is spent", "ask for a new one: overlay invite", rule="invite-spent")
 
     def _default_cluster(self, invite: Record) -> Path:
         return invite.name if invite.name != ROOT else self.directory.cluster
