@@ -118,7 +118,8 @@ class Reports:
         directory = self.node.directory
         held = [entry for path in directory.holdings.zones() for entry in directory.holdings.view(path).data] if directory else []
         found = [entry for entry in held if below.covers(entry.name)]
-        owners = {g.item: g.name for g in self.node.book.grants.values() if len(g.name) >= 2 and g.body.get(1) == ["own"] and g.signer != g.item}
+        zones = directory.holdings.zones() if directory else []
+        owners = {host.node_id: host.name for path in zones if directory for host in directory.holdings.view(path).hosts}
         return [
             {
                 "name": self.full(entry.name), "type": entry.rtype, "ttl": entry.data.ttl, "values": list(entry.data.values),

@@ -33,7 +33,7 @@ class Token:
     quoted: bool = False
 
 
-def bad(what: str, todo: str = "") -> UsageError:
+def bad(what: str, todo: str = "write the data as it stands in a master file") -> UsageError:
     """A fault in presentation form."""
     return UsageError(what, todo, rule="rdata")
 

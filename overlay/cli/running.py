@@ -84,6 +84,8 @@ class Running:
 
     def run(self) -> None:
         """Run until stopped. Raises an ``OverlayError`` where it cannot start, or may not come in."""
+        if self.join is not None and self.join.place is None and self.join.token is None and not (self.home / homes.STATE).exists():
+            raise UsageError("where to join is missing", "name a domain or IP:port, or give a token: overlay join WHERE", rule="where")
         homes.prepare(self.home)
         with ExitStack() as stack:
             stack.callback(lock_home(self.home).release)
