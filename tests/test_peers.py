@@ -124,7 +124,7 @@ def test_a_revoked_node_is_rejected_when_the_revocation_arrives_and_when_it_come
     peers.judge_again(AT)
     assert rejected(list(peers.take())) == ["R12"]
     peers.closed(1)
-    assert rejected(admit(overlay, peers, overlay.member, 2)) == ["R12"], "known by digest, and judged anew"
+    assert set(rejected(admit(overlay, peers, overlay.member, 2))) == {"R12"}, "known by digest, and judged anew"
 
 
 def test_a_second_holder_of_ones_own_identity_is_rejected_and_counted() -> None:

@@ -149,8 +149,9 @@ class Directory:
             unit = fields.text(1, 260)
             buckets = [n for n in fields.items(2, 64) if type(n) is int]
             return list(self.book.units[unit].listing(buckets)) if unit in self.book.units else []
-        assert method is Method.WATCH
-        return self._watched(peer, _path(fields.text(1, 255)), fields.binary(2, 0, 8, default=b""), now)
+        if method is Method.WATCH:
+            return self._watched(peer, _path(fields.text(1, 255)), fields.binary(2, 0, 8, default=b""), now)
+        raise Malformed("no question for the directory", rule="method")
 
     def _summary(self, path: Path | None) -> bytes:
         unit = TABLE if path is None else zone_unit(path)
