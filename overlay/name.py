@@ -110,7 +110,10 @@ def parse_name(text: str, *, zone: str = "", tld: str = "") -> Path:
                 f"{text[:80]!r} is not below {tld or 'the TLD'} or {zone or 'the zone'}", "leave out the final dot, or write the full name",
                 rule="absolute",
             )
-    return Path(tuple(reversed(bare.split(".")))) if bare else ROOT
+    labels = bare.split(".") if bare else []
+    if "" in labels:
+        raise UsageError(f"{text[:80]!r} has nothing between two dots", "write one dot between labels, such as web.home.eu", rule="empty-label")
+    return Path(tuple(reversed(labels)))
 
 
 def parse_zone(text: str) -> str:

@@ -91,7 +91,7 @@ class Statements:
         live = [g for g in found if at < g.expires] or found
         if not live:
             raise TrustError(
-                f"this node holds none of {', '.join(sorted(needs))} over {name.dotted or 'the root'}",
+                f"this node has no right to {name.dotted or 'the root'} (it takes {' or '.join(sorted(needs))})",
                 "take a name below your own, or have somebody with `grant` there grant it to you", rule="R07",
             )
         return max(live, key=lambda g: (len(g.name), g.expires, g.digest))
