@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import re
 import shutil
@@ -30,6 +29,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.described import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/names.json"
@@ -290,20 +291,6 @@ def ratio(ours: list[float], theirs: list[float]) -> float | None:
     """The median of the ratios of each round; None where a run was too short to measure."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True) if b]
     return round(statistics.median(ratios), 2) if ratios else None
-
-
-def machine() -> dict[str, object]:
-    """What it was measured on."""
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"model name\s*:\s*(.+)", cpuinfo)
-    return {
-        "cpu": model[1] if model else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_1_min": round(os.getloadavg()[0], 2),
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 def table(report: dict[str, object]) -> str:

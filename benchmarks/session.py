@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import socket
 import statistics
@@ -35,6 +34,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from benchmarks.described import machine
 from overlay.driver.udp import Batch, Udp
 from overlay.machine import Send
 from overlay.session import events, packet
@@ -306,16 +306,6 @@ def pin(core: int, pid: int = 0) -> None:
     """Keep a process on a core, where there are two."""
     if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1 or core:
         os.sched_setaffinity(pid, {core})
-
-
-def machine() -> dict[str, object]:
-    """What it ran on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return {
-        "cpu": next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()),
-        "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
-        "load_1_min": round(os.getloadavg()[0], 2), "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 def main() -> int:
