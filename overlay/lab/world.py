@@ -203,10 +203,6 @@ class World:
         """Whether the host's node is usable."""
         return host.node is not None and host.node.usable()
 
-    def refusal(self, host: Host) -> JoinRefused | None:
-        """Why the newcomer on that host was refused, if it was."""
-        return next((event for event in host.events if isinstance(event, JoinRefused)), None)
-
     def _verify(self, public: bytes, signature: bytes, message: bytes) -> bool:
         """Check each signature once for all nodes of the world: the same octets, the same verdict."""
         asked = (public, signature, message)
@@ -329,3 +325,8 @@ def name_of(host: Host) -> Path | None:
     """The name that a host's node got."""
     joined = next((event for event in host.events if isinstance(event, Joined)), None)
     return joined.name if joined is not None else (host.node.name if host.node is not None else None)
+
+
+def refusal_of(host: Host) -> JoinRefused | None:
+    """Why the newcomer on that host was refused, if it was."""
+    return next((event for event in host.events if isinstance(event, JoinRefused)), None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from overlay import acts
 from overlay.directory.view import ZoneView
 from overlay.identity.keys import Signer
-from overlay.lab.world import Host, World
+from overlay.lab.world import Host, World, refusal_of
 from overlay.name import Path, parse_path
 from overlay.node import Node
 from overlay.units import DAY
@@ -56,7 +56,7 @@ def enter(world: World, *names: str, limit: float = 20.0) -> list[Host]:
     hosts = []
     for name in names:
         host = world.join(name)
-        assert world.run_until(lambda host=host: world.joined(host), limit) is not None, (name, world.refusal(host))  # type: ignore[misc]
+        assert world.run_until(lambda host=host: world.joined(host), limit) is not None, (name, refusal_of(host))  # type: ignore[misc]
         hosts.append(host)
     return hosts
 

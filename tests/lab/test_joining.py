@@ -6,7 +6,7 @@ import pytest
 
 from overlay.errors import TrustError
 from overlay.identity.keys import Signer
-from overlay.lab.world import Host, World, name_of
+from overlay.lab.world import Host, World, name_of, refusal_of
 from overlay.name import parse_path
 from overlay.records import rights
 from tests.lab.scenes import enter, invite, node, say, text
@@ -21,8 +21,8 @@ def held(world: World, host: Host, path: str) -> set[str]:
 def refused(world: World, name: str, **how: object) -> TrustError:
     """A newcomer that is refused within 10 seconds: the words it gets."""
     host = world.join(name, **how)  # type: ignore[arg-type]
-    assert world.run_until(lambda: world.refusal(host) is not None, 10) is not None, f"{name} was not refused"
-    refusal = world.refusal(host)
+    assert world.run_until(lambda: refusal_of(host) is not None, 10) is not None, f"{name} was not refused"
+    refusal = refusal_of(host)
     assert refusal is not None and isinstance(refusal.error, TrustError) and len(refusal.error.lines()) == 2
     assert not world.joined(host)
     return refusal.error
@@ -80,7 +80,7 @@ def test_into_a_taken_path_nobody_comes_while_its_gateway_is_away_and_in_when_it
     world.stop(alice)
     host = world.join("eu/home/bob")
     world.run(45)
-    assert not world.joined(host) and world.refusal(host) is None
+    assert not world.joined(host) and refusal_of(host) is None
     world.start(alice)
     assert world.run_until(lambda: world.joined(host), 30) is not None
     assert held(world, host, "eu/home/bob") == {rights.OWN}
@@ -183,7 +183,7 @@ def test_a_token_for_two_lets_two_in_who_come_at_once_and_no_third() -> None:
     hosts = [world.join(f"hq/n{number}", seed=seed) for number in range(3)]
     world.run(10)
     assert sum(map(world.joined, hosts)) == 2
-    assert sum(world.refusal(host) is not None for host in hosts) == 1
+    assert sum(refusal_of(host) is not None for host in hosts) == 1
 
 
 def test_a_token_past_its_date_is_refused() -> None:
