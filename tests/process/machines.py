@@ -223,6 +223,8 @@ class Village:
             claim = socket.socket()
             try:
                 claim.bind((f"127.0.78.{number}", CLAIM))
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.bind((f"127.0.78.{number}", 7653))  # left over from a run that was killed
             except OSError as error:
                 claim.close()
                 if error.errno != errno.EADDRINUSE:

@@ -19,7 +19,7 @@ from overlay.driver.store import Store
 from overlay.errors import OverlayError
 from overlay.node import Node
 from overlay.setup import PASSPORT, Setup
-from tests.process.machines import Machine, Village, until
+from tests.process.machines import Machine, Village
 
 MISTAKES = """\
 [listen]
@@ -142,7 +142,7 @@ def test_the_way_out_of_a_damaged_state_leads_back_to_the_same_name(shared: Vill
 def test_all_mistakes_of_the_configuration_are_told_with_their_lines(village: Village) -> None:
     machine = village.machine()
     (machine.home / "overlay.toml").write_text(MISTAKES)
-    for words in (["up"], ["join", "127.0.78.252"], ["init", "cloud.example.net"]):
+    for words in (["up"], ["init", "cloud.example.net"]):
         refused = machine.overlay(*words)
         assert refused.status == 1, refused
         assert len(refused.err.splitlines()) == 2
@@ -175,7 +175,7 @@ def test_a_home_may_have_a_path_longer_than_a_sockets_name(village: Village) -> 
     assert machine.pid() > 1
     assert machine.overlay("up").complaint[0].startswith("overlay: a node (pid ")
     machine.done("down")
-    until(lambda: machine.overlay("status").status == 3, "it has stopped")
+    assert machine.overlay("status").status == 3
 
 
 def test_a_home_that_cannot_be_is_told_so(village: Village) -> None:

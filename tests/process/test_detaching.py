@@ -85,7 +85,7 @@ def test_giving_up_ends_the_child(village: Village) -> None:
     machine = village.machine()
     began = time.monotonic()
     command = subprocess.Popen(
-        machine._command(("join", "127.0.78.252", "--detach", "--timeout", "2")), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        machine._command(("join", "127.0.78.252", "--detach", "--timeout", "1.5")), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env=machine._environment(), text=True,
     )  # fmt: skip
     lock = machine.home / "run" / "lock"
@@ -150,7 +150,7 @@ def test_a_port_in_use_names_its_holder_and_the_others_fall_back(village: Villag
 
 def test_a_second_node_on_the_home_is_refused(founder: Machine) -> None:
     pid = founder.pid()
-    for words in (["up"], ["up", "--detach"], ["join", "127.0.78.252", "--timeout", "5"]):
+    for words in (["up", "--detach"], ["join", "127.0.78.252", "--timeout", "5"]):
         refused = founder.overlay(*words)
         assert refused.status == 1, refused
         assert refused.complaint == [

@@ -126,7 +126,7 @@ def test_what_cannot_be_meant_is_misuse(shared: Village, words: tuple[str, ...])
 def test_nobody_there_ends_in_time_with_5(village: Village) -> None:
     machines = [village.machine() for _ in range(3)]
     began = time.monotonic()
-    nodes = [machines[0].start("join", "127.0.78.252", "--timeout", "2"), machines[1].start("join", ZONE, "--timeout", "2")]
+    nodes = [machines[0].start("join", "127.0.78.252", "--timeout", "1"), machines[1].start("join", ZONE, "--timeout", "1")]
     detached = machines[2].overlay("join", "127.0.78.252:7653", "--detach", "--timeout", "2")
     assert [node.end() for node in nodes] == [5, 5]
     assert detached.status == 5
@@ -139,7 +139,6 @@ def test_a_home_without_an_overlay_wants_to_know_where(village: Village) -> None
     machine = village.machine()
     assert machine.overlay("join").status == 2
     assert machine.overlay("up").complaint[0].endswith("holds no enrolled node")
-    assert machine.overlay("up", "--detach").status == 1
 
 
 def test_a_node_on_its_way_in_says_so_and_can_be_stopped(village: Village) -> None:
