@@ -8,11 +8,16 @@ stretched: OVERLAY_TEST_PATIENCE=3 triples it.
 from __future__ import annotations
 
 import os
+import signal
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# A test run that a shell started in the background ignores SIGINT, and its children would inherit that (POSIX, 2.11).
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 # Seconds. What is not named here shares "unit and property".
