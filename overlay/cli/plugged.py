@@ -193,10 +193,10 @@ class Plugged:
 
     # -- who waits for something
 
-    async def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition about the node holds; looked at with every event, and twice a second."""
+    async def wait(self, condition: Callable[[], bool], *, every: float = float("inf")) -> None:
+        """Wait until a condition about the node holds; looked at with every event, and, where time alone may bring it, every so often."""
         while not condition():
-            with trio.move_on_after(0.1):
+            with trio.move_on_after(every):
                 await self._news.wait()
 
     async def reach(self, key: bytes, addresses: tuple[Address, ...]) -> bytes:

@@ -256,7 +256,7 @@ class Running:
                 raise plugged.refused
             self.report.progress("got a name and rights; fetching what the others know")
             late = ReachError("the node joined but is not usable yet", "see overlay status and overlay log", rule="timeout")
-            await plugged.wait(plugged.usable)
+            await plugged.wait(plugged.usable, every=0.05)
             assert plugged.node.presence is not None and plugged.node.trust.root is not None
             name = plugged.node.presence.name.fqdn(plugged.node.trust.root.tld)
             self.report.ready(f"joined as {name} in {clock.now() - began:.1f} s")
