@@ -10,7 +10,8 @@ What counts where several statements meet at one name, in this order:
 2. SOA and NS of the zone itself, and all at and below its cuts, are generated: data cannot replace them (``skip:apex``,
    ``skip:elsewhere``);
 3. of one name and type, data set by a person replaces what is generated from hosts and services;
-4. a CNAME beside other types loses (``skip:cname-beside``); of several CNAMEs or DNAMEs the smallest counts
+4. NS and DNAME at a name below which another key has something are left out (``skip:over-others``);
+5. a CNAME beside other types loses (``skip:cname-beside``); of several CNAMEs or DNAMEs the smallest counts
    (``skip:several``).
 A value that does not parse is left out by itself (``skip:bad-value``): a foreign record never breaks a zone.
 """
@@ -81,6 +82,7 @@ class _Draft:
         self.counters = counters
         self.sets: dict[Name, dict[int, tuple[int, list[bytes]]]] = {}
         self.empty: list[Name] = []
+        self._below: dict[Path, set[bytes]] | None = None  # who says something below a name; made when it is asked
         self._cuts = {labels(cut, suffix) for cut in view.cuts}
         self._hosts = {entry.node_id: {a.host for a in entry.host.addresses} for entry in view.hosts}
 
@@ -198,6 +200,9 @@ class _Draft:
         if rtype in GENERATED_ONLY or rtype == 0 or 128 <= rtype <= 255 or (name == self.origin and rtype in (codes.NS, codes.DS)):
             self.counters["skip:apex"] += 1
             return
+        if rtype in (codes.NS, codes.DNAME) and self._over_others(entry):
+            self.counters["skip:over-others"] += 1
+            return
         found = []
         for value in entry.data.values:
             try:
@@ -219,6 +224,20 @@ class _Draft:
                 del types[codes.CNAME]
 
     # -- small things
+
+    def _over_others(self, entry: DataEntry) -> bool:
+        """Whether something stands below a name that its signer did not say: what it redirects there would be another's."""
+        if self._below is None:
+            below: dict[Path, set[bytes]] = {}
+            said = [(cut, b"") for cut in self.view.cuts]
+            said += [(host.name, host.node_id) for host in self.view.hosts]
+            said += [(carrier.name, carrier.node_id) for carrier in self.view.carries]
+            said += [(data.name, data.signer) for data in self.view.data]
+            for name, signer in said:
+                for above in name.parent.ancestors():
+                    below.setdefault(above, set()).add(signer)
+            self._below = below
+        return bool(self._below.get(entry.name, set()) - {entry.signer})
 
     def _allowed(self, path: Path) -> bool:
         name = labels(path, self.suffix)

@@ -38,6 +38,7 @@ class Book:
         self.trust = trust
         self.records: dict[Identity, Record] = {}
         self.grants: dict[bytes, Record] = {}  # by digest, superseded ones too: chains name them
+        self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
         self.cuts: set[Path] = set()  # paths below the root where somebody holds `sign`
         self._cut_at: dict[tuple[str, ...], Path] = {}
@@ -69,14 +70,14 @@ class Book:
         for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), r.seq if r.kind == "root" else len(r.name), r.seq)):
             self.trust.vouch(record)
             if record.kind == "grant":
-                self.grants[record.digest] = record
+                self._keep_grant(record)
         for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), r.seq)):
             try:
                 self.add(record, at)
             except (TrustError, Malformed) as why:
                 self.counters[f"drop:{why.rule}"] += 1
                 if record.kind == "grant":
-                    self.grants.pop(record.digest, None)
+                    self._drop_grant(record)
                 self._stores.append(Store(RECORDS, self._store_key(record), None))
         self._stores = [store for store in self._stores if store.value is None]
         self.changed.update(self.units)
@@ -123,7 +124,7 @@ class Book:
         self._raws.add(record.raw)
         self.highest_seq[record.signer] = max(self.highest_seq[record.signer], record.seq)
         if record.kind == "grant":
-            self.grants[record.digest] = record
+            self._keep_grant(record)
         self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
         cut = self._cut_of(record)
         if cut is not None and cut not in self.cuts:
@@ -205,7 +206,7 @@ class Book:
             self._per_signer[record.signer] -= 1
             self._leave_unit(record)
         if record.kind == "grant":
-            self.grants.pop(record.digest, None)
+            self._drop_grant(record)
         self._stores.append(Store(RECORDS, self._store_key(record), None))
         cut = self._cut_of(record)
         if cut is not None and not any(self._cut_of(other) == cut for other in self.grants.values()):
@@ -215,6 +216,17 @@ class Book:
             self.units.pop(zone_unit(cut), None)
             self._members.pop(zone_unit(cut), None)
             self.changed.discard(zone_unit(cut))
+
+    def _keep_grant(self, grant: Record) -> None:
+        self.grants[grant.digest] = grant
+        self._grants_at.setdefault(grant.name, {})[grant.digest] = grant
+
+    def _drop_grant(self, grant: Record) -> None:
+        if self.grants.pop(grant.digest, None) is not None:
+            there = self._grants_at[grant.name]
+            del there[grant.digest]
+            if not there:
+                del self._grants_at[grant.name]
 
     def sweep(self, at: float) -> None:
         """Let go of what is past its date (grants: past the 30 days in which they lapse)."""
@@ -243,11 +255,10 @@ class Book:
         """The body of a record that is held, as it was read when the record was judged."""
         return self._bodies[record.identity]
 
-    def grants_on(self, path: Path, at: float) -> list[Record]:
-        """Live grants (not lapsed, not revoked) on exactly that path."""
-        return [
-            g for g in self.grants.values() if g.name == path and at < g.expires and g.digest not in self.trust.revoked
-        ]
+    def grants_on(self, path: Path, at: float | None = None) -> list[Record]:
+        """Grants on exactly that path that are not revoked: live at ``at``, or, without it, lapsed ones too."""
+        held = self._grants_at.get(path, {}).values()
+        return [g for g in held if (at is None or at < g.expires) and g.digest not in self.trust.revoked]
 
     def grants_of(self, subject: bytes, at: float) -> list[Record]:
         """Live grants of a subject, widest path first, the longest-lived first."""

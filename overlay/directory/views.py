@@ -15,20 +15,32 @@ from overlay.name import ROOT, Path
 from overlay.records import rights
 from overlay.records.kinds import Carry, Cluster, Data, Host
 from overlay.records.record import Record
-from overlay.records.trust import holders, outranked, owners
+from overlay.records.trust import given, holders, outranked, owners
 
 
 def gateways(book: Book) -> list[GatewayEntry]:
-    """All cluster records of the table, ordered by path and node id."""
+    """All cluster records of the table whose signer is who it says, ordered by path and node id."""
     found = []
     for record in book.members(TABLE):
         if record.kind == "cluster":
             body = book.body(record)
             assert isinstance(body, Cluster)
-            if body.withdrawn:
+            if body.withdrawn or not _named(book, record.signer, body.node, record.name):
                 continue
             found.append(GatewayEntry(path=record.name, node_id=record.signer, cluster=body))
     return sorted(found, key=lambda g: (g.path, g.node_id))
+
+
+def _named(book: Book, node_id: bytes, said: Path, cluster: Path) -> bool:
+    """Whether a gateway of that cluster may call itself ``said``: a name in it, and no other key's.
+
+    A zone that is not held here proves nothing, so a gateway may call itself what nobody is known to hold. Without this
+    rule it could put its addresses under any name: they are told as glue.
+    """
+    if said == ROOT or said.parent != cluster or said.leaf == "*":
+        return False
+    holder = holders(book.grants_on(said), book.grants.get).get(said)
+    return holder is None or holder.item == node_id
 
 
 def view(book: Book, path: Path) -> ZoneView:
@@ -37,7 +49,6 @@ def view(book: Book, path: Path) -> ZoneView:
     records = sorted(book.members(unit), key=lambda r: (r.name, r.kind, r.item, r.signer))
     held = holders((r for r in records if r.kind == "grant"), book.grants.get)
     owned = owners(book.members(TABLE))
-    names_of = {r.item: r.name for r in held.values()}
     hosts: dict[bytes, HostEntry] = {}
     carries: list[tuple[Record, Carry]] = []
     data: dict[tuple[Path, bytes], Record] = {}
@@ -46,7 +57,7 @@ def view(book: Book, path: Path) -> ZoneView:
         serial = max(serial, record.issued)
         via = book.grants.get(record.via)
         if via is not None and record.kind != "grant" and frozenset(via.body.get(1, ())) == {rights.OWN}:
-            if outranked(via, held, book.grants.get(via.via), owned):
+            if outranked(via, held, book.grants.get(via.via), owned, name=record.name, grants=book.grants.get):
                 continue
         body = book.body(record)
         if isinstance(body, Host | Carry) and body.withdrawn:
@@ -54,8 +65,7 @@ def view(book: Book, path: Path) -> ZoneView:
         if isinstance(body, Host):
             hosts[record.signer] = HostEntry(name=record.name, node_id=record.signer, host=body)
         elif isinstance(body, Carry):
-            owner = held.get(record.name)
-            if owner is None or owner.item == record.signer or record.name not in names_of.values():
+            if not _anothers(record, held, book):
                 carries.append((record, body))
         elif isinstance(body, Data):
             rival = data.get((record.name, record.item))
@@ -74,7 +84,7 @@ def view(book: Book, path: Path) -> ZoneView:
         fingerprint.update(str(cut).encode())
     return ZoneView(
         path=path, serial=serial % 2**32, digest=fingerprint.digest(), hosts=tuple(hosts.values()),
-        carries=tuple(_carry(record, body, hosts) for record, body in carries),
+        carries=tuple(_carry(record, body, hosts) for record, body in carries if _carrier(book, record.signer, body.node, hosts)),
         data=tuple(_data(record, book) for record in data.values() if record.body.get(1)),
         cuts=tuple(cuts), gateways=tuple(listed), head_issued=head,
     )
@@ -82,6 +92,29 @@ def view(book: Book, path: Path) -> ZoneView:
 
 def _nearest(book: Book, cut: Path) -> Path:
     return book.zone_of(cut.parent) if cut != ROOT else ROOT
+
+
+def _anothers(record: Record, held: dict[Path, Record], book: Book) -> bool:
+    """Whether a carry record stands at or below the name of a node that is not its signer, by a right from above that name.
+
+    What members took for their services may be carried by others as well.
+    """
+    via = book.grants.get(record.via)
+    for above in record.name.ancestors():
+        if via is None or len(above) <= len(via.name):
+            return False
+        holder = held.get(above)
+        if holder is not None and holder.item != record.signer and given(holder, book.grants.get):
+            return True
+    return False
+
+
+def _carrier(book: Book, node_id: bytes, said: Path, hosts: dict[bytes, HostEntry]) -> bool:
+    """Whether a carrier may call itself ``said``: as its host record does; of a node of another zone, no other key's name."""
+    if node_id in hosts:
+        return said == hosts[node_id].name
+    holder = holders(book.grants_on(said), book.grants.get).get(said)
+    return said != ROOT and said.leaf != "*" and (holder is None or holder.item == node_id)
 
 
 def _carry(record: Record, body: Carry, hosts: dict[bytes, HostEntry]) -> CarryEntry:

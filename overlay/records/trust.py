@@ -27,7 +27,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R17 | root version v+1 has the thresholds of v and v+1, nobody else signing, and names v; the founding record's digest is the overlay id |
 | R18 | labels reserved for the root are granted to nobody |
 | R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
-| R20 | of two keys with a claim to one name, what a holder of `grant` gave stands above what a member took, then the earlier holds |
+| R20 | of two claims to one name, or one above the other, what a holder of `grant` gave stands above what a member took, then the earlier holds |
 """
 
 from __future__ import annotations
@@ -298,11 +298,14 @@ def owners(grants: Iterable[Record]) -> dict[Path, set[bytes]]:
 
 def outranked(
     claim: Record, held: Mapping[Path, Record], issuer: Record | None, owned: Mapping[Path, Collection[bytes]] | None = None,
+    *, name: Path | None = None, grants: Grants | None = None,
 ) -> bool:
     """R20: whether the name grant ``claim`` lost its name, or, taken by a member, lies below what another key owns.
 
     ``issuer`` is the grant by which it was given; a claim that a member took for itself has its own subject there.
-    ``owned`` says who owns paths by more than a name (:func:`owners`).
+    ``owned`` says who owns paths by more than a name (:func:`owners`). ``name`` is what is spoken of by that claim, at or
+    below it: what another key held there before the claim stays that key's. Without ``grants`` a name above that is
+    another's counts as the elder.
     """
     winner = held.get(claim.name)
     if winner is not None and winner.item != claim.item:
@@ -312,10 +315,25 @@ def outranked(
     owned = owned or {}
     for above in (claim.name, *claim.name.parent.ancestors()):
         if above == issuer.name or not issuer.name.covers(above):
-            return False
-        other = held.get(above)
-        if other is not None and other.item != claim.item:
+            break
+        if _elder(held.get(above), claim, grants) or (above in owned and claim.item not in owned[above]):
             return True
-        if above in owned and claim.item not in owned[above]:
+    for below in (name or claim.name).ancestors():
+        if len(below) <= len(claim.name):
+            return False
+        if _elder(held.get(below), claim, grants) or (below in owned and claim.item not in owned[below]):
             return True
     return False
+
+
+def _elder(other: Record | None, claim: Record, grants: Grants | None) -> bool:
+    """Whether the name grant ``other`` is another key's, and stands above ``claim``."""
+    if other is None or other.item == claim.item:
+        return False
+    return grants is None or _rank(other, grants) < _rank(claim, grants)
+
+
+def given(claim: Record, grants: Grants) -> bool:
+    """Whether a name was given by somebody with `grant`, as names of nodes are, and not taken by a member."""
+    via = grants(claim.via) if claim.via else None
+    return not claim.via or (via is not None and rights.GRANT in via.body.get(1, ()))
