@@ -1,7 +1,7 @@
 """``overlay init``, ``join`` and ``up``: what was typed becomes values, the flags are laid over the configuration.
 
-It decides whether a command goes on here or in a process of its own, and what of the flags is remembered: the listeners
-chosen when a node is founded or enrolled, since it will be started again without them. ``process.py`` does the rest.
+It decides what of the flags is remembered: the listeners chosen when a node is founded or enrolled, since it will be
+started again without them. Whether a node runs here was decided before (``starting.py``); ``process.py`` does the rest.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from typing import Final
 
 from overlay.cli import process
 from overlay.cli.client import put, say
-from overlay.cli.config_file import load, remember
-from overlay.cli.detach import detach, report
+from overlay.cli.config_file import remember
+from overlay.cli.detach import report
 from overlay.cli.grammar import Call
-from overlay.cli.home import made, own
-from overlay.config import FILE, Config, overrides
+from overlay.cli.home import made
+from overlay.cli.starting import configured
+from overlay.config import FILE, Config
 from overlay.errors import UsageError
 
-WAIT: Final = 60.0  # seconds: CONTRACT, `join --detach`
-_MARGIN: Final = 2.0  # seconds that a child has to tell why it gives up, before its parent does
 _MAX_ROOT_KEYS: Final = 16  # overlay/records/kinds.py, Root
 
 
@@ -38,8 +37,7 @@ def init(call: Call) -> None:
         addresses=tuple(_bare_ip(text) for text in values["address"]), root_threshold=threshold, root_keys=keys,
         root_out=Path(os.path.abspath(values["root_out"])) if values["root_out"] else None, shadow=values["shadow"],
     )  # fmt: skip
-    home = Path(own(call.home))
-    config = _config(call, home)
+    home, config = configured(call)
     founded = process.found(home, founding, config)
     _remember(home, config, say)
     for line in founded.publish:
@@ -48,19 +46,12 @@ def init(call: Call) -> None:
         say(line)
 
 
-def join(call: Call) -> int:
-    """``overlay join [WHERE]``."""
+def join(call: Call, home: Path, config: Config) -> int:
+    """``overlay join [WHERE]`` in this process."""
     values = call.values
-    home = Path(own(call.home))
-    config = _config(call, home)
-    timeout: float | None = values["timeout"]
-    if values["detach"]:
-        timeout = timeout or WAIT
-        words = [*_foreground(call), "--timeout", f"{timeout:g}"]
-        return detach(["--home", str(home), *words], Path(made(str(home))) / "log", timeout + _MARGIN)
     joining = process.Joining(
         where=values["where"], invite=values["invite"], cluster=values["cluster"], name=values["name"], overlay_id=values["id"],
-        timeout=timeout, shadow=values["shadow"],
+        timeout=values["timeout"], shadow=values["shadow"],
     )  # fmt: skip
     with report() as told:
         if not (home / "identity").exists():
@@ -69,41 +60,16 @@ def join(call: Call) -> int:
     return 0
 
 
-def up(call: Call) -> int:
-    """``overlay up``."""
-    home = Path(own(call.home))
-    config = _config(call, home)
-    if call.values["detach"]:
-        log = home / "log" if home.is_dir() else Path(os.devnull)
-        return detach(["--home", str(home), *_foreground(call)], log, WAIT)
+def up(_call: Call, home: Path, config: Config) -> int:
+    """``overlay up`` in this process."""
     with report() as told:
         process.run_node(home, config, None, told)
     return 0
 
 
-def _config(call: Call, home: Path) -> Config:
-    return overrides(load(home), call.values)
-
-
 def _remember(home: Path, config: Config, tell: Callable[[str], None]) -> None:
     if remember(home, config):
         tell(f"wrote {home / FILE}: it listens there from now on")
-
-
-def _foreground(call: Call) -> list[str]:
-    """The same command for the foreground, written out from what was read: no word can change its meaning on the way."""
-    words = list(call.command.words)
-    for option in call.command.options:
-        value = call.values[option.key]
-        if option.key in ("detach", "timeout") or value in (None, False, ()):
-            continue
-        if value is True:
-            words.append(option.name)
-        else:
-            words += [f"{option.name}={one}" for one in (value if option.many else (value,))]
-    if call.debug:
-        words.append("--debug")
-    return words + [str(call.values[place.key]) for place in call.command.arguments if call.values[place.key] is not None]
 
 
 def _root_keys(text: str | None) -> tuple[int, int]:

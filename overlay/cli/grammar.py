@@ -13,7 +13,7 @@ whole budget of such a command (docs/decisions/0006).
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -265,7 +265,8 @@ def _nearest_option(word: str, known: set[str], command: Command) -> str:
 
 
 def _nearest(word: str, known: set[str], program: str) -> str:
-    near = difflib.get_close_matches(word.lower(), sorted(known), 1)
+    matches = importlib.import_module("difflib").get_close_matches  # only the mistaken pay for it
+    near: list[str] = matches(word.lower(), sorted(known), 1)
     said = near[0] if near and near[0].startswith("-") else f"`{program} {near[0]}`" if near else ""
     return f"did you mean {said}?" if near else f"see `{program} --help`"
 

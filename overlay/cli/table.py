@@ -43,7 +43,7 @@ COMMANDS: Final = (
         "Founds the overlay and this node's identity; does not start the node. Data to publish go to stdout.",
     ),
     Command(
-        ("join",), IN, "join an overlay and run the node", "overlay.cli.entering:join",
+        ("join",), IN, "join an overlay and run the node", "overlay.cli.starting:join",
         (Argument("WHERE", "a domain, IP[:port] of a node, or lan", required=False),),
         (
             Option("--invite", "TOKEN", "a token of `overlay invite`"), _CLUSTER, _NAME_OPTION,
@@ -53,7 +53,7 @@ COMMANDS: Final = (
         "Enrols if need be, then runs in the foreground until stopped. Repeats until answered.",
     ),
     Command(
-        ("up",), IN, "run the enrolled node", "overlay.cli.entering:up", (), (_DETACH, *_LISTEN),
+        ("up",), IN, "run the enrolled node", "overlay.cli.starting:up", (), (_DETACH, *_LISTEN),
         "Runs in the foreground until SIGTERM or SIGINT, which stop it cleanly.",
     ),
     Command(("down",), IN, "stop the running node", "overlay.cli.stopping:down"),

@@ -7,7 +7,6 @@ The system clock itself is never set. It refuses to know where peers' times come
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -28,10 +27,10 @@ def trusted(system: float, built: float, floor: float, correction: float) -> flo
 
 def correction(offsets: Iterable[float]) -> float:
     """Peers' clocks less our system clock, in seconds -> how much to add to ours: their median, or 0."""
-    heard = list(offsets)
+    heard = sorted(offsets)
     if len(heard) < PEERS:
         return 0.0
-    median = statistics.median(heard)
+    median = (heard[(len(heard) - 1) // 2] + heard[len(heard) // 2]) / 2  # not `statistics`: it brings fractions and decimal
     return median if abs(median) > DEAD_BAND else 0.0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from overlay.cli import entering, process
+from overlay.cli import process, starting
 from overlay.cli.config_file import load
 from overlay.cli.grammar import Call, read
 from overlay.cli.process import Founded, Founding, Joining
@@ -54,7 +54,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
     program = Program()
     monkeypatch.setattr(process, "found", program.found)
     monkeypatch.setattr(process, "run_node", program.run_node)
-    monkeypatch.setattr(entering, "detach", program.detach)
+    monkeypatch.setattr(starting, "detach", program.detach)
     return program
 
 
