@@ -72,7 +72,7 @@ def view(book: Book, path: Path) -> ZoneView:
             if rival is None or record.order > rival.order:
                 data[record.name, record.item] = record
     table = gateways(book)
-    cuts = sorted(cut for cut in book.cuts if cut != path and path.covers(cut) and _nearest(book, cut) == path)
+    cuts = {cut for cut in book.cuts if cut != path and path.covers(cut) and _nearest(book, cut) == path}
     listed = table if path == ROOT else [g for g in table if g.path == path or g.path in cuts]
     head = max((r.issued for r in book.members(TABLE) if r.kind == "head" and r.name == path), default=None)
     gates = (r.issued for r in book.members(TABLE) if r.kind == "cluster" and (path == ROOT or r.name == path or r.name in cuts))
@@ -80,13 +80,14 @@ def view(book: Book, path: Path) -> ZoneView:
     fingerprint = hashlib.blake2s(book.units[unit].sums() if unit in book.units else b"")
     for gateway in listed:
         fingerprint.update(gateway.node_id + str(gateway.path).encode() + repr(gateway.cluster.addresses).encode())
-    for cut in cuts:
+    ordered = tuple(sorted(cuts))
+    for cut in ordered:
         fingerprint.update(str(cut).encode())
     return ZoneView(
         path=path, serial=serial % 2**32, digest=fingerprint.digest(), hosts=tuple(hosts.values()),
         carries=tuple(_carry(record, body, hosts) for record, body in carries if _carrier(book, record.signer, body.node, hosts)),
         data=tuple(_data(record, book) for record in data.values() if record.body.get(1)),
-        cuts=tuple(cuts), gateways=tuple(listed), head_issued=head,
+        cuts=ordered, gateways=tuple(listed), head_issued=head,
     )
 
 
