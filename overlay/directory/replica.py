@@ -29,30 +29,32 @@ class Replica:
     __slots__ = ("_buckets", "_sums", "total")
 
     def __init__(self) -> None:
-        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
-        self._sums = [0] * BUCKETS
+        self._buckets: dict[int, dict[bytes, bytes]] = {}  # those alone that hold something: most units are small, and many
+        self._sums: dict[int, int] = {}
         self.total = 0  # sum of all marks mod 2**64
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets))
+        return sum(map(len, self._buckets.values()))
 
     def put(self, record: Record) -> None:
         """Add a record, replacing what stood under its identity."""
         key, mark = record_key(record.identity), record.digest[:KEY]
-        bucket = key[0] % BUCKETS
-        self._change(bucket, self._buckets[bucket].get(key), mark)
-        self._buckets[bucket][key] = mark
+        number = key[0] % BUCKETS
+        bucket = self._buckets.setdefault(number, {})
+        self._change(number, bucket.get(key), mark)
+        bucket[key] = mark
 
     def drop(self, record: Record) -> None:
         """Take a record out, where it is the one that stands there."""
         key = record_key(record.identity)
-        bucket = key[0] % BUCKETS
-        if self._buckets[bucket].get(key) == record.digest[:KEY]:
-            self._change(bucket, self._buckets[bucket].pop(key), None)
+        number = key[0] % BUCKETS
+        bucket = self._buckets.get(number, {})
+        if bucket.get(key) == record.digest[:KEY]:
+            self._change(number, bucket.pop(key), None)
 
-    def _change(self, bucket: int, old: bytes | None, new: bytes | None) -> None:
+    def _change(self, number: int, old: bytes | None, new: bytes | None) -> None:
         delta = (int.from_bytes(new, "big") if new else 0) - (int.from_bytes(old, "big") if old else 0)
-        self._sums[bucket] = (self._sums[bucket] + delta) % _WRAP
+        self._sums[number] = (self._sums.get(number, 0) + delta) % _WRAP
         self.total = (self.total + delta) % _WRAP
 
     @property
@@ -62,7 +64,7 @@ class Replica:
 
     def sums(self) -> bytes:
         """512 octets: 8 a bucket."""
-        return b"".join(value.to_bytes(KEY, "big") for value in self._sums)
+        return b"".join(self._sums.get(n, 0).to_bytes(KEY, "big") for n in range(BUCKETS))
 
     def differing(self, theirs: bytes) -> list[int]:
         """The buckets in which the other side's :meth:`sums` are not ours."""
@@ -71,12 +73,12 @@ class Replica:
 
     def listing(self, buckets: Iterable[int]) -> list[bytes]:
         """Key and mark (16 octets) of each record in those buckets."""
-        return [key + mark for n in buckets if 0 <= n < BUCKETS for key, mark in self._buckets[n].items()]
+        return [key + mark for n in buckets for key, mark in self._buckets.get(n, {}).items()]
 
     def compare(self, listing: Iterable[bytes], buckets: Iterable[int]) -> tuple[list[bytes], list[bytes]]:
         """(keys that they have otherwise or we lack, keys that we have otherwise or they lack) in those buckets."""
         theirs = {entry[:KEY]: entry[KEY:] for entry in listing}
-        ours = {key: mark for n in buckets for key, mark in self._buckets[n].items()}
+        ours = {key: mark for n in buckets for key, mark in self._buckets.get(n, {}).items()}
         fetch = [key for key, mark in theirs.items() if ours.get(key) != mark]
         offer = [key for key, mark in ours.items() if theirs.get(key) != mark]
         return fetch, offer
