@@ -1,7 +1,8 @@
 """Every bound of the program in one table: what, per whom, the number, its origin, and the counter that shows it.
 
-Code takes its numbers from here (``limits.DATAGRAM``); the configuration reference and ``/metrics`` are generated from
-``TABLE``. A limit that nobody can see being reached is a defect, so each names its counter.
+Code takes its numbers from here (``limits.DATAGRAM``); ``docs/limits.md`` is generated from ``TABLE``. A limit that nobody
+can see being reached is a defect, so each names its counter, or, as ``told:RULE``, the error that a person gets at once;
+``tests/house/test_limits_counted.py`` looks for it in the code.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ def _limit(name: str, number: int, unit: str, per: str, origin: str, counter: st
 
 
 # Datagrams and sessions (DESIGN 3.4)
-DATAGRAM = _limit("datagram", 1_180, "octets", "session datagram", "DESIGN 3.4: 1,232 less a relay's wrapping", "drop:too-long")
+DATAGRAM = _limit("datagram", 1_180, "octets", "session datagram", "DESIGN 3.4: 1,232 less a relay's wrapping", "drop:sealed-size")
 WRAPPED = _limit("wrapped", 1_232, "octets", "relayed datagram", "IPv6 minimum MTU 1,280 less headers", "drop:too-long")
 DRAIN = _limit("drain", 64, "datagrams", "wake-up of a socket", "measured 2026-11: 64 x 9 us = 0.6 ms stall", "udp_drained_full")
 CALLS_OUTSTANDING = _limit("calls-outstanding", 8, "calls", "session", "DESIGN 3.4", "calls_queued")
 CALLS_QUEUED = _limit("calls-queued", 256, "calls", "session", "guess, to be measured", "drop:call-queue-full")
 REPLY_OCTETS = _limit("reply-octets", 1_048_576, "octets", "paged reply", "DESIGN 3.5: a zone has 10 to 1,000 KiB", "drop:reply-too-long")
-REPLIES_KEPT = _limit("replies-kept", 64, "replies", "session", "8 outstanding calls, with room for retries", "replies_forgotten")
+REPLIES_KEPT = _limit("replies-kept", 64, "replies", "session", "8 outstanding calls, with room for retries", "drop:calls-full")
 SESSIONS = _limit("sessions", 4_096, "sessions", "node", "guess: 10 KiB each is 40 MiB", "drop:sessions-full")
 HANDSHAKES_PENDING = _limit("handshakes-pending", 256, "handshakes", "node", "guess, to be measured", "drop:handshakes-full")
 TIMESTAMPS = _limit("timestamps", 65_536, "keys", "node", "research F3", "timestamps_forgotten")
@@ -45,10 +46,11 @@ REPLAY_WINDOW = _limit("replay-window", 8_128, "packets", "session", "WireGuard'
 # Records (DESIGN 3.1, 3.2)
 RECORD = _limit("record", 1_000, "octets", "record", "DESIGN 3.1", "drop:record-too-long")
 CLUSTER_RECORD = _limit("cluster-record", 400, "octets", "cluster record", "DESIGN 3.5", "drop:record-too-long")
-CHAIN = _limit("chain", 4, "grants", "record", "DESIGN 3.2", "drop:chain-too-long")
-FUTURE = _limit("future", 300, "seconds", "record", "DESIGN 3.1: tolerance of clocks", "drop:from-the-future")
-LAPSED = _limit("lapsed", 30 * 86_400, "seconds", "grant", "DESIGN 3.2: 30 days of old names", "grants_lapsed")
-ROOT_VERSIONS = _limit("root-versions", 8, "records", "passport", "research, minors", "drop:roots-too-many")
+CHAIN = _limit("chain", 4, "grants", "record", "DESIGN 3.2", "drop:R08")
+PASSPORT_GRANTS = _limit("passport-grants", 7, "grants", "passport", "a chain of 4, and what a renewal stands on (R21)", "reject:passport-form")
+FUTURE = _limit("future", 300, "seconds", "record", "DESIGN 3.1: tolerance of clocks", "drop:R02")
+LAPSED = _limit("lapsed", 30 * 86_400, "seconds", "grant", "DESIGN 3.2: 30 days of old names", "drop:R13")
+ROOT_VERSIONS = _limit("root-versions", 8, "records", "passport", "research, minors", "reject:passport-form")
 VERDICTS = _limit("verdicts", 65_536, "verdicts", "node", "8 MiB of remembered signature checks", "verdicts_forgotten")
 
 # Directory (DESIGN 3.5)
@@ -57,9 +59,9 @@ PER_SIGNER = _limit("per-signer", 4_096, "records", "signer", "guess: a node tha
 FANOUT = _limit("fanout", 3, "peers", "changed record", "DESIGN 3.5", "pushes")
 RECONCILE = _limit("reconcile", 30, "seconds", "node", "DESIGN 3.5", "reconciliations")
 PENDING = _limit("pending", 512, "records", "node", "records that wait for their chain; guess", "drop:pending-full")
-SMALL_OVERLAY = _limit("small-overlay", 64, "clusters", "overlay", "below it every node holds all zones", "zones_held")
-CUSTODIANS = _limit("custodians", 3, "nodes", "zone", "DESIGN 3.5", "zones_kept")
-WATCH_LEASE = _limit("watch-lease", 60, "seconds", "watch", "DESIGN 3.5", "watches")
+SMALL_OVERLAY = _limit("small-overlay", 64, "clusters", "overlay", "below it every node holds all zones", "watches_begun")
+CUSTODIANS = _limit("custodians", 3, "nodes", "zone", "DESIGN 3.5", "watches_refused")
+WATCH_LEASE = _limit("watch-lease", 60, "seconds", "watch", "DESIGN 3.5", "watches_lapsed")
 WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watches-full")
 
 # Admission (DESIGN 3.3)
@@ -69,10 +71,10 @@ NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", 
 WAYS_IN = _limit("ways-in", 16, "ways", "source of ways in", "guess: a zone's TXT set of 2 KiB", "drop:ways-too-many")
 WAY_ADDRESSES = _limit("way-addresses", 8, "addresses", "way in", "as in records: MAX_ADDRESSES", "drop:at-too-many")
 WAY_TEXT = _limit("way-text", 1_024, "octets", "TXT record", "8 IPv6 addresses and a key take 450", "drop:txt-too-long")
-TOKEN = _limit("token", 2_048, "characters", "invite token", "4 ways in of 8 addresses take 1,100", "drop:token-damaged")
-TOKEN_WAYS = _limit("token-ways", 4, "ways", "invite token", "a token fits into two lines of chat", "drop:token-damaged")
+TOKEN = _limit("token", 2_048, "characters", "invite token", "4 ways in of 8 addresses take 1,100", "told:token-damaged")
+TOKEN_WAYS = _limit("token-ways", 4, "ways", "invite token", "a token fits into two lines of chat", "told:token-damaged")
 KNOCKS = _limit("knocks", 6, "attempts", "kind of attempt, at once", "guess: RFC 8305 bounds none", "knocks_waiting")
-LOOKUP_ANSWER = _limit("lookup-answer", 65_535, "octets", "DNS answer", "RFC 1035 4.2.2", "drop:dns-malformed")
+LOOKUP_ANSWER = _limit("lookup-answer", 65_535, "octets", "DNS answer", "RFC 1035 4.2.2", "lookup_tcp")
 FETCH_BODY = _limit("fetch-body", 65_536, "octets", "HTTP answer of a stranger", "a way in takes 2 KiB", "drop:fetch-too-long")
 
 # Names (DESIGN 3.8)
@@ -83,7 +85,7 @@ ANSWERS_OCTETS = _limit("answers-octets", 4_194_304, "octets", "level of the ans
 DNS_TCP_ALL = _limit("dns-tcp-all", 1_024, "connections", "listener", "4 KiB and two descriptors' room each; guess", "drop:dns-tcp-full")
 DNS_FORWARDS = _limit("dns-forwards", 512, "queries", "listener", "guess: 500 qps of misses at 1 s each", "drop:dns-forwards-full")
 DNS_PIPELINE = _limit("dns-pipeline", 64, "queries", "TCP connection", "RFC 7766 6.2.1.1; guess", "dns_tcp_waits")
-MASTER_FILE = _limit("master-file", 64 * 1_048_576, "characters", "zone", "a million records; guess", "zone-failed")
+MASTER_FILE = _limit("master-file", 64 * 1_048_576, "characters", "zone", "a million records; guess", "told:master")
 ANSWERS_CACHED = _limit("answers-cached", 16_384, "answers", "listener", "about 4 MiB of rendered answers", "dns_cache_evicted")
 UPSTREAM = _limit("upstream", 512, "queries", "node", "guess: 512 sockets at most", "drop:upstream-full")
 UPSTREAM_SAME = _limit("upstream-same", 16, "queries", "question under way", "a loop feeds on repeats; people do not", "drop:upstream-full")

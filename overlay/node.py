@@ -28,6 +28,7 @@ from overlay.records import passport as passports
 from overlay.records.kinds import Host
 from overlay.records.record import Record
 from overlay.records.trust import Trust
+from overlay.renewal import Renewals, newer_name
 from overlay.session import events
 from overlay.session.machine import Sessions
 from overlay.setup import FOUNDING, NAME, OWN, PASSPORT, PEERS, Setup, Stored
@@ -38,6 +39,7 @@ from overlay.wire.messages import Method
 
 PROBED_PEERS = 2  # that look at one own address at a time: one may be gone
 REMEMBERED = 32  # peers dialled first at a later start
+JUDGE_AGAIN = 600.0  # seconds between looks at whether the passports of open sessions still hold: dates are in days
 LISTEN_AGAIN = 5.0  # seconds between tries of remembered peers while nobody is connected
 
 
@@ -67,6 +69,7 @@ class Node:
         self._remembered: dict[bytes, tuple[Address, ...]] = {}
         self._dialled: dict[bytes, tuple[Address, ...]] = {}  # where a key was last said to be
         self._now = self._lonely_at = now
+        self._judge_at = now + JUDGE_AGAIN
         self._first: list[Store] = []
         self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
@@ -215,6 +218,9 @@ class Node:
         if self.directory is None or self.presence is None:
             return
         self.directory.wake(now, at)
+        if now >= self._judge_at:
+            self._judge_at = now + JUDGE_AGAIN
+            self.peers.judge_again(at)
         if now >= self.presence.wake_at():
             self._say(self.presence.due(now, at, self.load), at)
             self._probe_own(now)
@@ -449,6 +455,7 @@ class Node:
         self.presence = Presence(
             name=passport.name, statements=self.statements, directory=self.directory, port=self.setup.port,
             advertised=frozenset(self.setup.advertised), dns=self.setup.dns, interfaces=frozenset(self.setup.interfaces),
+            renewals=Renewals(self.statements, self.book),
         )
         self.registrar = Registrar(self.directory, self.statements, {key: int(value) for key, value in (uses or {}).items()})
         for peer in self.peers.peers.values():
@@ -476,10 +483,26 @@ class Node:
     def _arrived(self, event: outputs.Arrived, now: float, at: float) -> None:
         if event.record.issued > self.newest_issued:
             self.newest_issued = event.record.issued
-        if event.record.kind in ("revoke", "root"):
+        kind, own = event.record.kind, self.peers.own
+        if kind == "root":
             self.peers.judge_again(at)
-        elif event.record.kind in ("cluster", "grant") and self.presence is not None:
+        elif kind == "revoke":
+            self.peers.judge_again(at, event.record.item)
+            if own is not None and any(grant.digest == event.record.item for grant in own.chain):
+                self._log("error", "own-name-revoked", name=own.name.dotted)
+        elif kind in ("cluster", "grant") and self.presence is not None:
             self.presence.look_soon(now)
+        if kind == "grant" and own is not None and event.record.item == own.node_id:
+            self._renewed(own, at)
+
+    def _renewed(self, own: passports.Passport, at: float) -> None:
+        """This node's name was renewed: from now on it shows the newer grant."""
+        newer = newer_name(self.book, own.chain[0], at)
+        if newer is not None:
+            passport = self._bind(newer, at)
+            self.sessions.set_passport(passport.digest)
+            self.peers.set_own(passport)
+            self._log("info", "name-renewed", name=passport.name.dotted, until=newer.expires)
 
     # -- small things
 

@@ -117,10 +117,11 @@ class Peers:
         return self.peers.pop(session, None)
 
     def set_own(self, passport: Passport) -> None:
-        """This node has a (new) passport: show it to everybody."""
-        self.own = passport
+        """This node has a (new) passport: show it to everybody. Who has admitted it goes on while it looks at the new one."""
+        first, self.own = self.own is None, passport
         for peer in self.peers.values():
-            peer.they_admit = peer.admitted = False
+            if first:
+                peer.they_admit = peer.admitted = False
             if peer.passport is not None:
                 self._ask_admit(peer)
 
@@ -171,14 +172,15 @@ class Peers:
         if peer is not None:
             self._reject(peer, "no-answer")
 
-    def judge_again(self, at: float) -> None:
-        """A revocation or a root version arrived: end the sessions that stand on what no longer holds."""
+    def judge_again(self, at: float, revoked: bytes | None = None) -> None:
+        """End the sessions that stand on what no longer holds: all are looked at, or those that stand on one revoked grant."""
         for peer in list(self.peers.values()):
-            if peer.passport is not None:
-                try:
-                    check([record.raw for record in peer.passport.records], peer.exchange, at, self._trust)
-                except (TrustError, Malformed) as why:
-                    self._reject(peer, why.rule)
+            if peer.passport is None or (revoked is not None and all(grant.digest != revoked for grant in peer.passport.chain)):
+                continue
+            try:
+                check([record.raw for record in peer.passport.records], peer.exchange, at, self._trust)
+            except (TrustError, Malformed) as why:
+                self._reject(peer, why.rule)
 
     def _judged(self, peer: Peer, raws: Sequence[bytes], at: float) -> None:
         try:

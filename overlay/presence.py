@@ -19,6 +19,7 @@ from overlay.name import ROOT, Path
 from overlay.records import rights
 from overlay.records.kinds import Cluster, Head
 from overlay.records.record import Record
+from overlay.renewal import Renewals
 from overlay.statements import Statements
 from overlay.wire.address import Address, routable
 
@@ -26,6 +27,7 @@ HEAD_EVERY = 300.0  # seconds: half of a head's life (DESIGN 3.1)
 HEAD_PAUSE = {True: 5.0, False: 1.0}  # seconds between versions: the root's, another zone's (DESIGN 3.8)
 COUNT_PAUSE = 10.0  # seconds between cluster records that differ in how many nodes there are and how busy (guess)
 LOOK = 2.0  # seconds between looks at what is due (a change of our own looks at once)
+RENEWALS = 60.0  # seconds between looks at whose grants are due: those live for days
 SOON = 0.3  # seconds after others' news: what comes together is looked at together
 PROVING = 0.5  # seconds that a newcomer waits for the first answers to its probes
 PROBE = (1.0, 300.0)  # seconds: first and longest pause before an unproved own address is tried again
@@ -43,12 +45,14 @@ class Presence:
     advertised: frozenset[str] = frozenset()  # hosts that the person named
     dns: bool = False  # whether it answers for the world on port 53
     interfaces: frozenset[str] = frozenset()
+    renewals: Renewals | None = None
     seen: set[str] = field(default_factory=set)  # own addresses that a peer has seen
     _heads: dict[Path, tuple[float, bytes]] = field(default_factory=dict)
     _redial: dict[bytes, tuple[float, float]] = field(default_factory=dict)  # node id -> (not before, pause)
     proving_until: float = 0.0
     _probes: dict[str, tuple[float, float]] = field(default_factory=dict)  # own host -> (not before, pause)
     _look_at: float = 0.0
+    _renew_at: float = 0.0
 
     @property
     def cluster(self) -> Path:
@@ -118,12 +122,20 @@ class Presence:
         drafts: tuple[Callable[[], list[Record]], ...] = (
             lambda: desk.host(self.name, addresses, at), lambda: self._cluster(addresses, at, load),
             lambda: desk.carries(self.name, addresses, at), lambda: desk.renewals(at), lambda: self._head(now, at),
+            lambda: self._renewals(now, at),
         )
         records: list[Record] = []
         for draft in drafts:
             with suppress(TrustError):  # a lapsed or narrowed grant: `doctor` shows it; what stands goes on until its date
                 records += draft()
         return records
+
+    def _renewals(self, now: float, at: float) -> list[Record]:
+        """Grants of this node and of others that are this node's to say again."""
+        if self.renewals is None or now < self._renew_at:
+            return []
+        self._renew_at = now + RENEWALS
+        return self.renewals.due(at)
 
     def _cluster(self, addresses: tuple[Address, ...], at: float, load: int) -> list[Record]:
         if not addresses or not self.speaks(at):

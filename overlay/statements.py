@@ -71,16 +71,19 @@ class Statements:
 
     def sign(
         self, name: Path, kind: str, body: dict[int, Any], at: float, *, item: bytes = b"", life: int | None = None, via: Record | None = None,
-        signer: Signer | None = None,
+        signer: Signer | None = None, clip: bool = True,
     ) -> Record:
-        """Sign one statement. ``via`` is looked up by the kind's rights where not given; its absence is a TrustError."""
+        """Sign one statement. ``via`` is looked up by the kind's rights where not given; its absence is a TrustError.
+
+        A grant is cut to the life of the grant that entitles to it, unless ``clip`` says otherwise (R21 has another bound).
+        """
         signer = signer or self.identity.signer
         rule = kinds.KINDS[kind]
         if via is None and kind not in ("bind", "revoke"):
             via = self.entitling(name, rule.needs, at)
         self._last_seq = max(self._last_seq + 1, self._book.highest_seq[signer.public] + 1, int(at * 1000))
         expires = int(at) + (life or rule.life)
-        if kind == "grant" and via is not None:
+        if kind == "grant" and via is not None and clip:
             expires = min(expires, via.expires)
         draft = Draft(name=name, kind=kind, item=item, seq=self._last_seq, issued=int(at), expires=expires, via=via.digest if via else b"", body=body)
         return sign(draft, [signer], self._overlay_id)

@@ -18,7 +18,7 @@ from overlay.name import ROOT, Path
 from overlay.records import rights
 from overlay.records.kinds import Body
 from overlay.records.record import Identity, Record, parse
-from overlay.records.trust import Trust, Verdict
+from overlay.records.trust import Trust, Verdict, chain_of, kept_until
 
 TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
 RECORDS = "records"  # where records lie in the store
@@ -50,7 +50,8 @@ class Book:
         self.counters: Counter[str] = Counter()
         self._members: dict[Unit, dict[bytes, Record]] = {TABLE: {}, zone_unit(ROOT): {}}
         self._unit: dict[Identity, Unit] = {}
-        self._per_signer: Counter[bytes] = Counter()
+        self._per_signer: Counter[tuple[bytes, bool]] = Counter()  # (signer, whether revocations)
+        self._hangs: dict[bytes, dict[bytes, Record]] = {}  # digest of a grant -> what names it, by digest
         self._stores: list[Store] = []
 
     def __len__(self) -> int:
@@ -99,10 +100,7 @@ class Book:
                 self.counters["equivocations"] += 1
             return None
         if held is None:
-            if len(self.records) >= limits.BOOK:
-                raise TrustError("the book is full", rule="book-full")
-            if self._per_signer[record.signer] >= limits.PER_SIGNER:
-                raise TrustError("too many records of one signer", rule="signer-full")
+            self._admit(record)
         verdict = self.trust.judge(record, at, self.grants.get)
         if record.kind == "bind":
             raise TrustError("bindings travel in passports only", rule="bind")
@@ -114,17 +112,31 @@ class Book:
             self._judge_again(record.item, at)
         return verdict
 
+    def _admit(self, record: Record) -> None:
+        """Whether there is room. Taking rights away must work however full the book is, so revocations have room of their own."""
+        ends = record.kind in ("revoke", "root")
+        if not ends and len(self.records) >= limits.BOOK:
+            raise TrustError("the book is full", "wait until what lapsed has gone, or revoke what nobody needs", rule="book-full")
+        if self._per_signer[record.signer, ends] >= limits.PER_SIGNER:
+            raise TrustError(
+                f"one signer says more than {limits.PER_SIGNER} things", "remove names and services that nobody needs", rule="signer-full",
+            )
+
     def _place(self, record: Record, held: Record | None) -> None:
         if held is None:
-            self._per_signer[record.signer] += 1
+            self._per_signer[record.signer, record.kind in ("revoke", "root")] += 1
         else:
             self._leave_unit(held)
             self._raws.discard(held.raw)
+            if held.kind != "grant":
+                self._unhang(held)
         self.records[record.identity] = record
         self._raws.add(record.raw)
         self.highest_seq[record.signer] = max(self.highest_seq[record.signer], record.seq)
         if record.kind == "grant":
             self._keep_grant(record)
+        else:
+            self._hang(record)
         self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
         cut = self._cut_of(record)
         if cut is not None and cut not in self.cuts:
@@ -203,10 +215,12 @@ class Book:
             del self.records[record.identity]
             del self._bodies[record.identity]
             self._raws.discard(record.raw)
-            self._per_signer[record.signer] -= 1
+            self._per_signer[record.signer, record.kind in ("revoke", "root")] -= 1
             self._leave_unit(record)
         if record.kind == "grant":
             self._drop_grant(record)
+        else:
+            self._unhang(record)
         self._stores.append(Store(RECORDS, self._store_key(record), None))
         cut = self._cut_of(record)
         if cut is not None and not any(self._cut_of(other) == cut for other in self.grants.values()):
@@ -220,8 +234,10 @@ class Book:
     def _keep_grant(self, grant: Record) -> None:
         self.grants[grant.digest] = grant
         self._grants_at.setdefault(grant.name, {})[grant.digest] = grant
+        self._hang(grant)
 
     def _drop_grant(self, grant: Record) -> None:
+        self._unhang(grant)
         if self.grants.pop(grant.digest, None) is not None:
             there = self._grants_at[grant.name]
             del there[grant.digest]
@@ -229,25 +245,53 @@ class Book:
                 del self._grants_at[grant.name]
 
     def sweep(self, at: float) -> None:
-        """Let go of what is past its date (grants: past the 30 days in which they lapse)."""
-        for record in [r for r in self.records.values() if r.kind != "root" and at >= r.expires + (limits.LAPSED if r.kind == "grant" else 0)]:
+        """Let go of what is past its date; grants when their 30 days of lapse are over and no renewal stands on them."""
+        lapsed = [g for g in self.grants.values() if at >= g.expires + limits.LAPSED]
+        if lapsed:
+            live = [g for g in self.grants.values() if at < g.expires + limits.LAPSED and g.body.get(2)]
+            needed = {link.digest for grant in live for link in self.chain_of(grant)}
+            for grant in lapsed:
+                if grant.digest not in needed or at >= kept_until(grant):
+                    self._remove(grant)
+        for record in [r for r in self.records.values() if r.kind not in ("root", "grant") and at >= r.expires]:
             self._remove(record)
-        for grant in [g for g in self.grants.values() if at >= g.expires + limits.LAPSED]:
-            self._remove(grant)
+
+    def _hang(self, record: Record) -> None:
+        for named in _named(record):
+            self._hangs.setdefault(named, {})[record.digest] = record
+
+    def _unhang(self, record: Record) -> None:
+        for named in _named(record):
+            there = self._hangs.get(named, {})
+            there.pop(record.digest, None)
+            if not there:
+                self._hangs.pop(named, None)
 
     def _judge_again(self, revoked: bytes, at: float) -> None:
         """Judge what hangs on a revoked grant, and only that: else revoking names of one's own would stall every node."""
-        for record in list(self.records.values()):
-            if record.kind in ("root", "revoke") or all(link.digest != revoked for link in (record, *self.chain_of(record))):
-                continue
-            try:
-                self.trust.judge(record, at, self.grants.get)
-            except TrustError:
-                if record.kind != "grant":  # a revoked grant stays known: its revocation refers to it
-                    self._remove(record)
-                else:
-                    self._leave_unit(record)
-                self.counters["revoked"] += 1
+        waiting, reached = [revoked], {revoked}
+        while waiting:
+            for record in list(self._hangs.get(waiting.pop(), {}).values()):
+                if record.kind == "grant" and record.digest not in reached:
+                    reached.add(record.digest)
+                    waiting.append(record.digest)
+                self._end(record, at)
+        first = self.grants.get(revoked)
+        if first is not None:
+            self._end(first, at)
+
+    def _end(self, record: Record, at: float) -> None:
+        """Take what no longer holds out of sight. A revoked grant stays known: its revocation refers to it."""
+        if self.records.get(record.identity) is not record:
+            return
+        try:
+            self.trust.judge(record, at, self.grants.get)
+        except TrustError:
+            if record.kind != "grant":
+                self._remove(record)
+            else:
+                self._leave_unit(record)
+            self.counters["revoked"] += 1
 
     # -- reading
 
@@ -266,15 +310,8 @@ class Book:
         return sorted(found, key=lambda g: (len(g.name), -g.expires, g.digest))
 
     def chain_of(self, record: Record) -> list[Record]:
-        """The grants above a record as far as they are known, nearest first."""
-        chain: list[Record] = []
-        while record.via and len(chain) <= limits.CHAIN:
-            grant = self.grants.get(record.via)
-            if grant is None:
-                break
-            chain.append(grant)
-            record = grant
-        return chain
+        """The grants that a record stands on as far as they are known, nearest first."""
+        return chain_of(record, self.grants.get)
 
     def take_stores(self) -> list[Store]:
         """What must be made durable since last asked."""
@@ -285,3 +322,9 @@ class Book:
         """The units that changed since last asked."""
         changed, self.changed = self.changed, set()
         return changed
+
+
+def _named(record: Record) -> list[bytes]:
+    """The grants that a record names: by whose right it stands, and what it renews."""
+    renews = record.body.get(2) if record.kind == "grant" else None
+    return [named for named in (record.via, renews) if named]

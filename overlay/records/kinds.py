@@ -65,22 +65,34 @@ class Root:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Rights of the subject (the record's item) over the record's name. ``shadow``: claimed over a public name."""
+    """Rights of the subject (the record's item) over the record's name. ``shadow``: claimed over a public name.
+
+    ``renews`` is the digest of the grant that a holder of `speak` says again (R21). ``final``: nobody renews it, a person
+    chose its date. ``since`` (UTC seconds) is when the subject first got it: renewed names keep their rank (R20).
+    """
 
     rights: frozenset[str]
     shadow: bool = False
+    renews: bytes = b""
+    final: bool = False
+    since: int = 0
 
     def body(self) -> dict[int, Value]:
-        return ordered({1: sorted(self.rights), 64: True if self.shadow else None})
+        return ordered({
+            1: sorted(self.rights), 2: self.renews or None, 3: self.final or None, 4: self.since or None, 64: True if self.shadow else None,
+        })
 
     @classmethod
     def read(cls, record: Record) -> Grant:
         fields = Fields(record.body, "grant")
-        fields.only(frozenset({1}))
+        fields.only(frozenset({1, 2, 3, 4}))
         listed = fields.items(1, rights.MAX_RIGHTS)
         if not listed or any(type(right) is not str or not rights.legal(right) for right in listed) or listed != sorted(set(listed)):
             raise Malformed("grant: rights are known words, ascending, each once", rule="grant-rights")
-        return cls(rights=frozenset(listed), shadow=fields.flag(64))
+        return cls(
+            rights=frozenset(listed), shadow=fields.flag(64), renews=fields.binary(2, DIGEST, DIGEST, default=b""), final=fields.flag(3),
+            since=fields.integer(4, 0, record.issued, default=0),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Passports: what entitles a node, known by digest (DESIGN 3.4). Built from records, judged by ``trust.py``.
 
-A passport is the binding of the exchange key, the chain of the node's name grant (at most 4, leaf first) and the root
-versions (newest first). Its leaf says the node's name; the name's parent is its cluster. It travels as pages of raw
+A passport is the binding of the exchange key, the chain of the node's name grant (leaf first; at most 4, and 3 more where
+the name was renewed by a neighbour, R21) and the root versions (newest first). Its leaf says the node's name; the name's parent is its cluster. It travels as pages of raw
 records; its digest is taken over their digests, so it changes exactly when something in it does.
 """
 
@@ -18,7 +18,7 @@ from overlay.name import Path
 from overlay.records import rights
 from overlay.records.kinds import Bind, Grant
 from overlay.records.record import Record, parse
-from overlay.records.trust import Trust
+from overlay.records.trust import Trust, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def passport_digest(records: Sequence[Record]) -> bytes:
 
 def assemble(binding: Record, chain: Sequence[Record], roots: Sequence[Record]) -> tuple[Record, ...]:
     """The records of one's own passport, in the order in which they are sent."""
-    return (binding, *chain, *reversed(roots))[: 1 + limits.CHAIN + limits.ROOT_VERSIONS]
+    return (binding, *chain, *list(reversed(roots))[: limits.ROOT_VERSIONS])
 
 
 def check(raws: Sequence[bytes], exchange: bytes, at: float, trust: Trust) -> Passport:
@@ -58,14 +58,14 @@ def check(raws: Sequence[bytes], exchange: bytes, at: float, trust: Trust) -> Pa
     It has one order and nothing but its chain, so one passport has one digest. Root versions in it that are news are
     adopted on the way (they carry their own proof).
     """
-    if not 3 <= len(raws) <= 1 + limits.CHAIN + limits.ROOT_VERSIONS:
-        raise Malformed("a passport has a binding, 1 to 4 grants and the root", rule="passport-form")
+    if not 3 <= len(raws) <= 1 + limits.PASSPORT_GRANTS + limits.ROOT_VERSIONS:
+        raise Malformed(f"a passport has a binding, 1 to {limits.PASSPORT_GRANTS} grants and the root", rule="passport-form")
     records = [parse(raw) for raw in raws]
     binding, grants = records[0], [r for r in records if r.kind == "grant"]
     roots = records[1 + len(grants) :]
     form = ["bind", *["grant"] * len(grants), *["root"] * len(roots)]
-    if [r.kind for r in records] != form or not 1 <= len(grants) <= limits.CHAIN or not roots:
-        raise Malformed("a passport is a binding, 1 to 4 grants, the root versions, in this order", rule="passport-form")
+    if [r.kind for r in records] != form or not 1 <= len(grants) <= limits.PASSPORT_GRANTS or not roots:
+        raise Malformed("a passport is a binding, its grants, the root versions, in this order", rule="passport-form")
     if any(newer.seq != older.seq + 1 for newer, older in pairwise(roots)):
         raise Malformed("a passport's root versions are newest first, none left out", rule="passport-form")
     for root in reversed(roots):
@@ -74,13 +74,16 @@ def check(raws: Sequence[bytes], exchange: bytes, at: float, trust: Trust) -> Pa
     leaf = grants[0]
     body = trust.judge(binding, at, lambda _: None).body
     assert isinstance(body, Bind)
-    verdict = trust.judge(leaf, at, {grant.digest: grant for grant in grants}.get)
+    shown = {grant.digest: grant for grant in grants}.get
+    verdict = trust.judge(leaf, at, shown)
     assert isinstance(verdict.body, Grant)
     if (leaf, *verdict.chain) != tuple(grants):
         raise Malformed("a passport's grants are its chain, and nothing else", rule="passport-form")
     if body.exchange != exchange or binding.signer != leaf.item:
         raise TrustError("the passport is another node's (R19)", "do not trust who showed it", rule="R19")
-    if any(rights.GRANT not in issuer.body[1] for issuer in verdict.chain[:1]):
+    if at >= leaf.expires + limits.LAPSED:
+        raise TrustError("the passport lapsed more than 30 days ago (R13)", "its owner must join again", rule="R13")
+    if not given(leaf, shown):
         raise TrustError("the passport's name was taken, not given (R19)", "its owner must join again", rule="R19")
     if verdict.body.rights != {rights.OWN} or len(leaf.name) < 2 or leaf.name.leaf == "*":
         raise TrustError("the passport names no node (R07)", "its owner must join again", rule="R07")

@@ -10,7 +10,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 |---|---|
 | R01 | every signature holds over domain, overlay id and content |
 | R02 | neither issued nor numbered (seq, UTC milliseconds) more than 300 s ahead of trusted time |
-| R03 | not past its own date |
+| R03 | not past its own date; a grant stays known while a renewal may stand on it |
 | R04 | what is no root, bind, or grant by the root keys names the grant that entitles it |
 | R05 | that grant is a grant, and its subject is the signer |
 | R06 | its path covers the record's name |
@@ -28,6 +28,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R18 | labels reserved for the root are granted to nobody |
 | R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
 | R20 | of two claims to one name, or one above the other, what a holder of `grant` gave stands above what a member took, then the earlier holds |
+| R21 | a holder of `speak` renews for another, unchanged, what was given by `grant`: no longer at a time than it was given for, nor than its giver's right |
 """
 
 from __future__ import annotations
@@ -62,11 +63,6 @@ class Verdict:
     body: Body
     chain: tuple[Record, ...] = ()
 
-    @property
-    def lapses(self) -> int | None:
-        """When the first grant of the chain lapses (UTC seconds); None where no grant is needed."""
-        return min((grant.expires for grant in self.chain), default=None)
-
 
 def _no(rule: str, what: str, todo: str = "ask its signer for a new one, or whoever granted it the right") -> TrustError:
     return TrustError(f"{what} ({rule})", todo, rule=rule)
@@ -99,7 +95,7 @@ class Trust:
             raise _no("R02", f"a {record.kind} dated {int(record.issued - at)} s ahead of our clock", "check both clocks")
         if record.seq >= (at + limits.FUTURE + 1) * 1000 and record.kind != "root":
             raise _no("R02", f"a {record.kind} numbered {int(record.seq / 1000 - at)} s ahead of our clock", "check both clocks")
-        if record.expired(at) and not (record.kind == "grant" and at < record.expires + limits.LAPSED):
+        if record.expired(at) and not (record.kind == "grant" and at < kept_until(record)):
             raise _no("R03", f"a {record.kind} that expired {int(at - record.expires)} s ago")
         if isinstance(body, Root):
             self._judge_root(record, body)
@@ -192,29 +188,39 @@ class Trust:
             del self._verdicts[next(iter(self._verdicts))]
         self._verdicts[key] = None
 
-    def _climb(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
-        """The chain of grants from ``record`` to the root keys, nearest first (R04 to R15)."""
+    def _climb(self, record: Record, at: float, grants: Grants, *, given: bool = False) -> tuple[Record, ...]:
+        """The grants that ``record`` stands on, up to the root keys, nearest first (R04 to R15, R21).
+
+        With ``given`` it must have been given by somebody with `grant`: what a renewal stands on is no renewal itself.
+        """
         if record.digest in self.revoked:
             raise _no("R12", "the grant is revoked")
-        chain: list[Record] = []
-        current = record
+        chain: dict[bytes, Record] = {}
+        current, steps = record, 0
         while not (current.kind == "grant" and not current.via):
             if not current.via:
                 raise _no("R04", f"a {current.kind} that names no grant")
-            via = grants(current.via)
-            if via is None:
-                raise MissingGrant(current.via)
-            chain.append(via)
-            if len(chain) + (record.kind == "grant") > limits.CHAIN:
+            via = _known(current.via, grants)
+            chain[via.digest] = via
+            steps += 1
+            if steps + (record.kind == "grant") > limits.CHAIN:
                 raise _no("R08", f"more than {limits.CHAIN} grants to the root keys")
-            self._entitles(via, current, at)
+            self._entitles(via, current)
+            if renewed_by_speaker(current, via):
+                if given:
+                    raise _no("R21", "a renewal stands on a renewal")
+                origin = self._renewed(via, current, grants)
+                for link in (*self._climb(via, at, grants, given=True), origin):
+                    chain.setdefault(link.digest, link)
+                current = origin
+                continue
             new = record.issued >= via.expires and not kinds.KINDS[record.kind].keeps
             if via.expires <= at and (new or at >= via.expires + limits.LAPSED):
                 raise _no("R13", "the right to say so has lapsed", "renew the grant: overlay grants shows it")
-            current = via
-        return tuple(chain)
+            current, given = via, False
+        return tuple(chain.values())
 
-    def _entitles(self, via: Record, current: Record, at: float) -> None:
+    def _entitles(self, via: Record, current: Record) -> None:
         held = kinds.read(via)
         if not isinstance(held, Grant) or via.item != current.signer or len(current.sigs) != 1:
             raise _no("R05", "the grant named is not the signer's")
@@ -232,6 +238,8 @@ class Trust:
             return
         passed = kinds.read(current)
         assert isinstance(passed, Grant)
+        if renewed_by_speaker(current, via):
+            return  # R21 asks for what it renews
         if current.expires > via.expires:
             raise _no("R10", "a grant outlives its issuer's")
         if rights.GRANT in held.rights and passed.rights <= rights.grantable(held.rights):
@@ -242,11 +250,34 @@ class Trust:
             return
         raise _no("R09", "a grant passes on more than its issuer holds" if rights.GRANT in held.rights else "the issuer may not grant")
 
+    def _renewed(self, via: Record, current: Record, grants: Grants) -> Record:
+        """R21: the grant that ``current``, by a holder of `speak` (``via``), says again."""
+        origin = _known(current.body[2], grants)
+        renewer, first, again = kinds.read(via), kinds.read(origin), kinds.read(current)
+        assert isinstance(renewer, Grant) and isinstance(again, Grant)
+        if not isinstance(first, Grant) or not origin.via:
+            raise _no("R21", "what is renewed was not given by a grant")
+        if origin.digest in self.revoked:
+            raise _no("R12", "the grant renewed is revoked")
+        self._check_signers(origin)
+        giver = _known(origin.via, grants)
+        if rights.SPEAK not in renewer.rights or (renewer.final and current.issued >= via.expires):
+            raise _no("R21", "who renews a grant holds `speak`")
+        if current.item == via.item:
+            raise _no("R21", "nobody renews for itself")
+        same = (origin.name, origin.item, first.rights, first.shadow, since(origin)) == (
+            current.name, current.item, again.rights, again.shadow, since(current))
+        if not same or first.final or first.renews or rights.GRANT not in giver.body.get(1, ()):
+            raise _no("R21", "a renewal changes the grant, or renews what nobody with `grant` gave to be renewed")
+        if current.expires - current.issued > origin.expires - origin.issued or current.issued < origin.issued or current.expires > giver.expires:
+            raise _no("R21", "a renewal lives longer than what it renews, or than its giver's right")
+        return origin
+
     def _judge_revoke(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
         grant = grants(record.item)
         if grant is None:
             raise MissingGrant(record.item)
-        lasting = min(grant.expires + limits.LAPSED, record.issued + kinds.KINDS["revoke"].life)
+        lasting = min(kept_until(grant), record.issued + kinds.KINDS["revoke"].life)
         if grant.name != record.name or record.expires < lasting:
             raise _no("R16", "a revocation names another path, or ends before what it revokes")
         if self._by_root(record, newest=True):
@@ -264,12 +295,61 @@ class Trust:
         return ()
 
 
+def _known(wanted: bytes, grants: Grants) -> Record:
+    found = grants(wanted)
+    if found is None:
+        raise MissingGrant(wanted)
+    return found
+
+
+def renewed_by_speaker(grant: Record, via: Record) -> bool:
+    """Whether ``grant``, issued by right of ``via``, says another's grant again by the right `speak` alone (R21)."""
+    return grant.kind == "grant" and bool(grant.body.get(2)) and rights.GRANT not in via.body.get(1, ())
+
+
+def kept_until(grant: Record) -> float:
+    """Until when (UTC seconds) a grant is worth knowing: its lapse, or what renewals of it may still stand on it (R03)."""
+    return max(grant.expires, grant.issued + kinds.KINDS["grant"].life) + limits.LAPSED
+
+
+def since(grant: Record) -> int:
+    """When the subject first got what the grant says (UTC seconds)."""
+    return int(grant.body.get(4, grant.issued))
+
+
+def chain_of(record: Record, grants: Grants) -> list[Record]:
+    """The grants that a record stands on, as far as they are known: what :meth:`Trust.judge` finds, in the same order."""
+    chain: dict[bytes, Record] = {}
+    current = record
+    for _ in range(2 * limits.CHAIN):
+        via = grants(current.via) if current.via else None
+        if via is None:
+            break
+        chain.setdefault(via.digest, via)
+        if renewed_by_speaker(current, via):
+            origin = grants(current.body[2])
+            for link in chain_of(via, grants):
+                chain.setdefault(link.digest, link)
+            if origin is None:
+                break
+            chain.setdefault(origin.digest, origin)
+            current = origin
+        else:
+            current = via
+    return list(chain.values())
+
+
 def _rank(claim: Record, grants: Grants) -> tuple[bool, int, bytes]:
-    """R20: the lower one holds the name. No claim is older than the right to make it, whatever its date says."""
+    """R20: the lower one holds the name. No claim is older than the right to make it, whatever its date says.
+
+    What is renewed keeps its first date; whoever may give a name may say since when.
+    """
     via = grants(claim.via) if claim.via else None
     if via is None:
-        return (bool(claim.via), claim.issued, claim.digest)
-    return (rights.GRANT not in via.body.get(1, ()), max(claim.issued, via.issued), claim.digest)
+        return (bool(claim.via), since(claim), claim.digest)
+    if renewed_by_speaker(claim, via):
+        return (False, since(claim), claim.digest)
+    return (rights.GRANT not in via.body.get(1, ()), max(since(claim), since(via)), claim.digest)
 
 
 def holders(claims: Iterable[Record], grants: Grants) -> dict[Path, Record]:
@@ -334,6 +414,6 @@ def _elder(other: Record | None, claim: Record, grants: Grants | None) -> bool:
 
 
 def given(claim: Record, grants: Grants) -> bool:
-    """Whether a name was given by somebody with `grant`, as names of nodes are, and not taken by a member."""
+    """Whether a name was given by somebody with `grant` (and perhaps renewed), as names of nodes are, and not taken by a member."""
     via = grants(claim.via) if claim.via else None
-    return not claim.via or (via is not None and rights.GRANT in via.body.get(1, ()))
+    return not claim.via or (via is not None and (renewed_by_speaker(claim, via) or rights.GRANT in via.body.get(1, ())))

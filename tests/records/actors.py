@@ -32,7 +32,7 @@ from overlay.records import passport, rights
 from overlay.records.kinds import KINDS, Bind, Carry, Cluster, Data, Grant, Head, Host, Invite, Root, version_item
 from overlay.records.record import NEVER, Draft, Record, sign
 from overlay.records.rights import TABLE, Joining
-from overlay.records.trust import Trust
+from overlay.records.trust import Trust, chain_of, since
 from overlay.units import DAY
 from overlay.wire.address import Address
 
@@ -120,11 +120,7 @@ class Overlay:
 
     def chain(self, record: Record) -> list[Record]:
         """The grants above ``record``, nearest first."""
-        found = []
-        while record.via:
-            record = self.records[record.via]
-            found.append(record)
-        return found
+        return chain_of(record, self.lookup)
 
     # -- who
 
@@ -238,6 +234,16 @@ class Overlay:
         record = self.statement(signers, "grant", name, Grant(rights=frozenset(given)).body(), item=subject.node_id, at=at, life=life)
         subject.grants.append(record)
         return record
+
+    def renew(
+        self, by: Actor, grant: Record, *, via: Record | None = None, at: float | None = None, life: int | None = None, **changed: Any,
+    ) -> Record:
+        """The same grant again, by a holder of `speak` (R21), rightful or not. ``changed`` are fields of the body."""
+        first = Grant.read(grant)
+        body = Grant(**{"rights": first.rights, "shadow": first.shadow, "renews": grant.digest, "since": since(grant), **changed}).body()
+        via = via or by.holds(rights.SPEAK, grant.name)
+        life = grant.expires - grant.issued if life is None else life
+        return self.statement(by, "grant", grant.name, body, item=grant.item, via=via, at=at, life=life)
 
     def claim(self, member: Actor, name: Path | str, *, at: float | None = None) -> Record:
         """A member takes a name for itself."""

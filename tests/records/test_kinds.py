@@ -118,7 +118,7 @@ GRANT = Grant(rights=frozenset({"own"})).body()
         ("grant", KEY, "eu", {1: [["own"]]}, "grant-rights"),
         ("grant", KEY[:31], "eu", GRANT, "item"),
         ("grant", b"", "eu", GRANT, "item"),
-        ("grant", KEY, "eu", {**GRANT, 2: 1}, "critical-field"),
+        ("grant", KEY, "eu", {**GRANT, 9: 1}, "critical-field"),
         ("revoke", KEY[:31], "eu", {}, "item"),
         ("bind", b"", "eu", {1: KEY}, "record-name"),
         ("bind", b"", "", {1: KEY[:31]}, "field-range"),

@@ -63,7 +63,7 @@ def test_r19_a_lapsed_node_still_connects_for_30_days(overlay: Overlay) -> None:
     lapse = overlay.member.own.expires
     pages = [overlay.binding(overlay.member, at=AT).raw, *overlay.passport(overlay.member)[1:]]
     check(overlay, pages, overlay.member, at=lapse + limits.LAPSED - 1)
-    with refused("R03"):
+    with refused("R13"):
         check(overlay, pages, overlay.member, at=lapse + limits.LAPSED)
 
 
@@ -136,7 +136,7 @@ def test_a_forged_root_version_in_a_passport_is_refused(overlay: Overlay) -> Non
 
 
 def test_too_many_pages_are_refused_before_any_is_read(overlay: Overlay) -> None:
-    for pages in ([], [b""], [b"\xc0"] * 2, [b"\xc0"] * 14, [b"\xc0"] * 10_000):
+    for pages in ([], [b""], [b"\xc0"] * 2, [b"\xc0"] * 17, [b"\xc0"] * 10_000):
         with refused("passport-form", Malformed):
             check(overlay, pages, overlay.member)
 

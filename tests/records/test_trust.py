@@ -14,7 +14,7 @@ from overlay.name import ROOT
 from overlay.records import rights
 from overlay.records.kinds import KINDS, Data, Grant
 from overlay.records.record import MAX_SEQ, Record, parse
-from overlay.records.trust import MissingGrant, Trust, holders, outranked
+from overlay.records.trust import MissingGrant, Trust, holders, kept_until, outranked
 from overlay.units import DAY, HOUR
 from overlay.wire.codec import encode
 from tests.records.actors import AT, Overlay, found, path, refused, root_key, seed
@@ -45,12 +45,6 @@ def test_every_actor_may_say_what_its_rights_give(overlay: Overlay) -> None:
     assert judge(overlay, overlay.invite(first, "eu/home")) == (cluster, registrar)
     assert judge(overlay, overlay.data(first, "eu/home", "TXT", "ours")) == (cluster, registrar)
     assert judge(overlay, registrar) == ()
-
-
-def test_a_verdict_lapses_with_the_first_grant_of_its_chain(overlay: Overlay) -> None:
-    record = overlay.data(overlay.member, "eu/home/member", "TXT", "x")
-    assert overlay.trust().judge(record, AT, overlay.lookup).lapses == AT + 30 * DAY
-    assert overlay.trust().judge(overlay.root, AT, overlay.lookup).lapses is None
 
 
 # -- the rules
@@ -115,11 +109,14 @@ def test_r03_an_expired_record_is_refused(overlay: Overlay) -> None:
         judge(overlay, record, AT + 2 * HOUR)
 
 
-def test_r03_a_grant_is_known_until_its_lapse_is_over(overlay: Overlay) -> None:
+def test_r03_a_grant_is_known_as_long_as_a_renewal_may_stand_on_it(overlay: Overlay) -> None:
     own = overlay.member.own
-    judge(overlay, own, own.expires + limits.LAPSED - 1)
+    last = int(kept_until(own))
+    assert last == own.issued + 366 * DAY + limits.LAPSED
+    with refused("R13"):  # known, and entitling to nothing: its giver's right is over as well
+        judge(overlay, own, last - 1)
     with refused("R03"):
-        judge(overlay, own, own.expires + limits.LAPSED)
+        judge(overlay, own, last)
 
 
 @pytest.mark.parametrize("kind", ["host", "cluster", "carry", "data", "head", "invite"])
