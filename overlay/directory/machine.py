@@ -172,6 +172,7 @@ class Directory:
         unit = zone_unit(path)
         replica = self.book.units.get(unit)
         if replica is None or not self.holdings.holds(path):
+            self.counters["watches_refused"] += 1  # who asks sees another ring, or another table, than we do
             return [b"\x00"]
         watchers = sum(len(p.watching) for p in self._peers.values())
         if watchers >= limits.WATCHES and path not in peer.watching:
@@ -275,6 +276,7 @@ class Directory:
             watch.used = now
             return watch.session is not None
         self._watches[path] = _Watch(used=now, renew=now)
+        self.counters["watches_begun"] += 1
         return False
 
     def watchable(self, path: Path) -> list[Neighbour]:
@@ -350,7 +352,9 @@ class Directory:
             self._sweep_at = now + SWEEP
             self.book.sweep(at)
             for peer in self._peers.values():
-                peer.watching = {path: until for path, until in peer.watching.items() if until > now}
+                watching = {path: until for path, until in peer.watching.items() if until > now}
+                self.counters["watches_lapsed"] += len(peer.watching) - len(watching)
+                peer.watching = watching
         self._renew_watches(now)
 
     def take(self) -> list[Output]:

@@ -181,7 +181,7 @@ class _Connection:
                 request = self._request(head)
                 response = await self._answer(request)
             except h11.RemoteProtocolError as error:
-                self.site.counters["drop:http-malformed"] += 1
+                self.site.counters["drop:http-head" if error.error_status_hint == 431 else "drop:http-malformed"] += 1
                 await self._last(error.error_status_hint or 400, "malformed request")
                 return
             except _Refused as refused:

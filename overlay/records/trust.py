@@ -33,6 +33,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -82,6 +83,7 @@ class Trust:
         self._versions: list[Root] = []
         self._verdicts: dict[bytes, None] = {}  # digests of whole records whose signatures hold, oldest first
         self.verified = 0  # signatures really checked: what CPU went into
+        self.counters: Counter[str] = Counter()
 
     @property
     def root(self) -> Root | None:
@@ -186,6 +188,7 @@ class Trust:
         """Only what holds is remembered, so junk pushes nothing out; at the bound the oldest goes."""
         if len(self._verdicts) >= limits.VERDICTS:
             del self._verdicts[next(iter(self._verdicts))]
+            self.counters["verdicts_forgotten"] += 1
         self._verdicts[key] = None
 
     def _climb(self, record: Record, at: float, grants: Grants, *, given: bool = False) -> tuple[Record, ...]:

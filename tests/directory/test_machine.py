@@ -290,6 +290,7 @@ def test_without_a_watch_a_far_zone_is_not_told_in_a_large_overlay_and_a_watch_e
     keeper.take()
     keeper.publish(overlay.data(first, "eu/home/motd", "TXT", "two"), AT)
     assert not [ask for ask in asks(keeper.take()) if ask.method is PUSH]
+    assert keeper.counters["watches_lapsed"] == 1
 
 
 def test_a_watch_of_a_zone_that_is_not_held_says_so_and_of_one_that_did_not_change_is_short() -> None:
@@ -304,5 +305,6 @@ def test_a_watch_of_a_zone_that_is_not_held_says_so_and_of_one_that_did_not_chan
         keeper.called(1, ticket, WATCH, {1: path, 2: held}, 2.0, AT)
         bodies += [o.body for o in keeper.take() if isinstance(o, Answer)]
     assert bodies == [[b"\x00"], [b"\x01"]]
+    assert keeper.counters["watches_refused"] == 1
 
 

@@ -209,6 +209,7 @@ async def test_bad_requests_get_their_status_and_an_end(data: bytes, status: int
         answer = await world.raw(data)
         assert parsed(answer)[0] == status
         assert (await world.get("/?IP"))[0] == 200
+        assert world.site.counters["drop:http-head"] == (status == 431)
 
 
 async def test_a_small_body_is_read_past() -> None:

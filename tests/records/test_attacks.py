@@ -189,7 +189,7 @@ def test_remembered_verdicts_are_bounded(overlay: Overlay, monkeypatch: pytest.M
     trust = overlay.trust()
     for number in range(20):
         trust.judge(overlay.data(overlay.member, "eu/home/member", "TXT", str(number)), AT, overlay.lookup)
-    assert len(trust._verdicts) <= 8
+    assert len(trust._verdicts) <= 8 and trust.counters["verdicts_forgotten"] == trust.verified - 8
 
 
 def test_a_revocation_with_strangers_signatures_is_refused(overlay: Overlay) -> None:

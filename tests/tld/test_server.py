@@ -234,7 +234,7 @@ async def test_a_stream_has_a_bounded_number_of_answers_under_way(monkeypatch: p
             await stream.send_all(framed(*[b"wait"] * 10))
             while backend.running < 4:
                 await trio.testing.wait_all_tasks_blocked(0.01)
-            assert backend.running == 4
+            assert backend.running == 4 and backend.counters["dns_tcp_waits"] == 1
             backend.gate.set()
             assert await read(stream, 10) == [b"wait/late"] * 10
 

@@ -231,6 +231,8 @@ class _Connection:
                 self.backend.counters["dns_tcp"] += 1
                 reply = self.backend.answer(data, self.source, False)
                 if isinstance(reply, Forward):
+                    if not self.room.value:
+                        self.backend.counters["dns_tcp_waits"] += 1
                     await self.room.acquire()
                     self.flying += 1
                     nursery.start_soon(self._forward, reply)
