@@ -13,16 +13,20 @@ from overlay.errors import UsageError
 from overlay.name import Path
 from overlay.units import DAY
 
-OWN = "own"  # speak about names at and below the path
-MEMBER = "member"  # create free names below it, first come; never another key's name nor the path itself
-CARRY = "carry"  # be a carrier of a service
-SPEAK = "speak"  # be its gateway
-GRANT = "grant"  # pass on no more than one holds
-SIGN = "sign"  # zone signing
-OPERATE = "operate"  # remote restart and upgrade
-ATTEST = "attest"  # testify to freshness and health of releases
+OWN, MEMBER, CARRY, SPEAK = "own", "member", "carry", "speak"
+GRANT, SIGN, OPERATE, ATTEST = "grant", "sign", "operate", "attest"
 
-KNOWN = frozenset({OWN, MEMBER, CARRY, SPEAK, GRANT, SIGN, OPERATE, ATTEST})
+MEANING = {
+    OWN: "speak about names at and below the path",
+    MEMBER: "create free names below it, first come; never another key's name nor the path itself",
+    CARRY: "be a carrier of a service",
+    SPEAK: "be its gateway, and renew unchanged grants",
+    GRANT: "pass on no more than one holds",
+    SIGN: "zone signing; makes the path a zone of its own",
+    OPERATE: "remote restart and upgrade",
+    ATTEST: "testify to freshness and health of releases",
+}
+KNOWN = frozenset(MEANING)
 _RELEASE = re.compile(r"release:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_RIGHTS = 16
 

@@ -1,4 +1,5 @@
 """Datagrams of a session: four layouts, cut and put together. Knows offsets and sizes, opens nothing (DESIGN 3.4).
+Indices and counters are little-endian.
 
     initiation  01 sender:4 mac1:16 mac2:16 noise          padded inside to 1,180 octets, so every answer is smaller
     response    02 sender:4 receiver:4 mac1:16 mac2:16 noise

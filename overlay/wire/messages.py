@@ -34,57 +34,102 @@ class Packet(IntEnum):
 class Frame(IntEnum):
     """What a sealed packet carries: a list of frames, each ``[number, ...]``."""
 
-    MESSAGE = 1  # [1, kind, body]
-    CALL = 2  # [2, ticket, method, body, floor]    floor: the lowest ticket that the caller still waits for
-    REPLY = 3  # [3, ticket, status, body, pages, page]    pages 0: the body is whole; status 1: refused, the body says why
-    PAGE = 4  # [4, ticket, page]           asks for one page of a reply
-    CLOSE = 5  # [5, reason]
-    CHALLENGE = 6  # [6, token of 8]        proves a path, probes it, keeps it alive
-    PROOF = 7  # [7, the same token]
-    KEEPALIVE = 8  # [8]
-    PROBE = 9  # [9, token, padding]   over another way: as whom do you see me?
-    PROBED = 10  # [10, address]
-    STREAM_OPEN = 32  # 32..47 reserved for streams (issue "LAN clusters")
+    MESSAGE = 1
+    CALL = 2
+    REPLY = 3
+    PAGE = 4
+    CLOSE = 5
+    CHALLENGE = 6
+    PROOF = 7
+    KEEPALIVE = 8
+    PROBE = 9
+    PROBED = 10
+    STREAM_OPEN = 32  # see RESERVED
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRule:
+    """The form of a frame, as the list that it is, and what it says."""
+
+    form: str
+    says: str
+
+
+FRAMES: dict[Frame, FrameRule] = {
+    Frame.MESSAGE: FrameRule("[1, kind, body]", "something that may be lost; in admitted sessions only"),
+    Frame.CALL: FrameRule("[2, ticket, method, body, floor]", "a question; its sender waits for no ticket below `floor`"),
+    Frame.REPLY: FrameRule(
+        "[3, ticket, status, body, pages, page]", "the answer: status 0 carried out, 1 refused (the body says why); pages 0: the body is whole",
+    ),
+    Frame.PAGE: FrameRule("[4, ticket, page]", "asks for one page of an answer"),
+    Frame.CLOSE: FrameRule("[5, reason]", "the session is over; what stands behind it is not looked at"),
+    Frame.CHALLENGE: FrameRule("[6, token]", "are you there? 8 octets; proves a path, probes it, keeps it alive"),
+    Frame.PROOF: FrameRule("[7, token]", "the answer to a challenge, over the way that it came"),
+    Frame.KEEPALIVE: FrameRule("[8]", "nothing; wants no answer"),
+    Frame.PROBE: FrameRule("[9, token, padding]", "over another way than the session's: as whom do you see me here?"),
+    Frame.PROBED: FrameRule("[10, address]", "the address that a probe came from; never longer than the probe"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class MethodRule:
-    """Who may call it, and whether it may ride in message 1 (read-only calls only: message 1 can be replayed)."""
+    """Who may call it, what it asks and gets, whether it may ride in message 1 (which can be replayed: read-only calls)."""
 
     grade: Grade
+    asks: str
+    gets: str
+    says: str
     early: bool = False
 
 
 class Method(IntEnum):
     """Calls."""
 
-    PING = 1  # {} -> {1: at, 2: seen address}
-    PASSPORT = 2  # {} -> [raw records: binding, grants leaf first, roots newest first]
-    ADMIT = 3  # {1: passport digest, 2: node facts} -> {1: node facts}   "I have checked yours; here is mine"
-    WAYS = 4  # {} -> [raw cluster records]    ways in, for newcomers
-    ENROL = 5  # ask for a name, openly         -> [raw grants and chain]
-    REDEEM = 6  # ask for a name, with an invite -> [raw grants and chain]
-    FETCH = 16  # {1: [digests]} -> [raw records]   chains by digest
-    PUSH = 17  # {1: [raw records]} -> {1: [digests wanted]}
-    SUMMARY = 18  # {} -> [[unit, digest of the unit]...]
-    BUCKETS = 19  # {1: unit} -> [bucket digests]
-    LISTING = 20  # {1: unit, 2: [buckets]} -> [entries]
-    WATCH = 21  # {1: path, 2: digest held} -> [raw records], then pushed for 60 s
-    BYE = 22  # farewell with a reason
+    PING = 1
+    PASSPORT = 2
+    ADMIT = 3
+    WAYS = 4
+    ENROL = 5
+    REDEEM = 6
+    FETCH = 16
+    PUSH = 17
+    SUMMARY = 18
+    BUCKETS = 19
+    LISTING = 20
+    WATCH = 21
 
 
+_KEYED, _ADMITTED = Grade.KEYED, Grade.ADMITTED
 METHODS: dict[Method, MethodRule] = {
-    Method.PING: MethodRule(Grade.KEYED, early=True),
-    Method.PASSPORT: MethodRule(Grade.KEYED, early=False),
-    Method.ADMIT: MethodRule(Grade.KEYED),
-    Method.WAYS: MethodRule(Grade.KEYED),
-    Method.ENROL: MethodRule(Grade.KEYED),
-    Method.REDEEM: MethodRule(Grade.KEYED),
-    Method.FETCH: MethodRule(Grade.ADMITTED),
-    Method.PUSH: MethodRule(Grade.ADMITTED),
-    Method.SUMMARY: MethodRule(Grade.ADMITTED),
-    Method.BUCKETS: MethodRule(Grade.ADMITTED),
-    Method.LISTING: MethodRule(Grade.ADMITTED),
-    Method.WATCH: MethodRule(Grade.ADMITTED, early=True),
-    Method.BYE: MethodRule(Grade.ADMITTED),
-}
+    Method.PING: MethodRule(_KEYED, "{}", "{1: UTC seconds, 2: address seen}", "are you there, what time is it, who am I", True),
+    Method.PASSPORT: MethodRule(_KEYED, "{}", "[records]", "show your passport: binding, grants leaf first, root versions newest first"),
+    Method.ADMIT: MethodRule(_KEYED, "{1: own passport's digest, 2: revision}", "{}", "I have checked your passport; this is mine"),
+    Method.WAYS: MethodRule(_KEYED, "{}", "[cluster records]", "other nodes that a newcomer may knock at"),
+    Method.ENROL: MethodRule(_KEYED, "{1: request, 2: signature}", "[status, grants, their chains]", "a name, openly"),
+    Method.REDEEM: MethodRule(_KEYED, "{1: request, 2: signature, 3: the token's}", "[status, grants, their chains]", "a name, with an invite"),
+    Method.FETCH: MethodRule(_ADMITTED, "{1: [digests], 2: unit, 3: [keys]}", "[records]", "grants by digest, records of a unit by key"),
+    Method.PUSH: MethodRule(_ADMITTED, "{1: [records]}", "{1: [digests]}", "news; the answer names the grants that are not known there"),
+    Method.SUMMARY: MethodRule(_ADMITTED, "{}", "[digest (8 octets) and unit]", "what do you hold"),
+    Method.BUCKETS: MethodRule(_ADMITTED, "{1: unit}", "64 sums of 8 octets", "where does that unit differ from mine"),
+    Method.LISTING: MethodRule(_ADMITTED, "{1: unit, 2: [buckets]}", "[key and mark (8 octets each)]", "what is in these buckets"),
+    Method.WATCH: MethodRule(_ADMITTED, "{1: path, 2: digest held}", "[1, records] or [0]", "a zone, then its changes for 60 s; [0]: not held", True),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Numbers or words that are given to nothing else."""
+
+    where: str
+    what: str
+    why: str
+
+
+RESERVED: tuple[Reserved, ...] = (
+    Reserved("first octet of a datagram", "0x00, 0x01", "STUN on the same port (RFC 8489); an initiation (0x01) has 1,180 octets and no STUN cookie"),
+    Reserved("frames", "32 .. 47", "application streams"),
+    Reserved("methods", "7 .. 15", "more for keyed sessions"),
+    Reserved("messages", "all", "none is used yet; unknown ones are counted and dropped"),
+    Reserved("fields of record bodies", "from 64 on", "ignored and kept by who does not know them; below 64 an unknown one is refused"),
+    Reserved("rights", "talk, stream, task", "messages, streams and tasks between nodes"),
+)
