@@ -67,6 +67,11 @@ WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watch
 # Admission (DESIGN 3.3)
 NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", "research F5; loopback is not counted", "drop:enrol-rate")
 
+PREFIXES = _limit("prefixes", 4_096, "prefixes", "node", "whose names of the last hour are remembered; guess", "prefixes_forgotten")
+WAITING = _limit("waiting", 32, "newcomers", "node", "DESIGN 3.3", "drop:waiting-full")
+WAITING_TIME = _limit("waiting-time", 900, "seconds", "newcomer", "DESIGN 3.3: 15 min", "waiting_ended")
+WAITING_PER_PREFIX = _limit("waiting-per-prefix", 4, "newcomers", "/24 or /48", "guess: one office must not fill the room", "drop:waiting-full")
+
 # Bootstrap (DESIGN 3.7; CONTRACT, DNS and HTTP)
 WAYS_IN = _limit("ways-in", 16, "ways", "source of ways in", "guess: a zone's TXT set of 2 KiB", "drop:ways-too-many")
 WAY_ADDRESSES = _limit("way-addresses", 8, "addresses", "way in", "as in records: MAX_ADDRESSES", "drop:at-too-many")

@@ -1,7 +1,8 @@
 """A newcomer's side of admission: whom to ask, with which proof, what to do with the answer (DESIGN 3.3).
 
 It decides the next question; sessions carry it. It asks only nodes whose passport is good, one question a session,
-follows at most four pointers to a gateway, asks again where it is told to wait, and takes grants only when they are for its own key and judged good.
+follows at most four pointers to a gateway, asks again where it is told to wait, hears a second node where the first says
+no and there is one, and takes grants only when they are what it asked for, for its own key, and judged good.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from overlay.admission.registrar import refusal
-from overlay.admission.request import ELSEWHERE, GRANTED, LATER, Reply, Request, read_reply
+from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, WAITING, Reply, Request, read_reply
 from overlay.directory.book import Book
 from overlay.errors import Malformed, OverlayError, TrustError
 from overlay.identity.keys import Identity, Signer
-from overlay.name import ROOT
+from overlay.name import ROOT, Path
 from overlay.peers import Peer
-from overlay.records import passport, rights
-from overlay.records.kinds import Bind
-from overlay.records.record import Record
+from overlay.records import kinds, passport, rights
+from overlay.records.kinds import Bind, Cluster
+from overlay.records.record import Record, parse
 from overlay.records.trust import MissingGrant
 from overlay.statements import Statements
 from overlay.wire.address import Address
@@ -25,7 +26,11 @@ from overlay.wire.codec import Value
 from overlay.wire.messages import Method
 
 AGAIN = 1.0  # seconds before a node that said "later" is asked again
+ADMITTED_YET = 2.0  # seconds between questions whether a person has said yes
+SECOND = 1.5  # seconds that a refusal waits for another node's word: one liar must not keep anybody out
 LATERS = 40  # times: longer than a cluster takes to be known to all
+WAYS = 4  # other nodes that are dialled for a second opinion
+CODE_SHOWN = 16  # characters of a code: ours has 9
 POINTERS = 4  # gateways to be sent on to: a cluster's, and room for its own ancestors'
 
 
@@ -60,7 +65,20 @@ class Granted:
     records: tuple[Record, ...]
 
 
-Output = Question | Pointed | Refused | Granted
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A person has to say yes: `overlay admit CODE` on the node of that name."""
+
+    code: str
+    where: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Another node is to be heard: ask the one that is connected for ways to more."""
+
+
+Output = Question | Pointed | Refused | Granted | Asked | Others
 
 
 @dataclass(slots=True)
@@ -76,6 +94,8 @@ class Newcomer:
     _open: Peer | None = None  # the session whose answer is awaited: two answers would be two names
     _later: list[tuple[float, Peer]] = field(default_factory=list)  # when to ask whom again
     _laters: int = 0
+    _code: str = ""  # the code that was shown last
+    _refusal: tuple[float, OverlayError] | None = None  # when it counts, unless another node says otherwise
     _pointers: int = 0
     _pointed: dict[bytes, Peer] = field(default_factory=dict)  # exchange keys that we were sent on to, and by whom
     _out: list[Output] = field(default_factory=list)
@@ -97,6 +117,7 @@ class Newcomer:
     def failed(self, session: int) -> None:
         """The question was not answered: the next node is asked, this one when it comes again."""
         self._asked.discard(session)
+        self._later = [(due, peer) for due, peer in self._later if peer.session != session]
         self._open = None
         self._next()
 
@@ -109,13 +130,18 @@ class Newcomer:
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called."""
-        return min((due for due, _ in self._later), default=None)
+        times = [due for due, _ in self._later]
+        if self._refusal is not None:
+            times.append(self._refusal[0])
+        return min(times, default=None)
 
     def wake(self, now: float) -> None:
         """Ask again those who said "later"."""
         self._waiting += [peer for due, peer in self._later if due <= now]
         self._later = [(due, peer) for due, peer in self._later if due > now]
         self._next()
+        if self._refusal is not None and now >= self._refusal[0] and self._open is None:
+            self._out.append(Refused(self._refusal[1]))
 
     def answered(self, session: int, body: Value, now: float) -> None:
         """An answer came."""
@@ -127,6 +153,12 @@ class Newcomer:
             return
         if reply.code == GRANTED:
             self._out.append(Granted(reply.records))
+        elif reply.code == WAITING and asked is not None and asked.passport is not None:
+            if reply.what != self._code:
+                self._code = reply.what
+                self._out.append(Asked(reply.what[:CODE_SHOWN], asked.passport.name))
+            self._later.append((now + ADMITTED_YET, asked))
+            self._next()
         elif reply.code == LATER and asked is not None and self._laters < LATERS:
             self._laters += 1
             self._later.append((now + AGAIN, asked))
@@ -138,8 +170,19 @@ class Newcomer:
             self._next()
         elif reply.code == ELSEWHERE:
             self._out.append(Refused(refusal(Reply(code=ELSEWHERE, what="one gateway sends us to the next", todo="try another cluster"))))
+        elif reply.code == REFUSED and not self.redeemers:
+            self._hear_another(refusal(reply), now)
         else:
             self._out.append(Refused(refusal(reply)))
+
+    def _hear_another(self, error: OverlayError, now: float) -> None:
+        """The first no is kept until a second node has had time to say otherwise; a second no counts at once."""
+        if self._refusal is not None:
+            self._out.append(Refused(self._refusal[1]))
+            return
+        self._refusal = (now + SECOND, error)
+        self._out.append(Others())
+        self._next()
 
     def take(self) -> list[Output]:
         """What it wants since last asked."""
@@ -147,8 +190,12 @@ class Newcomer:
         return out
 
 
-def take_grants(book: Book, records: tuple[Record, ...], node_id: bytes, at: float) -> Record:
-    """Put the grants of an answer into the book, chains first; the name grant, or a TrustError where something is wrong."""
+def take_grants(book: Book, records: tuple[Record, ...], request: Request, at: float) -> Record:
+    """Put the grants of an answer into the book, chains first; the name grant, or a TrustError where something is wrong.
+
+    It must be the name that was asked for: the label exactly where the person chose it, else with a number, in the cluster
+    that was asked for.
+    """
     waiting = list(records)
     for _ in range(len(records) + 1):
         again = []
@@ -162,10 +209,19 @@ def take_grants(book: Book, records: tuple[Record, ...], node_id: bytes, at: flo
         waiting = again
     else:
         raise TrustError("the registrar's grants do not lead to the root keys", "do not trust it; join through another node", rule="R04")
-    name = next((r for r in records if r.kind == "grant" and r.item == node_id and r.body[1] == [rights.OWN] and len(r.name) >= 2), None)
+    named = (r for r in records if r.kind == "grant" and r.item == request.node_id and r.body[1] == [rights.OWN] and len(r.name) >= 2)
+    name = next((r for r in named if _asked_for(r.name, request)), None)
     if name is None:
-        raise TrustError("the registrar's answer holds no name for us", "do not trust it; join through another node", rule="R05")
+        raise TrustError("the registrar's answer does not hold the name that we asked for", "do not trust it; join through another node", rule="R05")
     return name
+
+
+def _asked_for(name: Path, request: Request) -> bool:
+    if request.cluster is not None and name.parent != request.cluster:
+        return False
+    stem, _, number = name.leaf.rpartition("-")
+    numbered = not request.exact and bool(stem) and request.label.startswith(stem) and number.isdigit()
+    return name.leaf == request.label or numbered
 
 
 def own_passport(book: Book, statements: Statements, identity: Identity, name_grant: Record, at: float) -> passport.Passport:
@@ -173,3 +229,17 @@ def own_passport(book: Book, statements: Statements, identity: Identity, name_gr
     binding = statements.sign(ROOT, "bind", Bind(exchange=identity.exchange_public).body(), at)
     records = passport.assemble(binding, [name_grant, *book.chain_of(name_grant)], book.trust.roots)
     return passport.check([record.raw for record in records], identity.exchange_public, at, book.trust)
+
+
+def ways_of(body: Value) -> list[tuple[bytes, tuple[Address, ...]]]:
+    """The answer to WAYS -> (exchange key, addresses) of each; what does not read is left out."""
+    ways = []
+    for raw in body[:WAYS] if isinstance(body, list) else ():
+        try:
+            record = parse(raw) if isinstance(raw, bytes) else None
+            cluster = kinds.read(record) if record is not None else None
+        except Malformed:
+            continue
+        if isinstance(cluster, Cluster) and cluster.addresses:
+            ways.append((cluster.exchange, cluster.addresses))
+    return ways

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from overlay.admission.registrar import USES, Registrar
+from overlay.admission.registrar import USES, Asker, Registrar
 from overlay.admission.request import Request, read_request
 from overlay.directory import outputs
 from overlay.directory.book import RECORDS, Book
@@ -20,27 +20,25 @@ from overlay.errors import Malformed, OverlayError, TrustError
 from overlay.identity.keys import Signer
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step, Store
 from overlay.name import Path
-from overlay.newcomer import Granted, Newcomer, Pointed, Question, Refused, own_passport, take_grants
+from overlay.newcomer import Asked, Granted, Newcomer, Others, Pointed, Question, Refused, own_passport, take_grants, ways_of
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
-from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
+from overlay.probing import probes
+from overlay.raised import AdmissionAsked, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
 from overlay.records import passport as passports
-from overlay.records.kinds import Host
 from overlay.records.record import Record
 from overlay.records.trust import Trust
+from overlay.remembered import Remembered
 from overlay.renewal import Renewals, newer_name
 from overlay.session import events
 from overlay.session.machine import Sessions
 from overlay.setup import FOUNDING, NAME, OWN, PASSPORT, PEERS, Setup, Stored
-from overlay.statements import SERVICES, Service, Statements
-from overlay.wire.address import Address, Way, unpack_address
+from overlay.statements import SERVICES, Statements
+from overlay.wire.address import Address, Way
 from overlay.wire.codec import decode, encode
 from overlay.wire.messages import Method
 
-PROBED_PEERS = 2  # that look at one own address at a time: one may be gone
-REMEMBERED = 32  # peers dialled first at a later start
 JUDGE_AGAIN = 600.0  # seconds between looks at whether the passports of open sessions still hold: dates are in days
-LISTEN_AGAIN = 5.0  # seconds between tries of remembered peers while nobody is connected
 
 
 class Node:
@@ -66,10 +64,10 @@ class Node:
         self.load = 0
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self._calls: dict[int, Callable[[Any, float, float], None]] = {}  # ticket -> what to do with the answer (None: failed)
-        self._remembered: dict[bytes, tuple[Address, ...]] = {}
-        self._dialled: dict[bytes, tuple[Address, ...]] = {}  # where a key was last said to be
-        self._now = self._lonely_at = now
+        self.remembered = Remembered(setup.stored.get(PEERS, {}), now)
+        self._now = now
         self._judge_at = now + JUDGE_AGAIN
+        self._last_reply: dict[int, str] = {}  # session -> what its newcomer was told last
         self._first: list[Store] = []
         self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
@@ -77,7 +75,8 @@ class Node:
             events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
             events.Probed: self._probed, events.Message: self._message,
             AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
-            Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted,
+            Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted, Asked: self._asked,
+            Others: self._others,
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }
@@ -89,17 +88,8 @@ class Node:
         if FOUNDING in own:
             raws.insert(0, own[FOUNDING])
         self.book.load(raws, at)
-        for key, value in stored.get(PEERS, {}).items():
-            try:
-                self._remembered[key] = tuple(unpack_address(item) for item in decode(value))
-            except (Malformed, TypeError):
-                self.counters["drop:stored-peer"] += 1
-        for key, value in stored.get(SERVICES, {}).items():
-            try:
-                service = Service.from_store(key, value)
-                self.statements.services[service.name, service.proto] = service
-            except (Malformed, OverlayError):
-                self.counters["drop:stored-service"] += 1
+        self.counters["drop:stored-peer"] += self.remembered.damaged
+        self.counters["drop:stored-service"] += self.statements.load(stored.get(SERVICES, {}))
         if PASSPORT in own:
             try:
                 passport = passports.check(decode(own[PASSPORT]), self.identity.exchange_public, at, self.trust)
@@ -134,9 +124,8 @@ class Node:
     def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float) -> None:
         """Open a session to the holder of that key at one of these addresses."""
         if exchange != self.identity.exchange_public and self.peers.by_exchange(exchange) is None:
-            targets = self._dialled[exchange] = tuple(addresses)
-            while len(self._dialled) > 256:
-                del self._dialled[next(iter(self._dialled))]
+            targets = tuple(addresses)
+            self.remembered.dialling(exchange, targets)
             self.sessions.dial(exchange, targets, now, at)
 
     def join(self, request: Request, seed: Signer | None, redeemers: frozenset[bytes] = frozenset()) -> None:
@@ -206,8 +195,8 @@ class Node:
             times.append(self.newcomer.wake_at())
         if self.directory is not None and self.presence is not None:
             times += [self.directory.wake_at(), self.presence.wake_at()]
-            if not self.peers.peers and self._remembered:
-                times.append(self._lonely_at)
+            if not self.peers.peers and self.remembered:
+                times.append(self.remembered.try_at)
         return min((time for time in times if time is not None), default=None)
 
     def wake(self, now: float, at: float) -> None:
@@ -223,13 +212,13 @@ class Node:
             self.peers.judge_again(at)
         if now >= self.presence.wake_at():
             self._say(self.presence.due(now, at, self.load), at)
-            self._probe_own(now)
+            for session, own in probes(self.presence, self.peers.admitted(), self.book, self.remembered, now):
+                self.sessions.probe(session, own)
             connected = {p.passport.node_id for p in self.peers.peers.values() if p.passport is not None}
             for neighbour in self.presence.to_dial(connected, now):
                 self.dial(neighbour.exchange, neighbour.addresses, now, at)
-        if not self.peers.peers and now >= self._lonely_at:
-            self._lonely_at = now + LISTEN_AGAIN
-            for exchange, addresses in list(self._remembered.items())[-REMEMBERED:]:
+        if not self.peers.peers:
+            for exchange, addresses in self.remembered.due(now):
                 self.dial(exchange, addresses, now, at)
 
     def take(self, now: float, at: float) -> Step:
@@ -287,24 +276,6 @@ class Node:
         if self.presence is not None:
             self.presence.witnessed(event.seen.host)
 
-    def _probe_own(self, now: float) -> None:
-        """Have peers look at own addresses that no session uses: the other family's, other interfaces'."""
-        assert self.presence is not None
-        ways = [(peer, address) for peer in self.peers.admitted() for address in self._addresses_of(peer)]
-        families = {address.family for _, address in ways}
-        for host in self.presence.unproved(now, families):
-            family = 6 if ":" in host else 4
-            for peer, address in [way for way in ways if way[1].family == family][:PROBED_PEERS]:
-                self.sessions.probe(peer.session, Way("udp", address, host))
-
-    def _addresses_of(self, peer: Peer) -> tuple[Address, ...]:
-        """Where a peer says it can be reached."""
-        assert peer.passport is not None
-        record = self.book.records.get((peer.passport.name, "host", b"", peer.passport.node_id))
-        body = self.book.body(record) if record is not None else None
-        known = body.addresses if isinstance(body, Host) else ()
-        return tuple(dict.fromkeys((*known, *self._dialled.get(peer.exchange, ()))))
-
     def _message(self, event: events.Message, now: float, at: float) -> None:
         self.counters["drop:message-unknown"] += 1  # no messages yet: numbers are free for `chat` and the like
 
@@ -340,12 +311,17 @@ class Node:
             self.sessions.refuse(event.session, event.ticket, "not-ready", now)
             return
         request = read_request(event.body, peer.handshake_hash, redeem=event.method is Method.REDEEM)
-        reply, grants, stores = self.registrar.ask(request, at)
+        reply, stores = self.registrar.ask(request, at, Asker(session_hash=peer.handshake_hash, host=peer.way.remote.host))
         self._first += stores
-        self.publish(grants, at)
         self.counters[f"enrol:{reply.code}"] += 1
-        self._log("info", "newcomer", outcome=reply.code, label=request.label, what=reply.what)
+        if reply.code != self._last_reply.get(event.session):  # who waits asks every 2 s
+            self._last_reply = {event.session: reply.code}
+            self._log("info", "newcomer", outcome=reply.code, label=request.label, what=reply.what)
         self.sessions.reply(event.session, event.ticket, reply.body(), now)
+
+    def _call(self, session: int, method: Method, body: Any, back: Callable[[Any, float, float], None], now: float) -> None:
+        """Call a peer; ``back`` hears the answer, or None where there is none."""
+        self._calls[self.sessions.call(session, method, body, now)] = back
 
     def _answered(self, event: events.Answered, now: float, at: float) -> None:
         waiting = self._calls.pop(event.ticket, None)
@@ -367,7 +343,7 @@ class Node:
             else:
                 self.peers.answered(ask.session, ask.method, body, at)
 
-        self._calls[self.sessions.call(ask.session, ask.method, ask.body, now)] = back
+        self._call(ask.session, ask.method, ask.body, back, now)
 
     def _known(self, event: Known, now: float, at: float) -> None:
         assert event.peer.passport is not None
@@ -385,18 +361,8 @@ class Node:
         self.ping(peer, now)
         self._hurry()
         if peer.initiator:
-            self._remember(peer.exchange, (peer.way.remote,))
+            self._first += self.remembered.reached(peer.exchange, (peer.way.remote,))
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))
-
-    def _remember(self, exchange: bytes, addresses: tuple[Address, ...]) -> None:
-        if self._remembered.get(exchange) != addresses:
-            self._remembered.pop(exchange, None)
-            self._remembered[exchange] = addresses
-            self._first.append(Store(PEERS, exchange, encode([a.packed for a in addresses])))
-            while len(self._remembered) > REMEMBERED:
-                oldest = next(iter(self._remembered))
-                del self._remembered[oldest]
-                self._first.append(Store(PEERS, oldest, None))
 
     def _reject(self, event: Reject, now: float, at: float) -> None:
         self._log("warning", "peer-rejected", reason=event.reason)
@@ -413,7 +379,7 @@ class Node:
             elif newcomer is not None:
                 newcomer.answered(question.session, body, now)
 
-        self._calls[self.sessions.call(question.session, question.method, question.body, now)] = back
+        self._call(question.session, question.method, question.body, back, now)
 
     def _pointed(self, event: Pointed, now: float, at: float) -> None:
         peer = self.peers.by_exchange(event.exchange)
@@ -422,21 +388,35 @@ class Node:
         else:
             self.dial(event.exchange, event.addresses, now, at)
 
+    def _asked(self, event: Asked, now: float, at: float) -> None:
+        self._raise(AdmissionAsked(event.code, event.where))
+
+    def _others(self, event: Others, now: float, at: float) -> None:
+        """Somebody said no to us: another node is asked as well, found by way of all that we are connected to."""
+        def back(body: Any, now: float, at: float) -> None:
+            for exchange, addresses in ways_of(body):
+                if self.newcomer is not None and self.peers.by_exchange(exchange) is None:
+                    self.dial(exchange, addresses, now, at)
+
+        for peer in list(self.peers.peers.values()):
+            self._call(peer.session, Method.WAYS, {}, back, now)
+
     def _refused(self, event: Refused, now: float, at: float) -> None:
         self.newcomer = None
         self._raise(JoinRefused(event.error))
 
     def _granted(self, event: Granted, now: float, at: float) -> None:
-        self.newcomer = None
+        assert self.newcomer is not None
+        request, self.newcomer = self.newcomer.request, None
         try:
-            grant = take_grants(self.book, event.records, self.identity.node_id, at)
+            grant = take_grants(self.book, event.records, request, at)
             passport = self._bind(grant, at)
-        except (TrustError, Malformed) as why:
+        except OverlayError as why:
             self._raise(JoinRefused(why))
             return
         for peer in self.peers.peers.values():  # with the name, in one lot: a crash now must not leave it with nobody to go to
             if peer.initiator:
-                self._remember(peer.exchange, (peer.way.remote,))
+                self._first += self.remembered.reached(peer.exchange, (peer.way.remote,))
         self._enrolled(passport, now)
         self._raise(Joined(passport.name))
 
@@ -472,7 +452,7 @@ class Node:
             elif self.directory is not None:
                 self.directory.answered(ask.context, ask.session, body, now, at)
 
-        self._calls[self.sessions.call(ask.session, ask.method, ask.body, now)] = back
+        self._call(ask.session, ask.method, ask.body, back, now)
 
     def _answer(self, answer: outputs.Answer, now: float, at: float) -> None:
         self.sessions.reply(answer.session, answer.ticket, answer.body, now)
@@ -512,7 +492,6 @@ class Node:
 
     def _effect(self, effect: Effect, now: float, at: float) -> None:
         self._then.append(effect)
-
 
     def _raise(self, event: object) -> None:
         self._then.append(Raise(event))

@@ -23,6 +23,14 @@ class JoinRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionAsked:
+    """This node waits until somebody types `overlay admit CODE` on the node called ``where``."""
+
+    code: str
+    where: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ZonesChanged:
     """Views of these units are out of date (`table` or `zone:PATH`)."""
 

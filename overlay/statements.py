@@ -7,12 +7,13 @@ say replaces them at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from overlay import limits
 from overlay.directory.book import Book
-from overlay.errors import TrustError
+from overlay.errors import OverlayError, TrustError
 from overlay.identity.keys import Identity, Signer
 from overlay.machine import Store
 from overlay.name import Path
@@ -68,6 +69,17 @@ class Statements:
         self._overlay_id = overlay_id
         self._book = book
         self._last_seq = 0
+
+    def load(self, rows: Mapping[bytes, bytes]) -> int:
+        """Take back the services that a person asked for; the number of rows that did not read."""
+        damaged = 0
+        for key, value in rows.items():
+            try:
+                service = Service.from_store(key, value)
+                self.services[service.name, service.proto] = service
+            except OverlayError:
+                damaged += 1
+        return damaged
 
     def sign(
         self, name: Path, kind: str, body: dict[int, Any], at: float, *, item: bytes = b"", life: int | None = None, via: Record | None = None,

@@ -13,8 +13,9 @@ from overlay.errors import OverlayError
 from overlay.lab.world import Host, World
 from overlay.machine import Send
 from overlay.name import parse_path
-from overlay.node import REMEMBERED, Node
+from overlay.node import Node
 from overlay.raised import Pong
+from overlay.remembered import KEPT
 from overlay.setup import OWN, PASSPORT, PEERS
 from overlay.wire.address import Address
 from overlay.wire.messages import Method
@@ -80,7 +81,7 @@ def test_what_was_malformed_is_counted_by_its_rule() -> None:
     assert call(world, alice, founder, Method.PUSH, {1: [b"junk"]}) is None
     assert call(world, alice, founder, Method.ENROL, {}) is None
     assert call(world, alice, founder, Method.WATCH, {1: "//", 2: b""}) is None
-    counted = {reason for reason in node(founder).counters if reason.startswith("drop:")}
+    counted = {reason for reason, times in node(founder).counters.items() if times and reason.startswith("drop:")}
     assert len(counted) == 3, counted
 
 
@@ -168,10 +169,12 @@ def test_a_passport_that_passed_its_date_is_bound_anew_at_the_next_start() -> No
 def test_remembered_peers_are_bounded_on_the_disk_and_in_memory() -> None:
     world, founder, _ = pair()
     one = node(founder)
-    for number in range(REMEMBERED + 10):
-        one._remember(number.to_bytes(32, "big"), (Address("203.0.113.200", 7653),))
+    for number in range(KEPT + 10):
+        one.keep(*one.remembered.reached(number.to_bytes(32, "big"), (Address("203.0.113.200", 7653),)))
     world.do(founder, lambda node, at: None)
-    assert len(founder.disk[PEERS]) == len(one._remembered) == REMEMBERED
+    assert len(founder.disk[PEERS]) == KEPT
+    one.remembered.try_at = world.now
+    assert len(one.remembered.due(world.now)) == KEPT
 
 
 # -- two lots

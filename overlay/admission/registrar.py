@@ -8,52 +8,62 @@ Asking again with the same key gets the same answer: a newcomer that missed it d
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
-from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, Reply, Request, records_of
+from overlay import limits
+from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, WAITING, Reply, Request, records_of
+from overlay.admission.waiting import Quota, WaitingRoom
 from overlay.directory.machine import Directory
-from overlay.errors import OverlayError, TrustError, UsageError
+from overlay.errors import Absent, OverlayError, TrustError, UsageError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.records import kinds, rights
 from overlay.records.kinds import Grant, Invite
 from overlay.records.record import Record
 from overlay.records.rights import Joining
-from overlay.records.trust import holders
 from overlay.statements import Statements
 
 USES = "invites"  # seed's public key -> uses given, as decimal text
 SETTLING = 30.0  # seconds: an owner that is that new may not have listed itself yet
+GIVEN = 4  # grants on its cluster that are told again to somebody who asks twice
 SUFFIXES = 99  # alice, alice-2 .. alice-99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Where a request came from: the session's hash and the address at its other end (empty where nobody counts)."""
+
+    session_hash: bytes = bytes(32)
+    host: str = ""
 
 
 @dataclass(slots=True)
 class Registrar:
-    """One node's desk for newcomers."""
+    """One node's desk for newcomers. What it gives is in the directory when :meth:`ask` returns."""
 
     directory: Directory
     statements: Statements
     uses: dict[bytes, int] = field(default_factory=dict)
+    counters: Counter[str] = field(default_factory=Counter)
+    room: WaitingRoom = field(init=False)
+    quota: Quota = field(init=False)
 
-    def ask(self, request: Request, at: float) -> tuple[Reply, list[Record], list[Store]]:
-        """(the answer, the new grants to publish, what must be durable first)."""
+    def __post_init__(self) -> None:
+        self.room, self.quota = WaitingRoom(self.counters), Quota(self.counters)
+
+    def ask(self, request: Request, at: float, asker: Asker = Asker()) -> tuple[Reply, list[Store]]:
+        """(the answer, what must be durable first). The answer says why not, where it is no."""
         try:
-            return self._decide(request, at)
-        except UsageError as why:
-            return Reply(code=REFUSED, what=why.what, todo=why.todo), [], []
-        except TrustError as why:
-            return Reply(code=REFUSED, what=why.what, todo=why.todo), [], []
+            return self._decide(request, at, asker)
+        except (UsageError, TrustError) as why:
+            return Reply(code=REFUSED, what=why.what, todo=why.todo), []
 
-    def _decide(self, request: Request, at: float) -> tuple[Reply, list[Record], list[Store]]:
-        book = self.directory.book
-        root = book.trust.root
+    def _decide(self, request: Request, at: float, asker: Asker) -> tuple[Reply, list[Store]]:
+        root = self.directory.book.trust.root
         if root is None:
             raise TrustError("this node does not hold the founding record yet", "try again in a moment")
         invite = self._invite(request, at) if request.seed else None
-        if invite is None and root.admission != "open":
-            raise TrustError(
-                "this overlay takes newcomers by invite only", "ask for a token: overlay invite, then overlay join --invite TOKEN", rule="admission",
-            )
         cluster = request.cluster
         if cluster is None:
             cluster = self._default_cluster(invite) if invite is not None else Path((request.label,))
@@ -63,21 +73,69 @@ class Registrar:
             raise UsageError("a node needs a cluster below the root", "give --cluster, such as eu/home")
         before = self._granted(request.node_id, cluster, at)
         if before is not None:
-            return self._granting(before, []), [], []
+            return self._granting(before), []
+        if invite is None and root.admission != "open":
+            return self._wait(request, cluster, asker, at)
         if invite is not None:
             self._unspent(invite)
         taken_by = self._taken(cluster, request.node_id, at)
-        if invite is None and taken_by is None:
+        if taken_by is None:
             self._nothing_below(cluster, request.node_id, at)
         if invite is None and taken_by is not None and not self._speaks_for(taken_by, at):
-            return self._elsewhere(taken_by, at), [], []
+            return self._elsewhere(taken_by, at), []
+        if invite is None and self.quota.spent(asker.host, at):
+            self.counters["drop:enrol-rate"] += 1
+            raise TrustError("too many names were given to your network in the last hour", "try again later, or ask for a token", rule="enrol-rate")
         label = self._free_label(request, cluster, at)
         if label is None:
             free = self._next_free(request.label, cluster, at)
             name = (cluster / request.label).dotted
-            return Reply(code=TAKEN, what=f"the name {name} is taken", todo=f"choose another: {free} is free"), [], []
+            return Reply(code=TAKEN, what=f"the name {name} is taken", todo=f"choose another: {free} is free"), []
         how = self._joining(invite is not None, taken_by is not None)
-        return self._grant(request, cluster, label, how, invite, at)
+        grants = self._grant(request, cluster, label, how, at, invite)
+        if invite is None:
+            self.quota.count(asker.host, at)
+            return self._granting(grants), []
+        self.uses[invite.item] = self.uses.get(invite.item, 0) + 1
+        return self._granting(grants), [Store(USES, invite.item, str(self.uses[invite.item]).encode())]
+
+    # -- a person's yes
+
+    def _wait(self, request: Request, cluster: Path, asker: Asker, at: float) -> tuple[Reply, list[Store]]:
+        """A newcomer without a token, where one is needed: it waits for `overlay admit` here, or where somebody may."""
+        try:
+            self._granting_right(cluster, frozenset({rights.OWN}), at)
+        except TrustError:
+            return self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
+        waiting = self.room.enter(request, asker.session_hash, asker.host, at)
+        if waiting is None:
+            self.counters["drop:waiting-full"] += 1
+            return Reply(code=LATER, what="too many are waiting to be admitted"), []
+        return Reply(code=WAITING, what=waiting.code), []
+
+    def _may_grant(self, cluster: Path, at: float) -> frozenset[bytes]:
+        book = self.directory.book
+        return frozenset(g.item for path in cluster.ancestors() for g in book.grants_on(path, at) if rights.GRANT in g.body[1])
+
+    def admit(self, code: str, at: float) -> Path:
+        """A person says yes to the newcomer of that code: its name. ``Absent``, or a TrustError where this node may not."""
+        waiting = next((w for w in self.room.listed(at) if w.code == code), None)
+        if waiting is None:
+            raise Absent(
+                f"nobody with the code {code} waits at this node", "overlay admit list shows who does; run it on the node that the newcomer names",
+                rule="unknown-code",
+            )
+        request = waiting.request
+        cluster = request.cluster if request.cluster is not None else Path((request.label,))
+        taken = self._taken(cluster, request.node_id, at) is not None
+        if not taken:
+            self._nothing_below(cluster, request.node_id, at)
+        label = self._free_label(request, cluster, at)
+        if label is None:
+            raise TrustError(f"the name {(cluster / request.label).dotted} is taken", "have it ask again with another --name", rule="name-taken")
+        self._grant(request, cluster, label, self._joining(invited=True, taken=taken), at)
+        self.room.leave(request.node_id)
+        return cluster / label
 
     @staticmethod
     def _joining(invited: bool, taken: bool) -> Joining:
@@ -85,27 +143,25 @@ class Registrar:
             return Joining.INVITED if taken else Joining.INVITED_FIRST
         return Joining.OPEN_TAKEN if taken else Joining.FIRST
 
-    def _grant(
-        self, request: Request, cluster: Path, label: str, how: Joining, invite: Record | None, at: float,
-    ) -> tuple[Reply, list[Record], list[Store]]:
+    def _grant(self, request: Request, cluster: Path, label: str, how: Joining, at: float, invite: Record | None = None) -> list[Record]:
+        """Sign and publish what the table of rights gives; an invite gives no more than its issuer may."""
         entitlement = rights.TABLE[how]
         name = cluster / label
         wanted = entitlement.rights | {rights.OWN}
         via = self._granting_right(cluster, wanted, at)
+        if invite is not None:
+            self._issuer_may(invite, wanted, at)
         own = Grant(rights=frozenset({rights.OWN}), shadow=request.shadow).body()
         grants = [self.statements.sign(name, "grant", own, at, item=request.node_id, life=entitlement.life, via=via)]
         if entitlement.rights:
             body = Grant(rights=entitlement.rights, shadow=request.shadow).body()
             grants.append(self.statements.sign(cluster, "grant", body, at, item=request.node_id, life=entitlement.life, via=via))
-        stores = []
-        if invite is not None:
-            self.uses[invite.item] = self.uses.get(invite.item, 0) + 1
-            stores.append(Store(USES, invite.item, str(self.uses[invite.item]).encode()))
-        return self._granting(grants, [via, *self.directory.book.chain_of(via)]), grants, stores
+        for grant in grants:
+            self.directory.publish(grant, at)
+        return grants
 
-    def _granting(self, grants: list[Record], chain: list[Record]) -> Reply:
-        chains = chain or [link for grant in grants for link in self.directory.book.chain_of(grant)]
-        return Reply(code=GRANTED, records=records_of(grants, chains))
+    def _granting(self, grants: list[Record]) -> Reply:
+        return Reply(code=GRANTED, records=records_of(grants, [link for grant in grants for link in self.directory.book.chain_of(grant)]))
 
     # -- what is free, what is taken
 
@@ -122,19 +178,21 @@ class Registrar:
         names = [g for g in held if g.name.parent == cluster and g.body[1] == [rights.OWN] and g.signer != node_id]
         if not names:
             return None
-        return [names[0], *(g for g in held if g.name == cluster)]
+        return [names[0], *[g for g in held if g.name == cluster][:GIVEN]]
 
     def _taken(self, cluster: Path, newcomer: bytes, at: float) -> Path | None:
         """The nearest path at or above ``cluster`` that somebody else owns (the root does not count)."""
         for path in cluster.ancestors():
-            if path != ROOT and any(rights.OWN in g.body[1] and g.item != newcomer for g in self.directory.book.grants_on(path, at)):
+            held = self.directory.book.grants_on(path, at - limits.LAPSED)
+            if path != ROOT and any(rights.OWN in g.body[1] and g.item != newcomer for g in held):
                 return path
         return None
 
     def _nothing_below(self, cluster: Path, newcomer: bytes, at: float) -> None:
-        """Openly nobody becomes owner above what others own."""
+        """Nobody becomes owner above what others own."""
         book = self.directory.book
-        below = next((c for c in book.cuts if cluster.covers(c) and any(g.item != newcomer for g in book.grants_on(c, at))), None)
+        since = at - limits.LAPSED
+        below = next((c for c in book.cuts if cluster.covers(c) and any(g.item != newcomer for g in book.grants_on(c, since))), None)
         if below is not None:
             raise TrustError(
                 f"{cluster.dotted} lies above {below.dotted}, which has an owner", "choose a cluster beside or below it", rule="above-others",
@@ -145,9 +203,16 @@ class Registrar:
         mine = self.directory.book.grants_of(self.statements.identity.node_id, at)
         return any(rights.GRANT in g.body[1] and g.name == path for g in mine)
 
-    def _elsewhere(self, path: Path, at: float) -> Reply:
-        ring = self.directory.holdings.ring()
-        ways = tuple((n.exchange, n.addresses) for n in ring if path.covers(n.cluster) and n.node_id != self.directory.me)[:4]
+    def _elsewhere(self, path: Path, at: float, those: frozenset[bytes] | None = None) -> Reply:
+        """Where to ask instead: the gateways of the path, or ``those`` nodes."""
+        ring = [n for n in self.directory.holdings.ring() if n.node_id != self.directory.me]
+        able = [n for n in ring if (path.covers(n.cluster) if those is None else n.node_id in those)]
+        ways = tuple((n.exchange, n.addresses) for n in able)[:4]
+        if those is not None and not ways:
+            raise TrustError(
+                "this overlay takes newcomers by invite, and nobody who may admit them can be asked now",
+                "ask for a token: overlay invite, then overlay join --invite TOKEN", rule="admission",
+            )
         if not ways and any(at < g.issued + SETTLING for g in self.directory.book.grants_on(path, at) if rights.GRANT in g.body[1]):
             return Reply(code=LATER, what=f"{path.dotted} is being set up")
         if not ways:
@@ -157,38 +222,49 @@ class Registrar:
             )
         return Reply(code=ELSEWHERE, what=f"{path.dotted} is taken; its gateway decides", elsewhere=ways)
 
-    def _name_free(self, name: Path, newcomer: bytes, at: float) -> bool:
-        book = self.directory.book
-        holder = holders(book.grants_on(name, at), book.grants.get).get(name)
-        if (holder is not None and holder.item != newcomer) or name in book.cuts or rights.reserved(name):
-            return False
-        return not any(r.name == name and r.kind in ("data", "carry") and r.signer != newcomer and r.body for r in book.records.values())
+    def _held_labels(self, cluster: Path, newcomer: bytes, at: float) -> set[str]:
+        """Labels in the cluster where, at or below them, somebody else holds something; what lapsed is held for 30 days."""
+        book, depth, since = self.directory.book, len(cluster), at - limits.LAPSED
+        grants = (g for g in book.grants.values() if g.item != newcomer and since < g.expires and g.digest not in book.trust.revoked)
+        said = (r for r in book.records.values() if r.kind in ("data", "carry") and r.signer != newcomer and r.body)
+        names = [*(record.name for record in (*grants, *said)), *book.cuts]
+        return {name.labels[depth] for name in names if len(name) > depth and cluster.covers(name)}
 
     def _free_label(self, request: Request, cluster: Path, at: float) -> str | None:
-        if self._name_free(cluster / request.label, request.node_id, at):
+        held = self._held_labels(cluster, request.node_id, at)
+        if request.label not in held and not rights.reserved(cluster / request.label):
             return request.label
         return None if request.exact else self._next_free(request.label, cluster, at)
 
     def _next_free(self, label: str, cluster: Path, at: float) -> str:
+        held = self._held_labels(cluster, b"", at)
         for number in range(2, SUFFIXES + 1):
             suffix = f"-{number}"
             candidate = label[: 63 - len(suffix)] + suffix
-            if self._name_free(cluster / candidate, b"", at):
+            if candidate not in held and not rights.reserved(cluster / candidate):
                 return candidate
         raise TrustError(f"{label} and its numbered forms are all taken in {cluster.dotted}", "choose another name with --name", rule="name-taken")
 
     # -- invites
 
     def _invite(self, request: Request, at: float) -> Record:
-        book = self.directory.book
-        invite = next((r for r in book.records.values() if r.kind == "invite" and r.item == request.seed), None)
-        if invite is None or invite.expired(at):
+        """The invite of that seed. Anybody may write the same item into an invite of its own: this node's own counts first."""
+        me = self.statements.identity.node_id
+        told = [r for r in self.directory.book.records.values() if r.kind == "invite" and r.item == request.seed and not r.expired(at)]
+        if not told:
             raise TrustError("the token has expired, or is of another overlay", "ask for a new one: overlay invite", rule="invite-unknown")
-        body = kinds.read(invite)
-        assert isinstance(body, Invite)
-        if self.statements.identity.node_id not in body.redeemers:
+        ours = [r for r in told if me in r.body[2]]
+        if not ours:
             raise TrustError("this node does not redeem that token", "join through the node that issued it", rule="invite-redeemer")
-        return invite
+        return min(ours, key=lambda r: (r.signer != me, r.issued, r.digest))
+
+    def _issuer_may(self, invite: Record, wanted: frozenset[str], at: float) -> None:
+        """A redeemer gives in the issuer's name: no more than the issuer may, and nothing after its right has ended."""
+        book = self.directory.book
+        via = book.grants.get(invite.via)
+        ended = via is None or at >= via.expires or via.digest in book.trust.revoked
+        if via is None or ended or not wanted <= rights.grantable(frozenset(via.body[1])):
+            raise TrustError("who issued the token may no longer let anybody in there", "ask for a new one: overlay invite", rule="invite-issuer")
 
     def _unspent(self, invite: Record) -> None:
         body = kinds.read(invite)

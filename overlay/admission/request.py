@@ -7,6 +7,7 @@ a status, then the grants, the name grant first, with their chains.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ TAKEN = "taken"
 ELSEWHERE = "elsewhere"
 LATER = "later"  # the answer is not known yet: ask again in a moment
 REFUSED = "refused"
+WAITING = "waiting"  # a person has to say yes; what it says is the code to show
+HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 952 as RFC 1123 2.1 widened it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +68,15 @@ def read_request(body: Value, session_hash: bytes, *, redeem: bool) -> Request:
     if redeem and not verify(seed, outer.binary(3, SIGNATURE, SIGNATURE), _REDEEM + session_hash + core):
         raise Malformed("redeem: the token's signature does not hold", rule="redeem-proof")
     text = fields.text(2, 255, default="\x00")
+    label = fields.text(1, 63)
+    if not HOST.fullmatch(label):
+        raise Malformed("enrol: a node is named like a host: letters, digits and -", rule="record-name")
     try:
         cluster = None if text == "\x00" else parse_path(text)
-        Path((fields.text(1, 63),))
     except UsageError as why:
         raise Malformed(why.what, rule="record-name") from None
     return Request(
-        label=fields.text(1, 63), cluster=cluster, node_id=node_id, exact=fields.flag(4), seed=seed if redeem else b"", shadow=fields.flag(6),
+        label=label, cluster=cluster, node_id=node_id, exact=fields.flag(4), seed=seed if redeem else b"", shadow=fields.flag(6),
     )
 
 

@@ -129,7 +129,7 @@ class World:
     def host(self, name: str, *, address: str | None = None, offset: float = 0.0, drift: float = 0.0) -> Host:
         """A new machine without a node, its clock ``offset`` seconds ahead and ``drift`` seconds a second too fast."""
         number = len(self.hosts) + 1
-        address = address or f"203.0.{113 + number // 250}.{number % 250 + 1}"
+        address = address or f"{60 + number // 62_500}.{number // 250 % 250}.{number % 250}.1"  # each in a network of its own
         host = Host(
             name=name, address=address, identity=Identity.from_secret(self.dice.randbytes(32)), clock_offset=offset, clock_drift=drift,
         )

@@ -1,8 +1,9 @@
 """Passports: what entitles a node, known by digest (DESIGN 3.4). Built from records, judged by ``trust.py``.
 
 A passport is the binding of the exchange key, the chain of the node's name grant (leaf first; at most 4, and 3 more where
-the name was renewed by a neighbour, R21) and the root versions (newest first). Its leaf says the node's name; the name's parent is its cluster. It travels as pages of raw
-records; its digest is taken over their digests, so it changes exactly when something in it does.
+the name was renewed by a neighbour, R21) and the root versions (newest first). Its leaf says the node's name; the name's
+parent is its cluster. It travels as pages of raw records; its digest is taken over their digests, so it changes exactly
+when something in it does.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R18 | labels reserved for the root are granted to nobody |
 | R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
 | R20 | of two claims to one name, or one above the other, what a holder of `grant` gave stands above what a member took, then the earlier holds |
-| R21 | a holder of `speak` renews for another, unchanged, what was given by `grant`: no longer at a time than it was given for, nor than its giver's right |
+| R21 | a holder of `speak` renews for another, unchanged, what was given by `grant`: for no longer than that, nor than its giver's right |
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from overlay.admission.registrar import SETTLING, SUFFIXES, USES, Registrar
-from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, Reply, Request
+from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, WAITING, Reply, Request
 from overlay.errors import TrustError, UsageError
 from overlay.identity.keys import Signer
 from overlay.machine import Store
@@ -32,13 +32,10 @@ def desk(overlay: Overlay, who: Actor, *more: Record, uses: dict[bytes, int] | N
 
 
 def ask(registrar: Registrar, who: Actor, name: str, *, exact: bool = True, token: bool = False, at: float = AT) -> tuple[Reply, list[Store]]:
-    """Somebody asks; what is granted is published, as the node does."""
+    """Somebody asks."""
     path = parse_path(name)
     request = Request(label=path.leaf, cluster=path.parent, node_id=who.node_id, exact=exact, seed=TOKEN.public if token else b"")
-    reply, grants, stores = registrar.ask(request, at)
-    for grant in grants:
-        registrar.directory.publish(grant, at)
-    return reply, stores
+    return registrar.ask(request, at)
 
 
 def given(reply: Reply, who: Actor) -> dict[str, set[str]]:
@@ -92,8 +89,9 @@ def test_asking_again_gives_the_same_and_signs_nothing() -> None:
     registrar = desk(overlay, overlay.founder)
     first, _ = ask(registrar, ALICE, "eu/home/alice")
     path = parse_path("eu/home/alice")
-    again, grants, stores = registrar.ask(Request(label=path.leaf, cluster=path.parent, node_id=ALICE.node_id), AT + 5)
-    assert given(again, ALICE) == given(first, ALICE) and (grants, stores) == ([], [])
+    held = len(registrar.directory.book)
+    again, stores = registrar.ask(Request(label=path.leaf, cluster=path.parent, node_id=ALICE.node_id), AT + 5)
+    assert given(again, ALICE) == given(first, ALICE) and (len(registrar.directory.book), stores) == (held, [])
     assert {r.raw for r in again.records} == {r.raw for r in first.records}
 
 
@@ -206,10 +204,10 @@ def test_a_token_is_redeemed_only_by_its_redeemer_before_its_date_and_in_its_pat
     assert ask(desk(overlay, overlay.founder), ALICE, "hq/alice", token=True)[0].code == REFUSED, "an unknown token"
 
 
-def test_without_a_token_an_invite_overlay_is_closed() -> None:
+def test_without_a_token_one_waits_for_a_person() -> None:
     overlay = found(admission="invite")
     reply, _ = ask(desk(overlay, overlay.founder), ALICE, "us/office/alice")
-    assert reply.code == REFUSED and "invite" in reply.what
+    assert (reply.code, reply.records) == (WAITING, ())
 
 
 def test_an_invite_is_issued_for_what_one_may_grant_only() -> None:

@@ -8,6 +8,7 @@ from overlay.errors import TrustError
 from overlay.identity.keys import Signer
 from overlay.lab.world import Host, World, name_of, refusal_of
 from overlay.name import parse_path
+from overlay.raised import AdmissionAsked
 from overlay.records import rights
 from tests.lab.scenes import enter, invite, node, say, text
 
@@ -148,8 +149,12 @@ def test_a_newcomer_that_lost_the_answer_asks_again_and_gets_the_same_name() -> 
 
 
 def test_an_invite_overlay_takes_nobody_without_a_token() -> None:
-    world, _ = invite_world()
-    assert "invite" in refused(world, "eu/home/alice").what
+    world, founder = invite_world()
+    alice = world.join("eu/home/alice")
+    world.run(60)
+    asked = [event for event in alice.events if isinstance(event, AdmissionAsked)]
+    assert [event.where for event in asked] == [node(founder).name], "it is told once where a person has to say yes"
+    assert not world.joined(alice) and not node(founder).book.grants_of(alice.identity.node_id, world.at(founder))
 
 
 def test_an_invited_member_may_create_names_carry_and_speak() -> None:

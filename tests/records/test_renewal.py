@@ -29,7 +29,7 @@ def judge(overlay: Overlay, record: Record, at: float = LATER) -> Verdict:
     return overlay.trust().judge(record, at, overlay.lookup)
 
 
-def test_members_renew_each_other_without_who_let_them_in(overlay: Overlay) -> None:
+def test_r21_members_renew_each_other_without_who_let_them_in(overlay: Overlay) -> None:
     member, other = overlay.member, mate(overlay)
     renewed = overlay.renew(other, member.own, at=LATER)
     assert renewed.expires == LATER + 30 * DAY
@@ -39,7 +39,7 @@ def test_members_renew_each_other_without_who_let_them_in(overlay: Overlay) -> N
     assert overlay.chain(renewed) == list(chain), "what is shown is what is judged, in one order"
 
 
-def test_what_hangs_on_a_renewed_grant_counts_after_the_first_has_lapsed(overlay: Overlay) -> None:
+def test_r21_what_hangs_on_a_renewed_grant_counts_after_the_first_has_lapsed(overlay: Overlay) -> None:
     member, other = overlay.member, mate(overlay)
     renewed = overlay.renew(other, member.own, at=LATER)
     late = int(AT + 45 * DAY)
@@ -49,7 +49,7 @@ def test_what_hangs_on_a_renewed_grant_counts_after_the_first_has_lapsed(overlay
         judge(overlay, overlay.data(member, member.own.name, "TXT", "x", via=member.own, at=late), late)
 
 
-def test_renewals_go_on_for_a_year_by_turns(overlay: Overlay) -> None:
+def test_r21_renewals_go_on_for_a_year_by_turns(overlay: Overlay) -> None:
     """Each names the first grant, so no chain grows; the giver's right is the bound."""
     member, other = overlay.member, mate(overlay)
     for turn in range(1, 17):
@@ -61,7 +61,7 @@ def test_renewals_go_on_for_a_year_by_turns(overlay: Overlay) -> None:
         judge(overlay, overlay.renew(other, member.own, at=at), at)
 
 
-def test_a_passport_of_a_renewed_name_is_good(overlay: Overlay) -> None:
+def test_r21_a_passport_of_a_renewed_name_is_good(overlay: Overlay) -> None:
     member, other = overlay.member, mate(overlay)
     renewed = overlay.renew(other, member.own, at=LATER)
     records = passport.assemble(overlay.binding(member, at=LATER), [renewed, *overlay.chain(renewed)], [overlay.root])
@@ -71,7 +71,7 @@ def test_a_passport_of_a_renewed_name_is_good(overlay: Overlay) -> None:
 
 
 @pytest.mark.parametrize("what", ["renewer", "first"])
-def test_revoking_either_end_of_a_renewal_ends_it(overlay: Overlay, what: str) -> None:
+def test_r21_revoking_either_end_of_a_renewal_ends_it(overlay: Overlay, what: str) -> None:
     member, other = overlay.member, mate(overlay)
     renewed = overlay.renew(other, member.own, at=LATER)
     trust = overlay.trust()
@@ -80,12 +80,12 @@ def test_revoking_either_end_of_a_renewal_ends_it(overlay: Overlay, what: str) -
         trust.judge(renewed, LATER, overlay.lookup)
 
 
-def test_nobody_renews_for_itself(overlay: Overlay) -> None:
+def test_r21_nobody_renews_for_itself(overlay: Overlay) -> None:
     with refused("R21"):
         judge(overlay, overlay.renew(overlay.member, overlay.member.own, at=LATER))
 
 
-def test_a_renewal_changes_nothing(overlay: Overlay) -> None:
+def test_r21_a_renewal_changes_nothing(overlay: Overlay) -> None:
     member, other = overlay.member, mate(overlay)
     cluster = member.holds(rights.SPEAK, "eu/home")
     for changed in ({"rights": frozenset({rights.OWN, rights.SIGN})}, {"since": AT - DAY}, {"shadow": True}):
@@ -98,13 +98,13 @@ def test_a_renewal_changes_nothing(overlay: Overlay) -> None:
     judge(overlay, overlay.renew(other, cluster, at=LATER))
 
 
-def test_a_renewal_is_not_longer_than_what_it_renews(overlay: Overlay) -> None:
+def test_r21_a_renewal_is_not_longer_than_what_it_renews(overlay: Overlay) -> None:
     member, other = overlay.member, mate(overlay)
     with refused("R21"):
         judge(overlay, overlay.renew(other, member.own, at=LATER, life=31 * DAY))
 
 
-def test_a_renewal_is_not_renewed_and_renews_nothing_more(overlay: Overlay) -> None:
+def test_r21_a_renewal_is_not_renewed_and_renews_nothing_more(overlay: Overlay) -> None:
     member, other, third = overlay.member, mate(overlay), mate(overlay, "third")
     renewed = overlay.renew(other, member.own, at=LATER)
     with refused("R21"):  # the first grant is what is renewed
@@ -114,7 +114,7 @@ def test_a_renewal_is_not_renewed_and_renews_nothing_more(overlay: Overlay) -> N
         judge(overlay, overlay.renew(other, third.own, via=speaks, at=LATER))
 
 
-def test_what_a_person_dated_is_not_renewed(overlay: Overlay) -> None:
+def test_r21_what_a_person_dated_is_not_renewed(overlay: Overlay) -> None:
     other, guest = mate(overlay), overlay.actor("guest")
     body = {1: [rights.MEMBER], 3: True}
     final = overlay.statement(overlay.first, "grant", "eu/home", body, item=guest.node_id, via=overlay.first.holds(rights.GRANT, "eu/home"), life=DAY)
@@ -123,7 +123,7 @@ def test_what_a_person_dated_is_not_renewed(overlay: Overlay) -> None:
         judge(overlay, overlay.renew(other, final, at=AT + 60))
 
 
-def test_who_may_not_speak_renews_nothing(overlay: Overlay) -> None:
+def test_r21_who_may_not_speak_renews_nothing(overlay: Overlay) -> None:
     member, owner = overlay.member, overlay.own_only
     with refused("R06"):
         judge(overlay, overlay.renew(owner, member.own, via=owner.own, at=LATER))
@@ -132,7 +132,7 @@ def test_who_may_not_speak_renews_nothing(overlay: Overlay) -> None:
         judge(overlay, overlay.renew(owner, member.own, via=upper, at=LATER))
 
 
-def test_what_a_member_took_is_not_renewed_by_others(overlay: Overlay) -> None:
+def test_r21_what_a_member_took_is_not_renewed_by_others(overlay: Overlay) -> None:
     """A name taken is the taker's to keep; who renews it for others would make it a name given."""
     member, other = overlay.member, mate(overlay)
     taken = overlay.claim(member, "eu/home/www")
@@ -148,11 +148,11 @@ def test_r20_a_renewed_name_keeps_its_rank(overlay: Overlay) -> None:
     assert given(renewed, overlay.lookup)
 
 
-def test_since_is_believed_as_far_back_as_the_givers_right(overlay: Overlay) -> None:
+def test_r21_since_is_believed_as_far_back_as_the_givers_right(overlay: Overlay) -> None:
     """A member that dates its claim back gains nothing over the grant by which it claims."""
     member, other = overlay.member, mate(overlay)
-    early = overlay.statement(
-        member, "grant", "eu/home/www", {1: [rights.OWN], 4: 1}, item=member.node_id, via=member.holds(rights.MEMBER, "eu/home"), at=AT + 60, life=DAY)
+    via = member.holds(rights.MEMBER, "eu/home")
+    early = overlay.statement(member, "grant", "eu/home/www", {1: [rights.OWN], 4: 1}, item=member.node_id, via=via, at=AT + 60, life=DAY)
     honest = overlay.claim(other, "eu/home/www", at=AT + 30)
     ranked = holders([early, honest], overlay.lookup)[early.name]
     assert ranked == early  # its right is as old as the other's: the known limit of first come, docs/threats.md
