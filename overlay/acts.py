@@ -6,11 +6,16 @@ publishes and keeps goes out with the node's next step.
 
 from __future__ import annotations
 
-from overlay.errors import TrustError
+from dataclasses import dataclass
+
+from overlay.errors import Absent, TrustError, UsageError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.node import Node
+from overlay.records import rights
+from overlay.records.kinds import Grant
 from overlay.records.record import Record
+from overlay.records.trust import chain_of, holders
 from overlay.statements import SERVICES, Service
 
 
@@ -70,3 +75,73 @@ def health(node: Node, name: Path, proto: str, healthy: bool) -> None:
     """A health check's result."""
     if node.statements.health(name, proto, healthy) and node.presence is not None:
         node.presence.hurry()
+
+
+# -- rights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A grant as a person asked for it. ``final``: the person chose its date, so nobody renews it."""
+
+    path: Path
+    subject: bytes
+    rights: frozenset[str]
+    life: int
+    final: bool = False
+    shadow: bool = False
+
+
+def grant(node: Node, given: Given, at: float) -> Record:
+    """Give rights over a name-path to a key; TrustError where this node may not, or the name is another's."""
+    if node.registrar is None:
+        raise TrustError("this node has not joined yet", "join first")
+    if rights.reserved(given.path):
+        raise UsageError(f"{given.path.dotted} is a reserved name", "choose another path", rule="reserved")
+    if given.rights == {rights.OWN}:
+        held = holders(node.book.grants_on(given.path, at), node.book.grants.get).get(given.path)
+        if held is not None and held.item != given.subject:
+            raise TrustError(f"the name {given.path.dotted} is another node's", "overlay grants shows whose; revoke that first", rule="R20")
+    via = node.registrar.granting_right(given.path, given.rights, at)
+    body = Grant(rights=given.rights, shadow=given.shadow, final=given.final).body()
+    record = node.statements.sign(given.path, "grant", body, at, item=given.subject, life=given.life, via=via)
+    node.publish([record], at)
+    return record
+
+
+def revoke(node: Node, digest: bytes, at: float) -> list[Record]:
+    """End a grant, and what says the same by renewal: the revocations. ``Absent``, or TrustError where this node may not."""
+    ended = node.book.grants.get(digest)
+    if ended is None:
+        raise Absent("no grant with that id is known here", "overlay grants shows those that are", rule="unknown-grant")
+    me = node.identity.node_id
+    same = [g for g in node.book.grants.values() if (g.name, g.item, g.body[1]) == (ended.name, ended.item, ended.body[1])]
+    said = []
+    for one in same:
+        if one.digest in node.trust.revoked:
+            continue
+        above = chain_of(one, node.book.grants.get)
+        if me in (one.item, one.signer) or any(me in (link.signer, link.item) for link in above if rights.GRANT in link.body[1]):
+            record = node.statements.sign(one.name, "revoke", {}, at, item=one.digest)
+            node.publish([record], at)
+            said.append(record)
+    if not said and digest not in node.trust.revoked:
+        raise TrustError(
+            f"this node may not revoke a grant on {ended.name.dotted or 'the root'}",
+            "that is for who gave it, who stands above, its subject, or the root keys", rule="R16",
+        )
+    return said
+
+
+def admit(node: Node, code: str, at: float) -> Path:
+    """Say yes to a newcomer that waits: its name."""
+    if node.registrar is None:
+        raise TrustError("this node has not joined yet", "join first")
+    return node.registrar.admit(code, at)
+
+
+def take_root(node: Node, record: Record, at: float) -> None:
+    """Publish what the root keys signed: a root version, or a grant."""
+    if record.kind not in ("root", "grant") or record.via:
+        raise UsageError("that is nothing that root keys sign", "give a draft of `overlay root`", rule="root-draft")
+    node.publish([record], at)

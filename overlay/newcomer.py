@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from overlay.admission.registrar import refusal
 from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, WAITING, Reply, Request, read_reply
+from overlay.admission.waiting import code_of
 from overlay.directory.book import Book
 from overlay.errors import Malformed, OverlayError, TrustError
 from overlay.identity.keys import Identity, Signer
@@ -30,7 +31,6 @@ ADMITTED_YET = 2.0  # seconds between questions whether a person has said yes
 SECOND = 1.5  # seconds that a refusal waits for another node's word: one liar must not keep anybody out
 LATERS = 40  # times: longer than a cluster takes to be known to all
 WAYS = 4  # other nodes that are dialled for a second opinion
-CODE_SHOWN = 16  # characters of a code: ours has 9
 POINTERS = 4  # gateways to be sent on to: a cluster's, and room for its own ancestors'
 
 
@@ -154,9 +154,10 @@ class Newcomer:
         if reply.code == GRANTED:
             self._out.append(Granted(reply.records))
         elif reply.code == WAITING and asked is not None and asked.passport is not None:
-            if reply.what != self._code:
-                self._code = reply.what
-                self._out.append(Asked(reply.what[:CODE_SHOWN], asked.passport.name))
+            code = code_of(asked.handshake_hash)  # our own: were it another's, somebody would stand between us
+            if code != self._code:
+                self._code = code
+                self._out.append(Asked(code, asked.passport.name))
             self._later.append((now + ADMITTED_YET, asked))
             self._next()
         elif reply.code == LATER and asked is not None and self._laters < LATERS:

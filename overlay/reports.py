@@ -6,14 +6,18 @@ It decides nothing and changes nothing; commands, metrics and tests read the sam
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from overlay.directory import views
 from overlay.directory.book import TABLE
-from overlay.directory.view import CarryEntry, GatewayEntry
-from overlay.name import ROOT, Path
+from overlay.directory.view import CarryEntry, GatewayEntry, HostEntry
+from overlay.errors import Absent, UsageError
+from overlay.name import ROOT, Path, parse_name
 from overlay.node import Node
 from overlay.peers import Peer
+from overlay.records.record import Record
+from overlay.records.trust import since
 from overlay.units import b64
 
 Json = dict[str, Any]
@@ -53,6 +57,57 @@ class Reports:
         """What this node may do, the widest first."""
         mine = self.node.book.grants_of(self.node.identity.node_id, at)
         return [{"path": str(g.name), "rights": list(g.body[1]), "expires": g.expires} for g in mine]
+
+    def grants(self, below: Path, at: float) -> list[Json]:
+        """`overlay grants`: what is given at and below a path; of renewals the newest, of what has ended what still matters."""
+        book = self.node.book
+        names = {host.node_id: self.full(host.name) for host in self.hosts()}
+        newest: dict[tuple[object, ...], Record] = {}
+        for grant in book.grants.values():
+            same = (grant.name, grant.item, tuple(grant.body[1]), grant.digest in book.trust.revoked)
+            if below.covers(grant.name) and (same not in newest or grant.expires > newest[same].expires):
+                newest[same] = grant
+        return [
+            {
+                "grant": b64(grant.digest), "path": str(grant.name), "to": b64(grant.item), "name": names.get(grant.item),
+                "rights": list(grant.body[1]), "issued": since(grant), "expires": grant.expires, "by": b64(grant.signer),
+                "by_name": names.get(grant.signer) if grant.via else "root keys", "renewed": not grant.body.get(3, False),
+                "state": "revoked" if grant.digest in book.trust.revoked else "live" if at < grant.expires else "lapsed",
+            }
+            for grant in sorted(newest.values(), key=lambda g: (g.name, g.item, g.body[1], g.digest))
+        ]
+
+    def waiting(self, at: float) -> list[Json]:
+        """`overlay admit list`: who waits at this node for a person's yes."""
+        registrar = self.node.registrar
+        return [
+            {
+                "code": one.code, "name": one.request.label, "cluster": None if one.request.cluster is None else str(one.request.cluster),
+                "node_id": b64(one.request.node_id), "address": one.host, "since_s": round(max(0.0, at - one.since), 1),
+            }
+            for one in (registrar.room.listed(at) if registrar is not None else ())
+        ]
+
+    def roots(self) -> Json:
+        """All root versions and what the root keys gave, as raw records: what `overlay root` works on."""
+        given = [g for g in self.node.book.grants.values() if not g.via and g.digest not in self.node.trust.revoked]
+        held = [g for g in given if self.node.book.records.get(g.identity) is g]
+        return {"roots": [b64(record.raw) for record in self.node.trust.roots], "grants": [b64(grant.raw) for grant in held]}
+
+    def hosts(self) -> list[HostEntry]:
+        """All nodes whose host records are held here."""
+        directory = self.node.directory
+        return [host for path in directory.holdings.zones() for host in directory.holdings.view(path).hosts] if directory is not None else []
+
+    def find_node(self, written: str) -> HostEntry:
+        """A node by its name or id, among those whose host records are held; ``Absent``."""
+        hosts = self.hosts()
+        found = next((host for host in hosts if written == b64(host.node_id)), None)
+        with suppress(UsageError):  # no node has a name that is none
+            found = found or next((host for host in hosts if host.name == parse_name(written, zone=self.zone, tld=self.tld)), None)
+        if found is None:
+            raise Absent(f"no node {written[:80]!r} is known", "overlay name tree shows the nodes there are", rule="unknown-node")
+        return found
 
     def peers(self, at: float) -> list[Json]:
         """`overlay peers`: admitted sessions."""

@@ -104,7 +104,7 @@ class Registrar:
     def _wait(self, request: Request, cluster: Path, asker: Asker, at: float) -> tuple[Reply, list[Store]]:
         """A newcomer without a token, where one is needed: it waits for `overlay admit` here, or where somebody may."""
         try:
-            self._granting_right(cluster, frozenset({rights.OWN}), at)
+            self.granting_right(cluster, frozenset({rights.OWN}), at)
         except TrustError:
             return self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
         waiting = self.room.enter(request, asker.session_hash, asker.host, at)
@@ -148,7 +148,7 @@ class Registrar:
         entitlement = rights.TABLE[how]
         name = cluster / label
         wanted = entitlement.rights | {rights.OWN}
-        via = self._granting_right(cluster, wanted, at)
+        via = self.granting_right(cluster, wanted, at)
         if invite is not None:
             self._issuer_may(invite, wanted, at)
         own = Grant(rights=frozenset({rights.OWN}), shadow=request.shadow).body()
@@ -165,7 +165,8 @@ class Registrar:
 
     # -- what is free, what is taken
 
-    def _granting_right(self, path: Path, wanted: frozenset[str], at: float) -> Record:
+    def granting_right(self, path: Path, wanted: frozenset[str], at: float) -> Record:
+        """The grant of this node by which it may give these rights on that path, the longest-lived; TrustError without."""
         mine = self.directory.book.grants_of(self.statements.identity.node_id, at)
         able = [g for g in mine if rights.GRANT in g.body[1] and g.name.covers(path) and wanted <= rights.grantable(frozenset(g.body[1]))]
         if not able:
@@ -282,7 +283,7 @@ class Registrar:
         target = path if path is not None else min((g.name for g in mine), key=len, default=self.directory.cluster)
         if rights.reserved(target):
             raise UsageError(f"{target.dotted} is a reserved name", "choose another path")
-        via = self._granting_right(target, wanted, at)
+        via = self.granting_right(target, wanted, at)
         body = Invite(uses=uses, redeemers=(self.statements.identity.node_id,)).body()
         return self.statements.sign(target, "invite", body, at, item=seed, life=life, via=via)
 

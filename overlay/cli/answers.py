@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +18,7 @@ from overlay.cli.words import number, text
 from overlay.directory.view import HostEntry
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
-from overlay.errors import Absent, NotRunning, ReachError, UsageError
+from overlay.errors import NotRunning, ReachError
 from overlay.name import ROOT, Path, parse_name
 from overlay.node import Node
 from overlay.peers import Peer
@@ -58,6 +57,7 @@ class Answers:
         commands = {
             "status": self.status, "peers": self.peers, "clusters": self.clusters, "ping": self.ping, "resolve": self.resolve,
             "expand": self.expand, "service.list": self.service_list, "name.list": self.name_list, "name.tree": self.name_tree,
+            "grants": self.grants, "admit.list": self.admit_list, "root.show": self.root_show,
         }
         return {name: Handler(run, reading=True) for name, run in commands.items()}
 
@@ -119,11 +119,23 @@ class Answers:
         """`overlay name tree`."""
         return self.reports.tree()
 
+    async def grants(self, args: Args) -> object:
+        """`overlay grants [PATH]`."""
+        return self.reports.grants(self._name(args["path"]) if args.get("path") else ROOT, self.engine.clock.at())
+
+    async def admit_list(self, args: Args) -> object:
+        """`overlay admit list`."""
+        return self.reports.waiting(self.engine.clock.at())
+
+    async def root_show(self, args: Args) -> object:
+        """What `overlay root` works on."""
+        return self.reports.roots()
+
     # -- reaching
 
     async def ping(self, args: Args) -> object:
         """`overlay ping NODE [-c N]`."""
-        entry = self._node(text(args, "node"))
+        entry = self.reports.find_node(text(args, "node"))
         count = number(args, "count", 3, 1, 1_000)
         name = self.reports.full(entry.name)
         if entry.node_id == self.node.identity.node_id:
@@ -144,17 +156,6 @@ class Answers:
         if not rtts:
             raise ReachError(f"{name} did not answer", "overlay peers shows the sessions there are", rule="ping")
         return {"name": name, "path": self.reports.path_of(peer), "sent": count, "received": len(rtts), "rtt_ms": rtts}
-
-    def _node(self, written: str) -> HostEntry:
-        """A node by its name or id, among those whose host records are held."""
-        directory = self.node.directory
-        hosts = [host for path in directory.holdings.zones() for host in directory.holdings.view(path).hosts] if directory is not None else []
-        found = next((host for host in hosts if written == b64(host.node_id)), None)
-        with suppress(UsageError):  # no node has a name that is none
-            found = found or next((host for host in hosts if host.name == self._name(written)), None)
-        if found is None:
-            raise Absent(f"no node {written[:80]!r} is known", "overlay name tree shows the nodes there are", rule="unknown-node")
-        return found
 
     async def _session(self, entry: HostEntry) -> Peer:
         clock = self.engine.clock

@@ -136,6 +136,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 class Terminal:
     """Reports of a command in the foreground: talk on stderr, the ready line on stdout."""
 
+    @property
+    def interactive(self) -> bool:
+        """Whether a person reads the talk."""
+        return sys.stderr is not None and sys.stderr.isatty()
+
     def __enter__(self) -> Terminal:
         return self
 
@@ -153,6 +158,8 @@ class Terminal:
 
 class Parent:
     """Reports of a detached command, to the parent that waits. After the ready line nothing of it is held any more."""
+
+    interactive = False
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -21,6 +21,7 @@ from overlay.machine import Store as Write
 from overlay.records import kinds
 from overlay.records.kinds import Root
 from overlay.records.record import Record, parse
+from overlay.roots import key_file
 from overlay.setup import FOUNDING, OWN, PASSPORT, found
 from overlay.units import b64
 from overlay.wire.codec import decode, encode
@@ -155,7 +156,7 @@ def _write_root_keys(directory: Path, seeds: list[bytes], overlay_id: bytes) -> 
         directory.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(seeds, 1):
             path = directory / (ROOT_KEY if len(seeds) == 1 else f"root-{number}.key")
-            private_file(path, f"overlay root key 1\n{b64(overlay_id)}\n{b64(seed)}\n")
+            private_file(path, key_file(overlay_id, seed))
             paths.append(path)
     except OSError as error:
         raise StateError(f"the root keys cannot be written to {directory}: {error.strerror}", "choose another --root-out", rule="root-out") from None

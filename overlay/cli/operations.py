@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,16 +16,19 @@ import trio
 from bootstrap.entrance import WayIn
 from bootstrap.invite import Token, encode_token
 from overlay import acts
+from overlay.admission.waiting import read_code
 from overlay.cli.words import number, text
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
 from overlay.errors import Absent, UsageError
-from overlay.identity.keys import Signer
+from overlay.identity.keys import DIGEST, KEY, Signer
 from overlay.name import ROOT, Path, parse_name
 from overlay.node import Node
 from overlay.records import rights
+from overlay.records.record import parse
 from overlay.reports import Reports
 from overlay.statements import Service
+from overlay.units import b64, unb64
 from overlay.wire.address import parse_address
 from tld import codes, rdata
 from tld.delegation import GENERATED_ONLY, text_rdata
@@ -54,7 +58,8 @@ class Operations:
         """Command -> handler."""
         commands = {
             "service.add": self.service_add, "service.remove": self.service_remove, "name.set": self.name_set, "name.remove": self.name_remove,
-            "invite": self.invite, "down": self.down, "leave": self.leave,
+            "grant": self.grant, "revoke": self.revoke, "admit": self.admit, "root.publish": self.root_publish, "invite": self.invite,
+            "down": self.down, "leave": self.leave,
         }
         return {name: Handler(run) for name, run in commands.items()}
 
@@ -158,6 +163,42 @@ class Operations:
             ways=ways, redeemers=(self.node.identity.node_id,),
         )
         return {"token": encode_token(token), "expires": record.expires, "uses": uses, "path": str(record.name)}
+
+    async def grant(self, args: Args) -> object:
+        """`overlay grant PATH --to KEY|NODE --rights R,...`."""
+        path, life = self._name(args.get("path")), args.get("expires_s")
+        given = acts.Given(
+            path=path, subject=self._key(text(args, "to")), rights=rights.parse_rights(text(args, "rights")), final=life is not None,
+            life=number(args, "expires_s", rights.NAME_LIFE, 60, 366 * 86_400), shadow=args.get("shadow") is True,
+        )
+        record = acts.grant(self.node, given, self.engine.clock.at())
+        await self._done()
+        return {
+            "grant": b64(record.digest), "path": str(record.name), "to": b64(record.item), "rights": list(record.body[1]), "expires": record.expires,
+        }
+
+    def _key(self, written: str) -> bytes:
+        """A node's id, known here or not, or the id of the node of that name."""
+        with suppress(UsageError):
+            return unb64(written, KEY)
+        return self.reports.find_node(written).node_id
+
+    async def revoke(self, args: Args) -> object:
+        """`overlay revoke GRANT`."""
+        said = acts.revoke(self.node, unb64(text(args, "grant"), DIGEST), self.engine.clock.at())
+        await self._done()
+        return {"revoked": [b64(record.item) for record in said]}
+
+    async def admit(self, args: Args) -> object:
+        """`overlay admit CODE`."""
+        name = acts.admit(self.node, read_code(text(args, "code")), self.engine.clock.at())
+        await self._done()
+        return {"name": self.reports.full(name), "cluster": str(name.parent)}
+
+    async def root_publish(self, args: Args) -> object:
+        """What the root keys signed, from `overlay root`."""
+        acts.take_root(self.node, parse(unb64(text(args, "record"))), self.engine.clock.at())
+        return await self._done()
 
     async def down(self, args: Args) -> object:
         """`overlay down`."""

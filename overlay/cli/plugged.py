@@ -37,7 +37,7 @@ from overlay.driver.store import Store
 from overlay.errors import Absent, OverlayError, PeerError, ReachError, UsageError
 from overlay.name import ROOT, Path, parse_path
 from overlay.node import Node
-from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
+from overlay.raised import AdmissionAsked, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
 from overlay.reports import Reports
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
@@ -65,6 +65,7 @@ class Plugged:
         self.engine.subscribe(self._heard)
         self.refused: OverlayError | None = None
         self.joined: Path | None = None
+        self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
         self._incarnation = incarnation
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
@@ -124,6 +125,8 @@ class Plugged:
                 self._name_plugs()
             case JoinRefused(error):
                 self.refused = error
+            case AdmissionAsked():
+                self.asked = event
             case PassportGood(exchange, node_id):
                 self._good[exchange] = node_id
             case DialEnded(exchange, reason) | SessionEnded(exchange, reason):

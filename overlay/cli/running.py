@@ -42,6 +42,7 @@ from overlay.machine import Log
 from overlay.machine import Store as Write
 from overlay.name import Path as NamePath
 from overlay.node import Node
+from overlay.raised import AdmissionAsked
 from overlay.setup import OWN, Setup
 from overlay.units import b64
 from overlay.wire.address import parse_address
@@ -251,9 +252,7 @@ class Running:
             await start.store.commit(homes.pinned(entered.overlay_id, self._place_text()))
             late = ReachError("the overlay did not let us in in time", "try again with a longer --timeout", rule="timeout")
             self._ask(plugged, start)
-            await plugged.wait(lambda: plugged.joined is not None or plugged.refused is not None)
-            if plugged.refused is not None:
-                raise plugged.refused
+            await self._let_in(plugged)
             self.report.progress("got a name and rights; fetching what the others know")
             late = ReachError("the node joined but is not usable yet", "see overlay status and overlay log", rule="timeout")
             await plugged.wait(plugged.usable, every=0.05)
@@ -263,6 +262,26 @@ class Running:
             nursery.start_soon(self._stay_in, plugged, parse_where(self._place_text() or plugged.node.trust.root.zone))
         if scope.cancelled_caught:
             raise late
+
+    async def _let_in(self, plugged: Plugged) -> None:
+        """Wait for the overlay's answer, and for a person's where one has to say yes. Raises its refusal."""
+        told: AdmissionAsked | None = None
+        while True:
+            await plugged.wait(lambda seen=told: plugged.joined is not None or plugged.refused is not None or plugged.asked != seen)
+            if plugged.refused is not None:
+                raise plugged.refused
+            if plugged.joined is not None:
+                return
+            told = plugged.asked
+            if not self.report.interactive:
+                raise TrustError(
+                    "this overlay takes newcomers by invite only, or by a person's yes, and nobody reads the code here",
+                    "ask for a token (overlay invite) and give it with --invite, or join at a terminal without --detach", rule="admission",
+                )
+            if told is not None:
+                root = plugged.node.trust.root
+                where = told.where.fqdn(root.tld) if root is not None else told.where.dotted
+                self.report.progress(f"waiting to be admitted; on {where} run: overlay admit {told.code}")
 
     async def _knock(self, nursery: trio.Nursery, start: _Start, clock: Clock, way: WayIn, overlay_id: bytes) -> None:
         """One way in: a session to that node, and a passport that leads to the overlay."""

@@ -10,8 +10,8 @@ from typing import Final
 
 from overlay.cli.grammar import JSON, Argument, Command, Option, number, one_of, seconds, span
 
-IN, LOOK, NAMES, MACHINE = "Getting in", "Looking", "Names", "Machine"
-GROUPS: Final = (IN, LOOK, NAMES, MACHINE)
+IN, RIGHTS, LOOK, NAMES, MACHINE = "Getting in", "Rights", "Looking", "Names", "Machine"
+GROUPS: Final = (IN, LOOK, NAMES, RIGHTS, MACHINE)
 
 _LISTEN: Final = (
     Option("--listen-overlay", "IP:PORT", "where overlay sessions listen, or off", many=True),
@@ -68,6 +68,47 @@ COMMANDS: Final = (
             Option("--uses", "N", "how often it works (1)", number(1, 1_000_000), 1),
             Option("--expires", "24h", "how long it works (24h)", span, 86_400.0), _SHADOW, JSON,
         ),
+    ),
+    Command(
+        ("admit",), IN, "admit a newcomer that waits, by the code that it shows", "overlay.cli.granting:admit",
+        (Argument("CODE", "the code on the newcomer's screen, or list"),), (_SHADOW, JSON),
+    ),
+    Command(
+        ("grant",), RIGHTS, "give rights over a name-path", "overlay.cli.granting:grant",
+        (Argument("PATH", "where the rights hold: eu/home, or / for the root", dashed=True),),
+        (
+            Option("--to", "KEY|NODE", "a node's id or name"),
+            Option("--rights", "R,...", "own, member, carry, speak, grant, sign, operate, attest, release:CHANNEL"),
+            Option("--expires", "30d", "when it ends for good (otherwise 30 days, renewed while the node lives)", span), _SHADOW, JSON,
+        ),
+        "Nobody gives more than it holds, nor for longer. overlay grants shows who holds what.",
+    ),
+    Command(
+        ("grants",), RIGHTS, "who holds which rights", "overlay.cli.granting:grants",
+        (Argument("PATH", "only at and below this path", required=False, dashed=True),), (JSON,),
+    ),
+    Command(
+        ("revoke",), RIGHTS, "end a grant, and every session that stands on it", "overlay.cli.granting:revoke",
+        (Argument("GRANT", "its id, as overlay grants shows it", dashed=True),), (JSON,),
+    ),
+    Command(
+        ("root", "export"), RIGHTS, "move the root keys of this home elsewhere", "overlay.cli.rooting:export",
+        (Argument("DIR", "a directory, such as a memory stick's"),), (JSON,),
+    ),
+    Command(
+        ("root", "rotate"), RIGHTS, "change the root keys, or who may join", "overlay.cli.rooting:rotate", (),
+        (
+            Option("--root-keys", "K/N", "K of N new root keys must sign from now on (1/1)"),
+            Option("--root-out", "DIR", "where the new keys are written (the home)"),
+            Option("--key", "FILE", "a root key of the present version (those in the home)", many=True),
+            Option("--admission", "invite|open", "who may join from now on", one_of("invite", "open")), JSON,
+        ),
+        "Both the present keys and the new ones must sign. Where keys are on other machines it writes a draft: see root sign.",
+    ),
+    Command(
+        ("root", "sign"), RIGHTS, "sign a draft with root keys, or renew what they gave", "overlay.cli.rooting:sign",
+        (Argument("DRAFT", "a file of root rotate or root sign (without: renew the registrar's grant)", required=False),),
+        (Option("--key", "FILE", "a root key (those in the home)", many=True), Option("--out", "FILE", "where a draft is written"), JSON),
     ),
     Command(("status",), LOOK, "this node in one look", "overlay.cli.looking:status", (), (JSON,)),
     Command(("peers",), LOOK, "the nodes it has sessions with", "overlay.cli.looking:peers", (), (JSON,)),

@@ -12,7 +12,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.machine", "overlay.settings"),
     ("overlay.config",),
     ("overlay.records",),
-    ("overlay.session", "overlay.directory", "overlay.founding"),
+    ("overlay.session", "overlay.directory", "overlay.founding", "overlay.roots"),
     ("overlay.statements", "overlay.peers"),
     ("overlay.renewal",),
     ("overlay.admission", "overlay.presence"),

@@ -1,0 +1,151 @@
+"""What only the root keys may sign, while it is being signed: drafts that travel between the machines that hold keys.
+
+A draft is the content of one record (the next root version, or a grant by the root keys), whose keys must sign it, and
+the signatures gathered so far. Whoever holds a key adds its own; once every threshold is reached the draft is a record.
+Pure: files and keys come as values. Whether the record counts is the judge's business (``records/trust.py``, R11, R17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from overlay.errors import Malformed, UsageError
+from overlay.identity.keys import DIGEST, KEY, SIGNATURE, Signer, verify
+from overlay.name import ROOT
+from overlay.records import kinds
+from overlay.records.kinds import Grant, Root, version_item
+from overlay.records.record import DOMAIN, NEVER, Draft, Record, parse
+from overlay.records.trust import since
+from overlay.units import b64, unb64
+from overlay.wire.codec import decode, encode
+
+_TITLE = "overlay root draft 1"
+_KEY_TITLE = "overlay root key 1"
+RENEW_AT = 0.5  # of its life: from then on `overlay root sign` renews what the root keys gave (guess: half a year of warning)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """A set of keys of which a threshold must sign."""
+
+    threshold: int
+    keys: frozenset[bytes]
+
+
+@dataclass(slots=True)
+class RootDraft:
+    """A record on its way to its signatures."""
+
+    overlay_id: bytes
+    content: bytes
+    rulers: tuple[Ruler, ...]
+    sigs: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def message(self) -> bytes:
+        """What is signed."""
+        return DOMAIN + self.overlay_id + self.content
+
+    def sign(self, signers: Iterable[Signer]) -> int:
+        """Add the signatures of those that are asked for; how many were new."""
+        asked = frozenset[bytes]().union(*(ruler.keys for ruler in self.rulers))
+        new = {s.public: s.sign(self.message) for s in signers if s.public in asked and s.public not in self.sigs}
+        self.sigs.update(new)
+        return len(new)
+
+    def missing(self) -> int:
+        """How many signatures are still wanted, at most."""
+        return max(ruler.threshold - len(ruler.keys & self.sigs.keys()) for ruler in self.rulers)
+
+    def record(self) -> Record:
+        """The record, once nothing is missing."""
+        if self.missing() > 0:
+            raise UsageError(f"{self.missing()} signature(s) are missing", "overlay root sign DRAFT --key FILE, where a key is", rule="root-unsigned")
+        return parse(encode([self.content, [[key, self.sigs[key]] for key in sorted(self.sigs)]]))
+
+    def text(self) -> str:
+        """As a file."""
+        rulers = [f"of {ruler.threshold} {' '.join(b64(key) for key in sorted(ruler.keys))}" for ruler in self.rulers]
+        sigs = [f"by {b64(key)} {b64(signature)}" for key, signature in sorted(self.sigs.items())]
+        return "\n".join([_TITLE, b64(self.overlay_id), b64(self.content), *rulers, *sigs]) + "\n"
+
+    @classmethod
+    def read(cls, text: str, where: str) -> RootDraft:
+        """The inverse of :meth:`text`; signatures that do not hold are an error, as is everything else that is odd."""
+        try:
+            title, overlay_id, content, *rest = text.split("\n")
+            if title != _TITLE or rest[-1:] != [""]:
+                raise ValueError
+            draft = cls(unb64(overlay_id, DIGEST), unb64(content), ())
+            for line in rest[:-1]:
+                word, *parts = line.split(" ")
+                if word == "of":
+                    ruler = Ruler(int(parts[0]), frozenset(unb64(key, KEY) for key in parts[1:]))
+                    draft = replace(draft, rulers=(*draft.rulers, ruler))
+                elif word == "by" and len(parts) == 2 and verify(unb64(parts[0], KEY), unb64(parts[1], SIGNATURE), draft.message):
+                    draft.sigs[unb64(parts[0], KEY)] = unb64(parts[1], SIGNATURE)
+                else:
+                    raise ValueError
+            header = decode(draft.content)
+            if not draft.rulers or any(not 1 <= ruler.threshold <= len(ruler.keys) for ruler in draft.rulers) or type(header) is not list:
+                raise ValueError
+        except (ValueError, IndexError, UsageError, Malformed):
+            raise UsageError(f"{where} is no draft of `overlay root`, or is damaged", "copy it again, whole", rule="root-draft") from None
+        return draft
+
+    def describe(self) -> str:
+        """One line for the person who is about to sign."""
+        header, body = decode(self.content)
+        if header[2] == "root":
+            return f"root version {body[1]}: {body[5]} of {len(body[4])} keys, admission {body[6]}"
+        return f"grant of {', '.join(body[1])} on {header[1] or 'the root'} to {b64(header[3])}"
+
+
+def next_version(roots: Sequence[Record], keys: Iterable[bytes], threshold: int, admission: str | None, at: int) -> RootDraft:
+    """Root version v+1 with these keys: the thresholds of v and of v+1 must sign."""
+    newest = kinds.read(roots[-1])
+    assert isinstance(newest, Root)
+    body = Root(
+        version=newest.version + 1, zone=newest.zone, tld=newest.tld, keys=tuple(sorted(keys)), threshold=threshold,
+        admission=admission or newest.admission, previous=roots[-1].digest,
+    )
+    draft = Draft(name=ROOT, kind="root", item=version_item(body.version), seq=body.version, issued=at, expires=NEVER, body=body.body())
+    return RootDraft(roots[0].digest, draft.content(), (_ruler(newest), _ruler(body)))
+
+
+def renewal(roots: Sequence[Record], grant: Record, at: int) -> RootDraft:
+    """A grant by the root keys once more, with its life anew: a threshold of the newest root keys must sign."""
+    newest, first = kinds.read(roots[-1]), kinds.read(grant)
+    assert isinstance(newest, Root) and isinstance(first, Grant)
+    body = replace(first, since=since(grant)).body()
+    draft = Draft(
+        name=grant.name, kind="grant", item=grant.item, seq=max(at * 1000, grant.seq + 1), issued=at,
+        expires=at + grant.expires - grant.issued, body=body,
+    )
+    return RootDraft(roots[0].digest, draft.content(), (_ruler(newest),))
+
+
+def due(grant: Record, at: float) -> bool:
+    """Whether a grant by the root keys wants to be renewed."""
+    return at >= grant.issued + (grant.expires - grant.issued) * RENEW_AT
+
+
+def _ruler(root: Root) -> Ruler:
+    return Ruler(root.threshold, frozenset(root.keys))
+
+
+def key_file(overlay_id: bytes, seed: bytes) -> str:
+    """The text of a file that holds one root key."""
+    return f"{_KEY_TITLE}\n{b64(overlay_id)}\n{b64(seed)}\n"
+
+
+def read_key(text: str, where: str) -> tuple[bytes, Signer]:
+    """A root key's file -> (overlay id, the key); a ``UsageError`` that names the file otherwise."""
+    try:
+        title, overlay_id, seed = text.splitlines()
+        if title != _KEY_TITLE:
+            raise ValueError
+        return unb64(overlay_id, DIGEST), Signer.from_seed(unb64(seed, KEY))
+    except (ValueError, UsageError):
+        raise UsageError(f"{where} does not hold a root key", "name a file that `overlay init` or `overlay root` wrote", rule="root-key") from None
