@@ -128,30 +128,51 @@ def toml(value: object) -> str:
 
 
 class Setting(NamedTuple):
-    """One key: its rule and, for the reference, what it means."""
+    """One key: its rule and, for the reference, what it means, what it takes, and whether the program acts on it yet."""
 
     rule: Callable[[object], Any]
     meaning: str
+    takes: str
+    acts: bool = True
+
+
+_LISTENERS: Final = 'list of `IP:PORT`, IPv6 as `[IP]:PORT`, or `"off"`; port 0: the system chooses'
+_POLICIES: Final = ("overlay-first", "exclusive", "public-first", "suffix-only")
+
+
+def _words(*words: str) -> str:
+    return ", ".join(f'`"{word}"`' for word in words)
 
 
 SETTINGS: Final[dict[str, dict[str, Setting]]] = {
     "listen": {
-        "overlay": Setting(_listeners, "overlay sessions, UDP and TCP; taken: exit 1, naming the holder"),
-        "tls": Setting(_listeners, "overlay sessions inside TLS 1.3; taken or not permitted: skipped with a warning"),
-        "http": Setting(_listeners, "mirror and releases; taken or not permitted: 8053, then the next free port"),
-        "dns": Setting(_listeners, "authoritative DNS for the world; taken or not permitted: off"),
-        "stub": Setting(_listeners, "resolver for this machine; taken or not permitted: 5300, then the next free port"),
-        "advertise": Setting(_advertised, "interfaces or addresses to tell others beside those found (bridges and VPNs are left out)"),
+        "overlay": Setting(_listeners, "overlay sessions, UDP and TCP; taken: exit 1, naming the holder", _LISTENERS),
+        "tls": Setting(_listeners, "overlay sessions inside TLS 1.3; taken or not permitted: skipped with a warning", _LISTENERS, acts=False),
+        "http": Setting(_listeners, "mirror and releases; taken or not permitted: 8053, then the next free port", _LISTENERS),
+        "dns": Setting(_listeners, "authoritative DNS for the world; taken or not permitted: off", _LISTENERS),
+        "stub": Setting(_listeners, "resolver for this machine; taken or not permitted: 5300, then the next free port", _LISTENERS),
+        "advertise": Setting(
+            _advertised, "interfaces or addresses to tell others beside those found (bridges and VPNs are left out)",
+            "list of interface names and IP addresses",
+        ),
     },
     "names": {
-        "policy": Setting(_choice("overlay-first", "exclusive", "public-first", "suffix-only"), "which world wins where a name is in both"),
-        "upstream": Setting(_upstreams, "resolvers for public names; empty: the system's own"),
+        "policy": Setting(_choice(*_POLICIES), "which world wins where a name is in both", _words(*_POLICIES)),
+        "upstream": Setting(_upstreams, "resolvers for public names; empty: the system's own", "list of `IP` or `IP:PORT`"),
     },
     "lan": {
-        "discovery": Setting(_truth, "look for neighbours by beacons, and send them"),
-        "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in"),
-        "virtual_ip": Setting(_virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP'),
+        "discovery": Setting(_truth, "look for neighbours by beacons, and send them", "`true` or `false`", acts=False),
+        "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in", "`true` or `false`", acts=False),
+        "virtual_ip": Setting(
+            _virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP', "`IP/prefix`, or empty", acts=False,
+        ),
     },
-    "release": {"kernel": Setting(_choice("yes", "no", "ask"), "may releases of the kernel channel replace this program")},
-    "operate": {"reboot": Setting(_choice("program", "machine"), "what a reboot from afar restarts")},
-}
+    "release": {
+        "kernel": Setting(
+            _choice("yes", "no", "ask"), "may releases of the kernel channel replace this program", _words("yes", "no", "ask"), acts=False,
+        ),
+    },
+    "operate": {
+        "reboot": Setting(_choice("program", "machine"), "what a reboot from afar restarts", _words("program", "machine"), acts=False),
+    },
+}  # fmt: skip

@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Where a module does not have its project's name.
 IMPORTED_AS = {"dnspython": "dns", "trio-util": "trio_util", "pytest-trio": "pytest_trio", "pytest-timeout": "pytest_timeout"}
 PLUGINS = {"pytest_trio", "pytest_timeout"}  # used by pytest, imported by nobody
-OURS = {*PRODUCT, "tests", "demo", "benchmarks"}
+OURS = {*PRODUCT, "tests", "demo", "benchmarks", "tools"}
 
 
 def foreign(files: Iterable[Source]) -> set[str]:

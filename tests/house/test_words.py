@@ -37,7 +37,7 @@ def test_nothing_names_a_place_of_the_machine_it_was_written_on() -> None:
 
 def test_no_error_is_swallowed_whole() -> None:
     offences = []
-    for source in sources(*PRODUCT, "demo", "benchmarks"):
+    for source in sources(*PRODUCT, "demo", "benchmarks", "tools"):
         for node in ast.walk(source.tree):
             if isinstance(node, ast.ExceptHandler):
                 caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
@@ -51,7 +51,7 @@ def test_no_error_is_swallowed_whole() -> None:
 def test_nothing_is_raised_in_a_handler_of_groups() -> None:
     """Early releases of Python 3.11 (Debian 12 has 3.11.2) wrap an error raised inside ``except*`` in a group; later ones do not."""
     offences = []
-    for source in sources(*PRODUCT, "demo", "benchmarks"):
+    for source in sources(*PRODUCT, "demo", "benchmarks", "tools"):
         for node in ast.walk(source.tree):
             if isinstance(node, ast.TryStar):
                 inside = [one for handler in node.handlers for one in ast.walk(handler) if isinstance(one, ast.Raise)]
@@ -60,7 +60,7 @@ def test_nothing_is_raised_in_a_handler_of_groups() -> None:
 
 
 def test_rooms_have_names() -> None:
-    report([source.where for source in sources(*PRODUCT, "tests", "demo", "benchmarks") if VAGUE & set(source.module.split("."))])
+    report([source.where for source in sources(*PRODUCT, "tests", "demo", "benchmarks", "tools") if VAGUE & set(source.module.split("."))])
 
 
 def test_imports_stand_at_the_top() -> None:

@@ -1,0 +1,97 @@
+"""The pages in ``docs/`` say what the code does: generated ones are as their tables want them, drawn layouts have the sizes that
+the code packs, what pages cite is there.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from overlay.records import record
+from overlay.session import hello, packet
+from overlay.settings import SETTINGS
+from overlay.wire.address import Address
+from overlay.wire.codec import decode
+from overlay.wire.messages import FRAMES, METHODS, RESERVED, Frame, Method, Packet
+from tests.house.source import PRODUCT, ROOT, report, sources
+from tests.records.actors import found
+from tools.docs.markdown import layout
+from tools.docs.pages import FOLDER, PAGES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_as_its_tables_want_it(name: str) -> None:
+    written = (FOLDER / name).read_text(encoding="utf-8") if (FOLDER / name).exists() else ""
+    assert written == PAGES[name](), f"docs/{name} is out of date: run `make docs`"
+
+
+# -- what is drawn in docstrings
+
+
+def drawn(line: str) -> tuple[int, int]:
+    """(first octet, octets before what has no length) of one line of a layout."""
+    _, first, *fields = line.split()
+    return int(first, 16), 1 + sum(int(field.partition(":")[2]) for field in fields if re.fullmatch(r"\w+:\d+", field))
+
+
+def test_datagrams_are_laid_out_as_they_are_packed() -> None:
+    packed = {
+        Packet.INITIATION: packet._INITIATION, Packet.RESPONSE: packet._RESPONSE, Packet.COOKIE: packet._COOKIE, Packet.SEALED: packet.SEALED,
+    }  # fmt: skip
+    lines = layout(packet).splitlines()[1:-1]
+    assert [drawn(line) for line in lines] == [(kind.value, form.size) for kind, form in packed.items()]
+    assert [line.split()[0] for line in lines] == [kind.name.lower() for kind in packed]
+
+
+def test_the_payloads_of_a_handshake_have_the_fields_that_are_drawn() -> None:
+    early = hello.Early(Method.PING, {})
+    first = decode(packet.unpad(hello.offer(stamp=1, passport_digest=bytes(32), boot_nonce=bytes(8), early=early)))
+    where = Address("127.0.0.1", 1)
+    second = decode(hello.accept(passport_digest=bytes(32), seen=where, boot_nonce=bytes(8), version=0, answer=[{}]))
+    lines = layout(hello).splitlines()[1:-1]
+    assert [set(map(int, re.findall(r"(\d+): ", line))) for line in lines] == [set(first), set(second)]
+
+
+def test_a_records_header_has_the_fields_that_are_drawn() -> None:
+    line = next(line for line in layout(record).splitlines() if line.startswith("header"))
+    written = decode(found().member.own.content)[0]
+    assert list(map(int, re.findall(r"(\d+) ", line))) == list(written)
+
+
+def test_every_frame_and_method_is_in_its_table_and_frames_begin_with_their_number() -> None:
+    assert set(FRAMES) == set(Frame) - {Frame.STREAM_OPEN}
+    assert set(METHODS) == set(Method)
+    for frame, rule in FRAMES.items():
+        assert rule.form.strip("[]").split(", ")[0] == str(frame.value)
+    for where, taken in (("frames", set[int](FRAMES)), ("methods", set[int](METHODS))):
+        (kept,) = [re.fullmatch(r"(\d+) \.\. (\d+)", one.what) for one in RESERVED if one.where == where]
+        assert kept is not None and not taken & set(range(int(kept[1]), int(kept[2]) + 1))
+
+
+# -- what acts, and what is cited
+
+
+def test_a_setting_is_marked_by_whether_anything_acts_on_it() -> None:
+    read = {
+        (ast.unparse(node.value).rpartition(".")[2], node.attr)
+        for source in sources(*PRODUCT) if source.module not in ("overlay.config", "overlay.settings")
+        for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)
+    }  # fmt: skip
+    listened = {("listen", key) for holder, key in read if holder == "wanted"}  # driver/listen.py gets the section alone
+    acting = {(section, key) for section, keys in SETTINGS.items() for key in keys} & (read | listened)
+    assert {(section, key) for section, keys in SETTINGS.items() for key, setting in keys.items() if setting.acts} == acting
+
+
+def test_files_and_tests_that_pages_cite_are_there() -> None:
+    offences = []
+    for page in sorted(FOLDER.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for path in re.findall(r"`((?:overlay|tld|bootstrap|tests|tools|demo|benchmarks)/[\w./-]+)(?::[^`]*)?`", text):
+            if not (ROOT / path).exists():
+                offences.append(f"docs/{page.name}: {path} is not there")
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)`[^`\n]*?`(test_\w+)`", text):
+            if (ROOT / path).exists() and f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8"):
+                offences.append(f"docs/{page.name}: {path} has no {name}")
+    report(offences)

@@ -1,0 +1,1 @@
+"""What the project needs beside the program: environments, installation, pages made from the program's own tables."""

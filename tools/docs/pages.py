@@ -1,0 +1,18 @@
+"""Which pages are generated, each by a function without arguments that returns the whole page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tools.docs import commands, configuration, limits, rights, wire
+
+FOLDER: Final = Path(__file__).resolve().parents[2] / "docs"
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "commands.md": commands.page,
+    "configuration.md": configuration.page,
+    "limits.md": limits.page,
+    "rights.md": rights.page,
+    "wire.md": wire.page,
+}
