@@ -13,6 +13,7 @@ from typing import Any
 
 from overlay.admission.registrar import USES, Asker, Registrar
 from overlay.admission.request import Request, read_request
+from overlay.arriving import Arriving, Ports
 from overlay.directory import outputs
 from overlay.directory.book import RECORDS, Book
 from overlay.directory.machine import Directory
@@ -20,11 +21,11 @@ from overlay.errors import Malformed, OverlayError, TrustError
 from overlay.identity.keys import Signer
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step, Store
 from overlay.name import Path
-from overlay.newcomer import Asked, Granted, Newcomer, Others, Pointed, Question, Refused, own_passport, take_grants, ways_of
+from overlay.newcomer import Granted, own_passport, take_grants
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.probing import probes
-from overlay.raised import AdmissionAsked, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
+from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
 from overlay.records import passport as passports
 from overlay.records.record import Record
 from overlay.records.trust import Trust
@@ -38,6 +39,7 @@ from overlay.wire.address import Address, Way
 from overlay.wire.codec import decode, encode
 from overlay.wire.messages import Method
 
+TURNED_OUT = 1.0  # seconds that a peer has to hear why its session ends
 JUDGE_AGAIN = 600.0  # seconds between looks at whether the passports of open sessions still hold: dates are in days
 
 
@@ -60,7 +62,7 @@ class Node:
         self.directory: Directory | None = None
         self.presence: Presence | None = None
         self.registrar: Registrar | None = None
-        self.newcomer: Newcomer | None = None
+        self.arriving = Arriving(self.identity, self.peers, Ports(self._call, self.dial, self._raise))
         self.load = 0
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self._calls: dict[int, Callable[[Any, float, float], None]] = {}  # ticket -> what to do with the answer (None: failed)
@@ -75,8 +77,7 @@ class Node:
             events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
             events.Probed: self._probed, events.Message: self._message,
             AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
-            Question: self._question, Pointed: self._pointed, Refused: self._refused, Granted: self._granted, Asked: self._asked,
-            Others: self._others,
+            Granted: self._granted, **self.arriving.handlers(),
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }
@@ -130,10 +131,7 @@ class Node:
 
     def join(self, request: Request, seed: Signer | None, redeemers: frozenset[bytes] = frozenset()) -> None:
         """Ask whoever is reached (or one of ``redeemers``) for a name. Raised: ``Joined`` or ``JoinRefused``."""
-        self.newcomer = Newcomer(self.identity, request, seed, redeemers)
-        for peer in self.peers.peers.values():
-            if peer.passport is not None:
-                self.newcomer.known(peer)
+        self.arriving.begin(request, seed, redeemers)
 
     def publish(self, records: Iterable[Record], at: float) -> None:
         """Say these statements of this node's own."""
@@ -190,11 +188,9 @@ class Node:
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called, None for not at all."""
-        times = [self.sessions.wake_at()]
-        if self.newcomer is not None:
-            times.append(self.newcomer.wake_at())
+        times = [self.sessions.wake_at(), self.arriving.wake_at()]
         if self.directory is not None and self.presence is not None:
-            times += [self.directory.wake_at(), self.presence.wake_at()]
+            times += [self.directory.wake_at(), self.presence.wake_at(), self._judge_at]
             if not self.peers.peers and self.remembered:
                 times.append(self.remembered.try_at)
         return min((time for time in times if time is not None), default=None)
@@ -202,8 +198,7 @@ class Node:
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
         self.sessions.wake(now, at)
-        if self.newcomer is not None:
-            self.newcomer.wake(now)
+        self.arriving.wake(now)
         if self.directory is None or self.presence is None:
             return
         self.directory.wake(now, at)
@@ -225,9 +220,7 @@ class Node:
         """Carry events from machine to machine until all are quiet; then what is to be stored and what is to be sent."""
         self._now = now
         while True:
-            waiting: list[Any] = [*self.sessions.take(), *self.peers.take()]
-            if self.newcomer is not None:
-                waiting += self.newcomer.take()
+            waiting: list[Any] = [*self.sessions.take(), *self.peers.take(), *self.arriving.take()]
             if self.directory is not None:
                 waiting += self.directory.take()
             if not waiting:
@@ -259,6 +252,8 @@ class Node:
     def _closed(self, event: events.Closed, now: float, at: float) -> None:
         peer = self.peers.closed(event.session)
         self._raise(SessionEnded(event.peer_key, event.reason))
+        if self.registrar is not None and peer is not None:
+            self.registrar.room.ended(peer.handshake_hash)
         if self.directory is not None:
             self.directory.left(event.session)
         if self.presence is not None:
@@ -280,8 +275,7 @@ class Node:
         self.counters["drop:message-unknown"] += 1  # no messages yet: numbers are free for `chat` and the like
 
     def _dial_failed(self, event: events.DialFailed, now: float, at: float) -> None:
-        if self.newcomer is not None:
-            self.newcomer.unreachable(event.peer_key, now)
+        self.arriving.unreachable(event.peer_key, now)
         self._raise(DialEnded(event.peer_key, event.reason))
 
     def _called(self, event: events.Called, now: float, at: float) -> None:
@@ -348,8 +342,7 @@ class Node:
     def _known(self, event: Known, now: float, at: float) -> None:
         assert event.peer.passport is not None
         self._raise(PassportGood(event.peer.exchange, event.peer.passport.node_id))
-        if self.newcomer is not None:
-            self.newcomer.known(event.peer)
+        self.arriving.known(event.peer)
 
     def _admitted(self, event: Admitted, now: float, at: float) -> None:
         peer = event.peer
@@ -360,7 +353,7 @@ class Node:
         self._log("info", "peer", name=peer.passport.name.dotted, way=str(peer.way.remote), proto=peer.way.proto)
         self.ping(peer, now)
         self._hurry()
-        if peer.initiator:
+        if peer.initiator or (peer.way.proto == "udp" and self.remembered.wants_more()):  # a node sends from where it listens
             self._first += self.remembered.reached(peer.exchange, (peer.way.remote,))
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))
 
@@ -368,46 +361,10 @@ class Node:
         self._log("warning", "peer-rejected", reason=event.reason)
         self.sessions.close(event.session, event.reason, now)
 
-    # -- the newcomer's desk
-
-    def _question(self, question: Question, now: float, at: float) -> None:
-        newcomer = self.newcomer
-
-        def back(body: Any, now: float, at: float) -> None:
-            if newcomer is not None and body is None:
-                newcomer.failed(question.session)
-            elif newcomer is not None:
-                newcomer.answered(question.session, body, now)
-
-        self._call(question.session, question.method, question.body, back, now)
-
-    def _pointed(self, event: Pointed, now: float, at: float) -> None:
-        peer = self.peers.by_exchange(event.exchange)
-        if peer is not None and peer.passport is not None and self.newcomer is not None:
-            self.newcomer.known(peer)
-        else:
-            self.dial(event.exchange, event.addresses, now, at)
-
-    def _asked(self, event: Asked, now: float, at: float) -> None:
-        self._raise(AdmissionAsked(event.code, event.where))
-
-    def _others(self, event: Others, now: float, at: float) -> None:
-        """Somebody said no to us: another node is asked as well, found by way of all that we are connected to."""
-        def back(body: Any, now: float, at: float) -> None:
-            for exchange, addresses in ways_of(body):
-                if self.newcomer is not None and self.peers.by_exchange(exchange) is None:
-                    self.dial(exchange, addresses, now, at)
-
-        for peer in list(self.peers.peers.values()):
-            self._call(peer.session, Method.WAYS, {}, back, now)
-
-    def _refused(self, event: Refused, now: float, at: float) -> None:
-        self.newcomer = None
-        self._raise(JoinRefused(event.error))
+    # -- getting a name
 
     def _granted(self, event: Granted, now: float, at: float) -> None:
-        assert self.newcomer is not None
-        request, self.newcomer = self.newcomer.request, None
+        request = self.arriving.end()
         try:
             grant = take_grants(self.book, event.records, request, at)
             passport = self._bind(grant, at)
@@ -467,13 +424,23 @@ class Node:
         if kind == "root":
             self.peers.judge_again(at)
         elif kind == "revoke":
-            self.peers.judge_again(at, event.record.item)
+            self._turn_out(event.record, now)
             if own is not None and any(grant.digest == event.record.item for grant in own.chain):
                 self._log("error", "own-name-revoked", name=own.name.dotted)
         elif kind in ("cluster", "grant") and self.presence is not None:
             self.presence.look_soon(now)
         if kind == "grant" and own is not None and event.record.item == own.node_id:
             self._renewed(own, at)
+
+    def _turn_out(self, revocation: Record, now: float) -> None:
+        """End the sessions that stand on a revoked grant: when their peers have heard of it, or after a moment."""
+
+        def heard(body: Any, now: float, at: float) -> None:
+            self.peers.judge_again(at, revocation.item)
+
+        for peer in self.peers.standing_on(revocation.item):
+            self._call(peer.session, Method.PUSH, {1: [revocation.raw]}, heard, now)
+            self._judge_at = min(self._judge_at, now + TURNED_OUT)
 
     def _renewed(self, own: passports.Passport, at: float) -> None:
         """This node's name was renewed: from now on it shows the newer grant."""

@@ -172,10 +172,14 @@ class Peers:
         if peer is not None:
             self._reject(peer, "no-answer")
 
+    def standing_on(self, grant: bytes) -> list[Peer]:
+        """The peers whose passport has that grant in its chain."""
+        return [p for p in self.peers.values() if p.passport is not None and any(link.digest == grant for link in p.passport.chain)]
+
     def judge_again(self, at: float, revoked: bytes | None = None) -> None:
         """End the sessions that stand on what no longer holds: all are looked at, or those that stand on one revoked grant."""
-        for peer in list(self.peers.values()):
-            if peer.passport is None or (revoked is not None and all(grant.digest != revoked for grant in peer.passport.chain)):
+        for peer in list(self.peers.values()) if revoked is None else self.standing_on(revoked):
+            if peer.passport is None:
                 continue
             try:
                 check([record.raw for record in peer.passport.records], peer.exchange, at, self._trust)

@@ -39,6 +39,10 @@ class Remembered:
     def __bool__(self) -> bool:
         return bool(self._ways)
 
+    def wants_more(self) -> bool:
+        """Whether there is room for those that came to us: who dialled nobody must not be alone when it starts again."""
+        return len(self._ways) < KEPT
+
     def reached(self, exchange: bytes, addresses: tuple[Address, ...]) -> list[Store]:
         """A peer was reached there: what is to be stored."""
         if self._ways.get(exchange) == addresses:

@@ -91,7 +91,7 @@ class Renewals:
         wanted = frozenset(first.body[1])
         passed = kinds.read(first)
         assert isinstance(passed, Grant)
-        until = min(int(at) + life, newest.expires + life)
+        until = int(at) + life
         if first.item == first.signer == me and not given(first, self.book.grants.get):
             able = [g for g in self._mine(at) if rights.MEMBER in g.body[1] and g.name.covers(first.name) and g.name != first.name]
             via, renews = max(able, key=lambda g: (g.expires, g.digest), default=None), b""

@@ -82,6 +82,12 @@ class WaitingRoom:
         """It is in, or does not wait any more."""
         self._by_node.pop(node_id, None)
 
+    def ended(self, session_hash: bytes) -> None:
+        """A session ended: who waited on it has gone, or comes again on another."""
+        code = code_of(session_hash)
+        for node_id in [node_id for node_id, waiting in self._by_node.items() if waiting.code == code]:
+            del self._by_node[node_id]
+
     def _let_go(self, at: float) -> None:
         for node_id in [node_id for node_id, waiting in self._by_node.items() if not 0 <= at - waiting.since < limits.WAITING_TIME]:
             del self._by_node[node_id]

@@ -48,6 +48,7 @@ from overlay.units import b64
 from overlay.wire.address import parse_address
 
 LONELY = 3.0  # seconds without a peer before ways in are tried again
+ENDED = ("R12", "R13")  # rules of trust: revoked, lapsed for good
 FAREWELL = 0.5  # seconds for the goodbyes to leave
 
 
@@ -185,8 +186,13 @@ class Running:
         )
         try:
             node = Node(setup, clock.now(), clock.at())
-        except (Malformed, TrustError) as error:  # it judges what it wrote itself: the disk did not keep it
+        except (Malformed, TrustError) as error:  # its right has ended, or the disk did not keep what it wrote itself
             path = self.home / homes.STATE
+            if error.rule in ENDED:
+                raise TrustError(
+                    f"this node's right to its name has ended: {error.what}",
+                    f"to come back under a new name, move {path} and {self.home / homes.IDENTITY} aside and join again", rule=error.rule,
+                ) from None
             todo = f"move it aside (mv {path} {path}.damaged) and join again; `identity` is kept"
             raise StateError(f"{path} is damaged: {error.what}", todo, rule="state-damaged") from None
         plugged = Plugged(node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation)
@@ -267,7 +273,7 @@ class Running:
         """Wait for the overlay's answer, and for a person's where one has to say yes. Raises its refusal."""
         told: AdmissionAsked | None = None
         while True:
-            await plugged.wait(lambda seen=told: plugged.joined is not None or plugged.refused is not None or plugged.asked != seen)
+            await plugged.wait(partial(_heard_more, plugged, told))
             if plugged.refused is not None:
                 raise plugged.refused
             if plugged.joined is not None:
@@ -340,6 +346,10 @@ class _Start:
     tables: Tables
     member: homes.Membership | None
     log: LogFile
+
+
+def _heard_more(plugged: Plugged, told: AdmissionAsked | None) -> bool:
+    return plugged.joined is not None or plugged.refused is not None or plugged.asked != told
 
 
 async def _until_peers(plugged: Plugged, scope: trio.CancelScope) -> None:
