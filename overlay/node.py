@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from overlay import limits
 from overlay.admission.registrar import USES, Asker, Registrar
 from overlay.admission.request import Request, read_request
 from overlay.arriving import Arriving, Ports
@@ -69,6 +70,7 @@ class Node:
         self.remembered = Remembered(setup.stored.get(PEERS, {}), now)
         self._now = now
         self._judge_at = now + JUDGE_AGAIN
+        self._boot_at = at
         self._last_reply: dict[int, str] = {}  # session -> what its newcomer was told last
         self._first: list[Store] = []
         self._then: list[Effect] = []
@@ -240,11 +242,11 @@ class Node:
             passport_digest=event.passport_digest, boot_nonce=event.boot_nonce, seen=event.seen, handshake_hash=event.handshake_hash,
         )
         self.peers.opened(peer, at)
-        if self.presence is not None:
-            self._witness(peer)
 
     def _witness(self, peer: Peer) -> None:
-        assert self.presence is not None
+        """Somebody of this overlay has seen us at an address; what strangers say of it does not count."""
+        if self.presence is None or peer.passport is None:
+            return
         for host in (peer.seen.host if peer.seen is not None else "", peer.way.local):
             if host:
                 self.presence.witnessed(host)
@@ -341,6 +343,7 @@ class Node:
 
     def _known(self, event: Known, now: float, at: float) -> None:
         assert event.peer.passport is not None
+        self._witness(event.peer)
         self._raise(PassportGood(event.peer.exchange, event.peer.passport.node_id))
         self.arriving.known(event.peer)
 
@@ -421,6 +424,8 @@ class Node:
         if event.record.issued > self.newest_issued:
             self.newest_issued = event.record.issued
         kind, own = event.record.kind, self.peers.own
+        if event.told and event.record.signer == self.identity.node_id and event.record.issued > self._boot_at + limits.FUTURE:
+            self._twin(event.record)
         if kind == "root":
             self.peers.judge_again(at)
         elif kind == "revoke":
@@ -431,6 +436,13 @@ class Node:
             self.presence.look_soon(now)
         if kind == "grant" and own is not None and event.record.item == own.node_id:
             self._renewed(own, at)
+
+    def _twin(self, record: Record) -> None:
+        """Somebody speaks with this node's key: a cloned machine. Both go on, say so, and do not shout each other down."""
+        self.statements.twin(record)
+        self.counters["twins"] += 1
+        if self.counters["twins"] == 1:
+            self._log("error", "twin", kind=record.kind, name=record.name.dotted)
 
     def _turn_out(self, revocation: Record, now: float) -> None:
         """End the sessions that stand on a revoked grant: when their peers have heard of it, or after a moment."""

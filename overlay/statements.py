@@ -24,6 +24,8 @@ from overlay.records.trust import holders, owners
 from overlay.wire.address import Address
 from overlay.wire.codec import Fields, decode, encode, ordered
 
+TWINS = 256  # statements of another holder of this identity that are remembered
+TWIN_PAUSE = 60.0  # seconds before this node contradicts it: two clones must not fill the overlay with their quarrel
 SERVICES = "services"  # where the services that a person asked for lie in the store
 
 
@@ -69,6 +71,7 @@ class Statements:
         self._overlay_id = overlay_id
         self._book = book
         self._last_seq = 0
+        self._twins: dict[bytes, None] = {}  # digests of what another holder of this identity said
 
     def load(self, rows: Mapping[bytes, bytes]) -> int:
         """Take back the services that a person asked for; the number of rows that did not read."""
@@ -136,8 +139,16 @@ class Statements:
         own = Grant(rights=frozenset({rights.OWN})).body()
         return [self.sign(name, "grant", own, at, item=self.identity.node_id, life=rights.NAME_LIFE, via=via)]
 
+    def twin(self, record: Record) -> None:
+        """Somebody else said this with our key."""
+        self._twins[record.digest] = None
+        while len(self._twins) > TWINS:
+            del self._twins[next(iter(self._twins))]
+
     def due(self, record: Record | None, body: dict[int, Any], at: float) -> bool:
-        """Whether what should be said is not said yet, or half of its life is over."""
+        """Whether what should be said is not said yet, or half of its life is over. Another holder of this identity is not shouted down."""
+        if record is not None and record.digest in self._twins and at < record.issued + TWIN_PAUSE:
+            return False
         return record is None or record.body != body or at >= (record.issued + record.expires) / 2
 
     def held(self, name: Path, kind: str, item: bytes = b"") -> Record | None:

@@ -96,7 +96,7 @@ class Directory:
             return
         if self.book.add(record, at) is None:
             return
-        self._out.append(Arrived(record))
+        self._out.append(Arrived(record, told=source is not None))
         self._pushing.tell(record, source, self._now)
         for waiting in self._pending.pop(record.digest, {}).values():
             self._take_foreign(waiting, at, source)

@@ -38,9 +38,13 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A record that this node did not have before: others may have to act on it (revocations, roots, grants)."""
+    """A record that this node did not have before: others may have to act on it (revocations, roots, grants).
+
+    ``told``: a peer sent it, it is not this node's own saying.
+    """
 
     record: Record
+    told: bool = False
 
 
 Output = Ask | Answer | Changed | Arrived
