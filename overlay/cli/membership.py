@@ -37,7 +37,7 @@ PLACE = b"place"  # where it was joined: what to ask when no remembered peer ans
 
 
 def private_file(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file that only its owner may read, whole or not at all; on disk on return, and so is its name."""
     temporary = path.with_name(path.name + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -45,15 +45,20 @@ def private_file(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def prepare(home: Path) -> None:
     """Make the home, where it is not there; ``StateError`` where it cannot be."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "run").mkdir(exist_ok=True)
+        for place in (home, home / "run"):
+            place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StateError(f"{home} cannot be used: {error.strerror}", "choose another with --home, or mend its permissions", rule="home") from None
+        raise StateError(f"{place} cannot be used: {error.strerror}", "choose another --home, or mend what is there", rule="home") from None
 
 
 def load_identity(home: Path, *, make: bool) -> Identity:

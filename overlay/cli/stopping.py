@@ -1,11 +1,12 @@
 """``overlay down`` and ``overlay leave``: ask the node to stop, and return when it has.
 
 It decides when "stopped" is true: nobody answers on the control socket and the process is gone, so that the next
-``overlay up`` finds ports and store free.
+``overlay up`` finds ports and store free. A node that has taken its home but does not answer yet is waited for.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from overlay.driver.control_client import request
 from overlay.errors import NotRunning, OverlayError, ReachError, UsageError
 
 STOPPING: Final = 20.0  # seconds: peers are told, the store is closed
+LOCK: Final = os.path.join("run", "lock")  # below the home; driver/store.py takes it
 _LOOK: Final = 0.05  # seconds between looks
 
 
@@ -52,13 +54,30 @@ def leave(call: Call) -> None:
 
 def _found(call: Call) -> tuple[str, int | None]:
     """The home whose node is meant, and that node's process: what follows must not drift to another home's node."""
+    end = time.monotonic() + STOPPING
+    while True:
+        try:
+            home, status = found(call, "status", {})
+        except NotRunning as error:
+            if error.rule == "not-joined":
+                return own(call.home), None  # it runs, and is not in yet
+            if not taken(own(call.home)) or time.monotonic() > end:
+                raise
+            time.sleep(_LOOK)
+        else:
+            return home, _pid(status)
+
+
+def taken(home: str) -> bool:
+    """Whether a node holds the home's lock: one that starts, or that has nearly stopped."""
     try:
-        home, status = found(call, "status", {})
-    except NotRunning as error:
-        if error.rule != "not-joined":
-            raise
-        return own(call.home), None  # it runs, and is not in yet
-    return home, _pid(status)
+        with open(os.path.join(home, LOCK), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # no lock, no node
+    return False
 
 
 def _pid(answer: object) -> int | None:

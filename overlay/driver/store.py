@@ -3,7 +3,8 @@
 It decides how values come to rest (SQLite in a worker thread, WAL, fsynced at each commit) and that nothing becomes
 visible before what it rests on is durable (DESIGN 3.13, "durable before visible"; research F12). It refuses to know what
 the tables mean: a value is octets under a key in a named table. Migrations only add, so that a node rolled back to an
-older revision still reads its state.
+older revision still reads its state. Where one day that cannot be, the format is raised: older revisions then refuse the
+file in two lines and leave it as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -23,10 +25,12 @@ import trio
 from overlay import limits, machine
 from overlay.errors import ConfigError, StateError
 
-# Each entry takes the file from version n to n + 1. Entries are never changed and only add (DESIGN 3.13).
+# Each entry takes the file from version n to n + 1. Entries are never changed and only add (DESIGN 3.13). The tens of a
+# version are the file's format: a revision goes on with later versions of its own format, for they only add.
 MIGRATIONS: Final[tuple[str, ...]] = (
     "CREATE TABLE kv (tbl TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key)) WITHOUT ROWID",
 )
+FORMAT: Final = 10
 _FULL: Final = {"SQLITE_FULL": "the disk is full", "SQLITE_READONLY": "it is read-only", "SQLITE_CANTOPEN": "it cannot be opened"}
 
 Tables = dict[str, dict[bytes, bytes]]
@@ -47,17 +51,20 @@ class Store:
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
             found = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != ("ok",):
                 raise sqlite3.DatabaseError(found[0])
+            _refuse_later(path, connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection)
         except OSError as error:
             raise StateError(f"{path} cannot be opened: {error.strerror}", "check its owner, its mode and the disk", rule="state-open") from None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StateError) as error:
             if connection is not None:
                 connection.close()
+            if isinstance(error, StateError):
+                raise
             raise _state_error(path, error) from None
         return cls(path, connection)
 
@@ -102,6 +109,15 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _refuse_later(path: Path, db: sqlite3.Connection) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version // FORMAT > len(MIGRATIONS) // FORMAT:
+        raise StateError(
+            f"{path} was written by a later revision of this program (format {version // FORMAT}, version {version})",
+            f"start that revision again; or move the file aside (mv {path} {path}.later) and join again, `identity` is kept", rule="state-later",
+        )
 
 
 def _migrate(db: sqlite3.Connection) -> None:
@@ -234,16 +250,26 @@ def lock_home(home: Path) -> HomeLock:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise StateError(f"{path} cannot be opened: {error.strerror}", "check the owner and mode of the home", rule="home-lock") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(descriptor):
         holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
         os.close(descriptor)
         who = f" (pid {holder})" if holder.isdigit() else ""
-        raise ConfigError(f"a node{who} runs on {home}", "stop it with `overlay down`, or use another --home", rule="home-locked") from None
+        raise ConfigError(f"a node{who} runs on {home}", "stop it with `overlay down`, or use another --home", rule="home-locked")
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
     except OSError:
         pass  # a full disk hides our number from the next one who asks; the lock itself holds
     return HomeLock(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours now. Tried thrice: `overlay down` takes it for an instant to see whether anybody has it."""
+    for _ in range(3):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False

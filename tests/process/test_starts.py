@@ -1,0 +1,192 @@
+"""A start that goes wrong, or is cut short: the node starts again as the same, or two lines say why not (GOALS, "Reliability")."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kills import Kills
+from overlay.driver.store import MIGRATIONS, lock_home
+from tests.process.machines import Machine, Village, until
+
+KILLS = 30
+ENDED = {0, -signal.SIGTERM}  # by itself, or so early that nothing of ours had begun
+
+
+@pytest.fixture(scope="module")
+def template(shared: Village) -> tuple[Path, str]:
+    """The home of a founder that has run and was stopped, and its id; tests start copies of it."""
+    machine = shared.founded()
+    machine.done("up", "--detach")
+    node_id = machine.done("status", "--json").json["node_id"]
+    machine.done("name", "set", "motd.hq", "TXT", "kept")
+    machine.done("down")
+    return machine.home, str(node_id)
+
+
+@pytest.fixture
+def stopped(template: tuple[Path, str], village: Village) -> Machine:
+    machine = village.machine()
+    shutil.copytree(template[0], machine.home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("overlay.toml", "run"))
+    (machine.home / "run").mkdir()
+    return machine
+
+
+@pytest.fixture
+def same(template: tuple[Path, str]) -> Callable[[Machine], None]:
+    """Asserts that a machine runs as the node that it was, with all that it knew."""
+
+    def check(machine: Machine) -> None:
+        status = machine.done("status", "--json").json
+        assert (status["name"], status["node_id"]) == ("founder.hq.cloud", template[1])
+        assert machine.ask("motd.hq.cloud", "TXT") == ['"kept"']
+
+    return check
+
+
+def test_what_was_acknowledged_survives_kills_at_any_moment(village: Village) -> None:
+    machine = village.founded()
+    kills = Kills(machine.home, machine._command(())[:-2], machine._environment(), random.Random(7))
+    for _ in range(KILLS):
+        kills.round()
+    assert kills.counts["kills"] == KILLS
+    assert kills.counts["kills while starting"] >= KILLS / 5
+    assert kills.counts["acknowledged"] > KILLS
+    machine.up()
+    kills.check()
+    for name, value in kills.ledger.said.items():
+        assert machine.ask(name, "TXT") == (["NXDOMAIN"] if value is None else [f'"{value}"'])
+
+
+def test_a_start_is_ended_by_sigterm_at_any_moment_and_begins_again(stopped: Machine, same: Callable[[Machine], None]) -> None:
+    dice = random.Random(11)
+    for _ in range(10):
+        node = stopped.start("up")
+        time.sleep(dice.uniform(0.02, 0.8))
+        node.signal(signal.SIGTERM)
+        assert node.end(5) in ENDED, node.err
+        assert node.err == ""
+    stopped.up()
+    same(stopped)
+
+
+def test_down_waits_for_a_node_whose_start_has_only_begun(stopped: Machine, same: Callable[[Machine], None]) -> None:
+    lock = lock_home(stopped.home)
+    down = stopped.start("down")
+    with pytest.raises(AssertionError):
+        until(lambda: down.process.poll() is not None, "it gives up", 0.7)
+    lock.release()
+    assert down.end() == 3
+    mark = stopped.home / "run" / "lock"
+    mark.write_text("")
+    node = stopped.start("up")
+    until(mark.read_text, "the home is taken")
+    assert stopped.overlay("down").status == 0
+    assert node.end(5) == 0
+    stopped.up()
+    same(stopped)
+
+
+def test_a_state_of_a_later_format_is_refused_and_left_as_it_is(stopped: Machine, same: Callable[[Machine], None]) -> None:
+    path = stopped.home / "state.db"
+
+    def version(number: int) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute(f"PRAGMA user_version = {number}")
+
+    version(99)
+    before = path.read_bytes()
+    for words in (["up"], ["up", "--detach"], ["join", "127.0.78.252", "--timeout", "2"]):
+        refused = stopped.overlay(*words)
+        assert refused.status == 1, refused
+        assert len(refused.err.splitlines()) == 2
+        assert refused.complaint[0] == f"overlay: {path} was written by a later revision of this program (format 9, version 99)"
+        assert refused.complaint[1].startswith("start that revision again")
+    assert path.read_bytes() == before
+    version(len(MIGRATIONS) + 1)  # a later revision that has only added: a node that was rolled back goes on
+    stopped.up()
+    same(stopped)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def halved(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 40)
+
+
+def directory(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("")
+
+
+def dangling(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/nowhere/at/all")
+
+
+@pytest.mark.parametrize(
+    "name, damage, told",
+    [
+        ("state.db", emptied, "holds no enrolled node"),
+        ("state.db", halved, "is damaged"),
+        ("state.db", garbage, "is damaged"),
+        ("state.db", directory, "cannot be opened"),
+        ("state.db", dangling, "cannot be opened"),
+        ("identity", emptied, "identity"),
+        ("identity", halved, "identity"),
+        ("identity", garbage, "identity"),
+        ("identity", directory, "identity"),
+        ("overlay.toml", garbage, "overlay.toml"),
+        ("overlay.toml", directory, "overlay.toml"),
+        ("run", file, "run"),
+        ("run/lock", directory, "lock"),
+        ("run/control.sock", directory, "control.sock"),
+    ],
+)
+def test_whatever_lies_in_a_home_instead_is_named_and_left_alone(
+    stopped: Machine, name: str, damage: Callable[[Path], None], told: str
+) -> None:
+    path = stopped.home / name
+    damage(path)
+    there = sorted(stopped.home.rglob("*"))
+    refused = stopped.overlay("up")
+    assert refused.status == 1, refused
+    assert refused.out == ""
+    assert len(refused.err.splitlines()) == 2, refused.err
+    assert told in refused.complaint[0]
+    assert str(stopped.home) in refused.complaint[0]
+    assert set(there) <= set(stopped.home.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["run/control.sock", "log", "state.db-wal", "state.db-shm", "identity.new"])
+def test_what_a_crash_may_leave_behind_is_no_hindrance(stopped: Machine, same: Callable[[Machine], None], name: str) -> None:
+    path = stopped.home / name
+    path.unlink(missing_ok=True)
+    if path.suffix == ".sock":
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+    else:
+        garbage(path)
+    stopped.up()
+    same(stopped)
