@@ -142,12 +142,13 @@ class Machine:
         assert outcome.status == 0, (words, outcome.err)
         return outcome
 
-    def start(self, *words: str) -> Foreground:
-        """Start a command that goes on, such as `up` or `join`."""
+    def start(self, *words: str, terminal: int | None = None) -> Foreground:
+        """Start a command that goes on, such as `up` or `join`; with ``terminal`` its talk goes there."""
         errors = self.home.with_name(f"{self.home.name[:40]}.{len(self.running)}.err")
         with errors.open("wb") as file:
             process = subprocess.Popen(
-                self._command(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file, env=self._environment(), cwd="/"
+                self._command(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file if terminal is None else terminal,
+                env=self._environment(), cwd="/",
             )
         started = Foreground(self, words, process, errors)
         self.running.append(started)
