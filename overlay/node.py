@@ -57,7 +57,7 @@ class Node:
         self.peers = Peers(trust=self.trust, node_id=self.identity.node_id, boot_nonce=self.boot_nonce)
         self.sessions = Sessions(
             exchange=self.identity.exchange, overlay_id=setup.overlay_id, passport_digest=b"", boot_nonce=self.boot_nonce,
-            entropy=setup.entropy,
+            entropy=setup.entropy, suite=setup.suite,
         )
         self.counters: Counter[str] = Counter()
         self.directory: Directory | None = None

@@ -14,6 +14,7 @@ from overlay.machine import Entropy, Store
 from overlay.newcomer import own_passport
 from overlay.records.record import Record
 from overlay.records.trust import Trust, Verifier
+from overlay.session.suite import STANDARD, Suite
 from overlay.statements import Statements
 from overlay.wire.codec import encode
 
@@ -28,7 +29,7 @@ Stored = Mapping[str, Mapping[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a node is started with."""
+    """What a node is started with. ``verifier`` and ``suite`` are what its crypto stands on; the lab has others."""
 
     identity: Identity
     overlay_id: bytes
@@ -40,6 +41,7 @@ class Setup:
     small: int = 64
     stored: Stored = field(default_factory=dict)
     verifier: Verifier = verify
+    suite: Suite = STANDARD
 
 
 def found(root: Record, founder: list[Record], identity: Identity, at: float) -> list[Store]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -33,11 +34,18 @@ def _derive(secret: bytes, purpose: bytes) -> bytes:
     return hashlib.blake2s(purpose, key=secret).digest()
 
 
+class Signing(Protocol):
+    """What signs: an Ed25519 key, or what the lab has in its place."""
+
+    def sign(self, message: bytes, /) -> bytes:
+        """64 octets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """A private signing key with its public half (32 octets): nodes, root keys and invite seeds are such."""
 
-    private: Ed25519PrivateKey = field(repr=False)
+    private: Signing = field(repr=False)
     public: bytes
 
     @classmethod

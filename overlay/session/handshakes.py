@@ -23,7 +23,8 @@ from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import cookie, hello, packet
 from overlay.session.hello import Early
 from overlay.session.link import Link
-from overlay.session.noise import Initiator, Keypair, Responder
+from overlay.session.noise import Initiator, Responder
+from overlay.session.suite import Suite
 from overlay.wire.address import Address, Way
 from overlay.wire.codec import Value
 from overlay.wire.messages import PROTOCOL, Method
@@ -96,9 +97,10 @@ class Handshakes:
 
     def __init__(
         self, *, exchange: X25519PrivateKey, overlay_id: bytes, boot_nonce: bytes, entropy: Entropy, early: EarlyHandler | None,
-        taken: Callable[[int], bool], emit: Emit, counters: Counter[str],
+        taken: Callable[[int], bool], emit: Emit, counters: Counter[str], suite: Suite,
     ) -> None:
-        self.keys = Keypair.of(exchange)
+        self.keys = suite.static(exchange)
+        self._suite = suite
         self.passport = b""
         self.dials: dict[bytes, Dial] = {}
         self.unconfirmed: OrderedDict[int, Link] = OrderedDict()
@@ -211,15 +213,13 @@ class Handshakes:
             if index and index not in self._begun and index not in self.unconfirmed and not self._taken(index):
                 return index
 
-    def _ephemeral(self) -> Keypair:
-        return Keypair.of(X25519PrivateKey.from_private_bytes(self._entropy(32)))
-
     def _initiate(self, dial: Dial, ways: list[Way], at: float) -> None:
         self._stamp = max(self._stamp + 1, int(at * 1_000_000))
         early = dial.early
         payload = hello.offer(stamp=self._stamp, passport_digest=self.passport, boot_nonce=self._boot_nonce, early=early)
         initiator = Initiator(
-            prologue=self._prologue, static=self.keys, responder=dial.peer, ephemeral=self._ephemeral(), payload=payload,
+            prologue=self._prologue, static=self.keys, responder=dial.peer, ephemeral=self._suite.ephemeral(self._entropy(32)),
+            payload=payload, cipher=self._suite.cipher,
         )
         index = self._index()
         data = packet.initiation(index, initiator.message, cookie.mac1_key(dial.peer), dial.cookie)
@@ -239,7 +239,7 @@ class Handshakes:
             self._counters["cookies_sent"] += 1
             self._emit(Send(way, packet.cookie_reply(sender, self._jar.reply(way.remote, mac1, now))))
             return
-        responder = Responder(prologue=self._prologue, static=self.keys, message=noise)
+        responder = Responder(prologue=self._prologue, static=self.keys, message=noise, cipher=self._suite.cipher)
         theirs = hello.read_offer(responder.payload)
         peer = responder.initiator
         if peer == self.keys.public:
@@ -258,13 +258,14 @@ class Handshakes:
         payload = hello.accept(
             passport_digest=self.passport, seen=way.remote, boot_nonce=self._boot_nonce, version=theirs.version, answer=answer,
         )
-        message, finished = responder.respond(ephemeral=self._ephemeral(), payload=payload)
+        message, finished = responder.respond(ephemeral=self._suite.ephemeral(self._entropy(32)), payload=payload)
         index = self._index()
         self._emit(Send(way, packet.response(index, sender, message, cookie.mac1_key(peer))))
         if not theirs.version:
             raise Malformed("no common protocol version", rule="version")  # they have been told; there is no link
         self.unconfirmed[index] = Link(
             local=index, remote=sender, peer=peer, finished=finished, hello=theirs, initiator=False, way=way, now=now,
+            suite=self._suite,
         )
         self.expire(now)
         if len(self.unconfirmed) > limits.HANDSHAKES_PENDING:
@@ -297,6 +298,7 @@ class Handshakes:
         self.end(dial, way)
         return dial, Link(
             local=receiver, remote=sender, peer=dial.peer, finished=finished, hello=theirs, initiator=True, way=way, now=now,
+            suite=self._suite,
         ), begun.early
 
     def cookie(self, data: bytes, way: Way, at: float) -> None:

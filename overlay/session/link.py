@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from overlay.errors import Malformed
 from overlay.session.hello import Hello
 from overlay.session.noise import Finished
 from overlay.session.packet import SEALED
 from overlay.session.replay import ReplayWindow
+from overlay.session.suite import STANDARD, Suite
 from overlay.wire.address import Way
 from overlay.wire.messages import Packet
 
@@ -30,7 +30,8 @@ class Link:
     __slots__ = ("_open", "_seal", "created", "hash", "hello", "initiator", "local", "peer", "remote", "sent", "used", "way", "window")
 
     def __init__(
-        self, *, local: int, remote: int, peer: bytes, finished: Finished, hello: Hello, initiator: bool, way: Way, now: float
+        self, *, local: int, remote: int, peer: bytes, finished: Finished, hello: Hello, initiator: bool, way: Way, now: float,
+        suite: Suite = STANDARD,
     ) -> None:
         self.local = local
         self.remote = remote
@@ -43,8 +44,8 @@ class Link:
         self.used = now
         self.sent = 0  # packets
         self.window = ReplayWindow()
-        self._seal = ChaCha20Poly1305(finished.send)
-        self._open = ChaCha20Poly1305(finished.receive)
+        self._seal = suite.cipher(finished.send)
+        self._open = suite.cipher(finished.receive)
 
     def seal(self, plaintext: bytes) -> bytes:
         """One packet, 29 octets longer than what it carries."""

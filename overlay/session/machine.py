@@ -23,10 +23,11 @@ from overlay.errors import Malformed
 from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.calls import FIRST_RETRY, Calls
-from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, message, packets, probe, probed, probing, proof
+from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, fitting, message, packets, probe, probed, probing, proof
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
 from overlay.session.relation import KEEPALIVE, TOKEN, Candidate, Session
+from overlay.session.suite import STANDARD, Suite
 from overlay.session.timers import Timers
 from overlay.wire.address import Address, Way, unpack_address
 from overlay.wire.codec import Value
@@ -54,14 +55,14 @@ class Sessions:
 
     def __init__(
         self, *, exchange: X25519PrivateKey, overlay_id: bytes, passport_digest: bytes, boot_nonce: bytes, entropy: Entropy,
-        early: EarlyHandler | None = None,
+        early: EarlyHandler | None = None, suite: Suite = STANDARD,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._out: list[Output] = []
         self._links: dict[int, tuple[Link, Session]] = {}  # by our index: what packets name
         self._handshakes = Handshakes(
             exchange=exchange, overlay_id=overlay_id, boot_nonce=boot_nonce, entropy=entropy, early=early,
-            taken=self._links.__contains__, emit=self._emit, counters=self.counters,
+            taken=self._links.__contains__, emit=self._emit, counters=self.counters, suite=suite,
         )
         self._handshakes.passport = passport_digest
         self._entropy = entropy
@@ -71,6 +72,7 @@ class Sessions:
         self._next_number = 1
         self._next_ticket = 1
         self._timers: Timers[Session | Dial] = Timers()
+        self._back: list[bytes] = []  # frames that answer the packet under way, over the way that it came
 
     def _emit(self, output: Output) -> None:
         self._out.append(output)
@@ -316,28 +318,45 @@ class Sessions:
             link, session = waiting, taken
         link.used = now
         session.unanswered = None
+        self._back, moved = [], False
         try:
             frames = decoded(plaintext)
-            if newest and way is not session.way and way != session.way and not probing(frames):
-                self._other_way(session, way, len(data), now)
+            moved = newest and way is not session.way and way != session.way and not probing(frames)
             for frame in frames:
                 self._frame(session, frame, way, now)
                 if not session.open:
                     return
         finally:
-            if session.open and (session.calls.frames or session.calls.done):
-                self._flush(session, now)
+            if session.open:
+                if self._back or moved:
+                    self._answer_over(session, way, len(data), moved, now)
+                if session.calls.frames or session.calls.done:
+                    self._flush(session, now)
 
-    def _other_way(self, session: Session, way: Way, octets: int, now: float) -> None:
+    def _answer_over(self, session: Session, way: Way, octets: int, moved: bool, now: float) -> None:
+        """Answer a packet over the way that it came, in one packet; where its sender seems to have moved, with a challenge first.
+
+        A way that has not proved itself gets no more octets than came from it, all answers together.
+        """
+        candidate, frames, room = None, self._back, limits.DATAGRAM
         if same_way(session.way, way):
-            session.way = way  # the same far end asks another address of ours: answer from there
-            return
-        candidate = session.candidate
-        if candidate is None or not same_way(candidate.way, way):
-            candidate = session.candidate = Candidate(way, self._entropy(TOKEN))
-        frame = challenge(candidate.token)
-        if candidate.affords(octets, packet.SEALED_LEAST + len(frame), now):
-            self._out.append(Send(way, session.link.seal(b"\x91" + frame)))
+            session.way = way if moved else session.way  # the same far end asks another address of ours: answer from there
+        elif not moved:
+            room = octets
+        else:
+            candidate = session.candidate
+            if candidate is None or not same_way(candidate.way, way):
+                candidate = session.candidate = Candidate(way, self._entropy(TOKEN))
+            candidate.credit += octets
+            room = min(room, candidate.credit)
+            if now >= candidate.next_at:
+                frames = [challenge(candidate.token), *frames]
+        plaintext = fitting(frames, room - packet.SEALED_LEAST)
+        if plaintext:
+            data = session.link.seal(plaintext)
+            self._out.append(Send(way, data))
+            if candidate is not None:
+                candidate.charge(len(data), now)
 
     def _frame(self, session: Session, frame: Any, way: Way, now: float) -> None:
         if type(frame) is not list or not frame or type(frame[0]) is not int:
@@ -354,7 +373,7 @@ class Sessions:
         elif kind == _PAGE and form == [int, int]:
             session.calls.page_wanted(frame[1], frame[2])
         elif kind == _CHALLENGE and form == [bytes] and len(frame[1]) == TOKEN:
-            self._out.append(Send(way, session.link.seal(b"\x91" + proof(frame[1]))))
+            self._back.append(proof(frame[1]))
             session.sent = now
         elif kind == _PROOF and form == [bytes]:
             candidate = session.candidate
@@ -363,7 +382,7 @@ class Sessions:
         elif kind == _CLOSE and form == [str]:
             self._end(session, frame[1][:100])
         elif kind == _PROBE and form == [bytes, bytes] and len(frame[2]) >= PROBE_PADDING:
-            self._out.append(Send(way, session.link.seal(b"\x91" + probed(way.remote))))
+            self._back.append(probed(way.remote))
         elif kind == _PROBED and form == [bytes]:
             self._out.append(events.Probed(session.number, way, unpack_address(frame[1])))
         elif kind != _KEEPALIVE or form:

@@ -5,20 +5,20 @@
     <- e, ee, se
 
 It decides nothing but the bytes; which payloads travel and when is ``handshakes.py``'s business. Judged by the
-published vectors of the pattern (``tests/vectors/noise``). Key objects are handed over, not made anew, and HMAC is two
+published vectors of the pattern (``tests/vectors/noise``). Primitives are handed over (``suite.py``), and HMAC is two
 plain BLAKE2s calls: the cost is that of the primitives.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from overlay.errors import Malformed
+from overlay.session.suite import STANDARD, Cipher, Keypair
 
 PROTOCOL_NAME = b"Noise_IK_25519_ChaChaPoly_BLAKE2s"
 KEY = 32
@@ -29,6 +29,8 @@ _OUTER = bytes(octet ^ 0x5C for octet in range(256))
 _INNER_REST = b"\x36" * 32  # .. and the half of the 64-octet block that a key of 32 leaves
 _OUTER_REST = b"\x5c" * 32
 _blake2s = hashlib.blake2s
+
+NewCipher = Callable[[bytes], Cipher]
 
 
 def hkdf(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
@@ -46,37 +48,15 @@ def _nonce(counter: int) -> bytes:
     return b"\x00\x00\x00\x00" + counter.to_bytes(8, "little")
 
 
-@dataclass(frozen=True, slots=True)
-class Keypair:
-    """An X25519 key with its public half."""
-
-    private: X25519PrivateKey
-    public: bytes
-
-    @classmethod
-    def of(cls, private: X25519PrivateKey) -> Keypair:
-        """From a key object."""
-        return cls(private, private.public_key().public_bytes_raw())
-
-    def exchange(self, other: X25519PublicKey) -> bytes:
-        """The shared secret; a key of low order is Malformed (RFC 7748, 6.1)."""
-        try:
-            return self.private.exchange(other)
-        except ValueError:
-            raise Malformed("a key that no honest peer has", rule="noise-key") from None
-
-
-_key = X25519PublicKey.from_public_bytes  # any 32 octets are a key; whether it is a good one shows when it is used
-
-
 class _Symmetric:
     """The SymmetricState of the framework, with the cipher of the current key."""
 
-    __slots__ = ("_cipher", "_counter", "ck", "h")
+    __slots__ = ("_cipher", "_counter", "_new_cipher", "ck", "h")
 
-    def __init__(self, prologue: bytes, responder: bytes) -> None:
+    def __init__(self, prologue: bytes, responder: bytes, new_cipher: NewCipher) -> None:
         self.h = self.ck = _blake2s(PROTOCOL_NAME).digest()
-        self._cipher: ChaCha20Poly1305 | None = None
+        self._new_cipher = new_cipher
+        self._cipher: Cipher | None = None
         self._counter = 0
         self.mix_hash(prologue)
         self.mix_hash(responder)
@@ -86,7 +66,7 @@ class _Symmetric:
 
     def mix_key(self, material: bytes) -> None:
         self.ck, key = hkdf(self.ck, material)
-        self._cipher = ChaCha20Poly1305(key)
+        self._cipher = self._new_cipher(key)
         self._counter = 0
 
     def seal(self, plaintext: bytes) -> bytes:
@@ -124,14 +104,15 @@ class Initiator:
 
     __slots__ = ("_ephemeral", "_static", "_symmetric", "message")
 
-    def __init__(self, *, prologue: bytes, static: Keypair, responder: bytes, ephemeral: Keypair, payload: bytes) -> None:
+    def __init__(
+        self, *, prologue: bytes, static: Keypair, responder: bytes, ephemeral: Keypair, payload: bytes, cipher: NewCipher = STANDARD.cipher,
+    ) -> None:
         self._static, self._ephemeral = static, ephemeral
-        state = self._symmetric = _Symmetric(prologue, responder)
+        state = self._symmetric = _Symmetric(prologue, responder, cipher)
         state.mix_hash(ephemeral.public)
-        theirs = _key(responder)
-        state.mix_key(ephemeral.exchange(theirs))
+        state.mix_key(ephemeral.exchange(responder))
         sealed_static = state.seal(static.public)
-        state.mix_key(static.exchange(theirs))
+        state.mix_key(static.exchange(responder))
         self.message = ephemeral.public + sealed_static + state.seal(payload)
 
     def finish(self, message: bytes) -> tuple[bytes, Finished]:
@@ -140,8 +121,8 @@ class Initiator:
             raise Malformed("a response that is too short", rule="too-short")
         saved = (self._symmetric.h, self._symmetric.ck)
         try:
-            state, theirs = self._symmetric, _key(message[:KEY])
-            state.mix_hash(message[:KEY])
+            state, theirs = self._symmetric, message[:KEY]
+            state.mix_hash(theirs)
             state.mix_key(self._ephemeral.exchange(theirs))
             state.mix_key(self._static.exchange(theirs))
             payload = state.open(message[KEY:])
@@ -155,18 +136,17 @@ class Initiator:
 class Responder:
     """One handshake begun by the other end. ``initiator`` and ``payload`` are authentic once built, but may be replayed."""
 
-    __slots__ = ("_symmetric", "_their_ephemeral", "_their_static", "initiator", "payload")
+    __slots__ = ("_symmetric", "_their_ephemeral", "initiator", "payload")
 
-    def __init__(self, *, prologue: bytes, static: Keypair, message: bytes) -> None:
+    def __init__(self, *, prologue: bytes, static: Keypair, message: bytes, cipher: NewCipher = STANDARD.cipher) -> None:
         if len(message) < KEY + KEY + TAG + TAG:
             raise Malformed("an initiation that is too short", rule="too-short")
-        state = self._symmetric = _Symmetric(prologue, static.public)
-        self._their_ephemeral = _key(message[:KEY])
-        state.mix_hash(message[:KEY])
+        state = self._symmetric = _Symmetric(prologue, static.public, cipher)
+        self._their_ephemeral = message[:KEY]
+        state.mix_hash(self._their_ephemeral)
         state.mix_key(static.exchange(self._their_ephemeral))
         self.initiator = state.open(message[KEY : KEY + KEY + TAG])
-        self._their_static = _key(self.initiator)
-        state.mix_key(static.exchange(self._their_static))
+        state.mix_key(static.exchange(self.initiator))
         self.payload = state.open(message[KEY + KEY + TAG :])
 
     def respond(self, *, ephemeral: Keypair, payload: bytes) -> tuple[bytes, Finished]:
@@ -174,7 +154,7 @@ class Responder:
         state = self._symmetric
         state.mix_hash(ephemeral.public)
         state.mix_key(ephemeral.exchange(self._their_ephemeral))
-        state.mix_key(ephemeral.exchange(self._their_static))
+        state.mix_key(ephemeral.exchange(self.initiator))
         message = ephemeral.public + state.seal(payload)
         receive, send = state.split()
         return message, Finished(send, receive, state.h)

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from overlay.errors import Malformed
-from overlay.session.noise import Finished, Initiator, Keypair, Responder
+from overlay.session.noise import Finished, Initiator, Responder
+from overlay.session.suite import X25519
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "vectors/noise/ik_25519_chachapoly_blake2s.json").read_text())
 
 
-def key(text: str) -> Keypair:
-    return Keypair.of(X25519PrivateKey.from_private_bytes(bytes.fromhex(text)))
+def key(text: str) -> X25519:
+    return X25519.from_seed(bytes.fromhex(text))
 
 
-def seeded(seed: int) -> Keypair:
-    return Keypair.of(X25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
+def seeded(seed: int) -> X25519:
+    return X25519.from_seed(bytes([seed]) * 32)
 
 
 def initiate(payload: bytes = b"hello", *, prologue: bytes = b"overlay1") -> Initiator:
