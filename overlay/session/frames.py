@@ -33,6 +33,17 @@ def packets(frames: Iterable[bytes]) -> Iterator[bytes]:
         yield _joined(batch)
 
 
+def fitting(frames: Iterable[bytes], room: int) -> bytes:
+    """The first of these frames that fit into one packet with ``room`` for them, as its plaintext; empty where none does."""
+    batch: list[bytes] = []
+    for frame in frames:
+        room -= len(frame)
+        if room < 0 or len(batch) == MOST:
+            break
+        batch.append(frame)
+    return _joined(batch) if batch else b""
+
+
 def _joined(batch: list[bytes]) -> bytes:
     return bytes((0x90 | len(batch),)) + b"".join(batch)
 

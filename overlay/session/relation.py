@@ -32,14 +32,11 @@ class Candidate:
     credit: int = 0
     next_at: float = 0.0
 
-    def affords(self, came: int, size: int, now: float) -> bool:
-        """``came`` more octets arrived: whether a challenge of ``size`` may be sent now (it is then charged)."""
-        self.credit += came
-        if self.credit < size or now < self.next_at:
-            return False
-        self.credit -= size
-        self.next_at = now + CHALLENGE_AGAIN
-        return True
+    def charge(self, octets: int, now: float) -> None:
+        """So many octets went there, a challenge among them where one was due."""
+        self.credit -= octets
+        if now >= self.next_at:
+            self.next_at = now + CHALLENGE_AGAIN
 
 
 @dataclass(slots=True, eq=False)
