@@ -80,7 +80,7 @@ class Registrar:
             self._unspent(invite)
         taken_by = self._taken(cluster, request.node_id, at)
         if taken_by is None:
-            self._nothing_below(cluster, request.node_id, at)
+            self._nothing_below(cluster, request.node_id, at, invited=invite is not None)
         if invite is None and taken_by is not None and not self._speaks_for(taken_by, at):
             return self._elsewhere(taken_by, at), []
         if invite is None and self.quota.spent(asker.host, at):
@@ -129,7 +129,7 @@ class Registrar:
         cluster = request.cluster if request.cluster is not None else Path((request.label,))
         taken = self._taken(cluster, request.node_id, at) is not None
         if not taken:
-            self._nothing_below(cluster, request.node_id, at)
+            self._nothing_below(cluster, request.node_id, at, invited=True)
         label = self._free_label(request, cluster, at)
         if label is None:
             raise TrustError(f"the name {(cluster / request.label).dotted} is taken", "have it ask again with another --name", rule="name-taken")
@@ -189,11 +189,14 @@ class Registrar:
                 return path
         return None
 
-    def _nothing_below(self, cluster: Path, newcomer: bytes, at: float) -> None:
-        """Nobody becomes owner above what others own."""
+    def _nothing_below(self, cluster: Path, newcomer: bytes, at: float, *, invited: bool) -> None:
+        """Nobody becomes owner above what others own, nor, openly, of a cluster that has members and lost its owner."""
         book = self.directory.book
         since = at - limits.LAPSED
-        below = next((c for c in book.cuts if cluster.covers(c) and any(g.item != newcomer for g in book.grants_on(c, since))), None)
+        others = [c for c in book.cuts if cluster.covers(c) and any(g.item != newcomer for g in book.grants_on(c, since))]
+        if cluster in others and not invited:
+            raise TrustError(f"{cluster.dotted} has members and no owner", "ask for a token: overlay invite", rule="no-owner")
+        below = next((c for c in others if c != cluster), None)
         if below is not None:
             raise TrustError(
                 f"{cluster.dotted} lies above {below.dotted}, which has an owner", "choose a cluster beside or below it", rule="above-others",

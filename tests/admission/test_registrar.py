@@ -13,6 +13,7 @@ from overlay.identity.keys import Signer
 from overlay.machine import Store
 from overlay.name import parse_path
 from overlay.records import rights
+from overlay.records.kinds import Invite
 from overlay.records.record import Record
 from overlay.records.rights import Joining
 from overlay.statements import Statements
@@ -146,6 +147,21 @@ def test_openly_nobody_becomes_owner_above_others() -> None:
     assert overlay.first
     reply, _ = ask(desk(overlay, overlay.founder), ALICE, "eu/alice")
     assert reply.code == REFUSED and "above" in reply.what
+
+
+def test_a_cluster_that_lost_its_owner_gets_one_by_a_persons_word_and_not_openly() -> None:
+    """Its members stay; who comes with a token becomes its owner, as the first of a new path would."""
+    overlay = found()
+    assert overlay.first and overlay.join("kept", "eu/home", Joining.INVITED)
+    ended = [overlay.revoke(overlay.founder, grant) for grant in overlay.first.grants if str(grant.name) == "eu/home"]
+    told = overlay.statement(
+        overlay.founder, "invite", "eu/home", Invite(uses=1, redeemers=(overlay.founder.node_id,)).body(), item=TOKEN.public,
+        via=overlay.founder.holds(rights.GRANT), life=DAY,
+    )  # fmt: skip
+    refused, _ = ask(desk(overlay, overlay.founder, *ended, told), ALICE, "eu/home/alice")
+    assert refused.code == REFUSED and "no owner" in refused.what
+    reply, _ = ask(desk(overlay, overlay.founder, *ended, told), ALICE, "eu/home/alice", token=True)
+    assert rights.OWN in given(reply, ALICE)["eu/home"]
 
 
 def test_who_may_not_grant_says_so() -> None:
