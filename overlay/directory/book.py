@@ -11,14 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from overlay import limits
+from overlay.directory.outline import Outline
 from overlay.directory.replica import Replica, record_key
 from overlay.errors import Malformed, TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.records import rights
-from overlay.records.kinds import Body
+from overlay.records.kinds import Body, Cluster
 from overlay.records.record import Identity, Record, parse
-from overlay.records.trust import Trust, Verdict, chain_of, kept_until
+from overlay.records.trust import Trust, Verdict, chain_of, holders, kept_until
 
 TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
 RECORDS = "records"  # where records lie in the store
@@ -40,11 +41,9 @@ class Book:
         self.grants: dict[bytes, Record] = {}  # by digest, superseded ones too: chains name them
         self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
-        self.cuts: set[Path] = set()  # paths below the root where somebody holds `sign`
-        self._cut_at: dict[tuple[str, ...], Path] = {}
+        self.outline = Outline(self._named)
         self._raws: set[bytes] = set()
-        self.changed: set[Unit] = set()  # since last asked
-        self.clusters_version = 0  # counts changes of cluster records
+        self._changed: set[Unit] = set()  # since last asked
         self._bodies: dict[Identity, Body] = {}
         self.highest_seq: Counter[bytes] = Counter()  # per signer
         self.counters: Counter[str] = Counter()
@@ -81,7 +80,7 @@ class Book:
                     self._drop_grant(record)
                 self._stores.append(Store(RECORDS, self._store_key(record), None))
         self._stores = [store for store in self._stores if store.value is None]
-        self.changed.update(self.units)
+        self._changed.update(self.units)
 
     def has(self, raw: bytes) -> bool:
         """Whether exactly these bytes are held: what a push of old news costs."""
@@ -104,8 +103,8 @@ class Book:
         verdict = self.trust.judge(record, at, self.grants.get)
         if record.kind == "bind":
             raise TrustError("bindings travel in passports only", rule="bind")
-        self._place(record, held)
         self._bodies[record.identity] = verdict.body
+        self._place(record, held)
         if record.kind == "root":
             self.trust.adopt_root(record)
         elif record.kind == "revoke" and self.trust.adopt_revoke(record):
@@ -123,10 +122,12 @@ class Book:
             )
 
     def _place(self, record: Record, held: Record | None) -> None:
+        """Put a judged record where it belongs, in place of ``held``. One that says the same anew shows nowhere."""
+        anew = held is not None and record.kind != "head" and (held.body, held.via) == (record.body, record.via)
         if held is None:
             self._per_signer[record.signer, record.kind in ("revoke", "root")] += 1
         else:
-            self._leave_unit(held)
+            self._leave_unit(held, shows=not anew, replaced=True)
             self._raws.discard(held.raw)
             if held.kind != "grant":
                 self._unhang(held)
@@ -138,15 +139,7 @@ class Book:
         else:
             self._hang(record)
         self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
-        cut = self._cut_of(record)
-        if cut is not None and cut not in self.cuts:
-            above = zone_unit(self.zone_of(cut))
-            self.cuts.add(cut)
-            self._cut_at[cut.labels] = cut
-            self.units.setdefault(zone_unit(cut), Replica())
-            self._members.setdefault(zone_unit(cut), {})
-            self._sort_again(above)
-        self._enter_unit(record)
+        self._enter_unit(record, shows=not anew)
 
     @staticmethod
     def _cut_of(record: Record) -> Path | None:
@@ -160,13 +153,14 @@ class Book:
 
     # -- units
 
+    @property
+    def cuts(self) -> set[Path]:
+        """The paths below the root where zones of their own begin."""
+        return self.outline.cuts
+
     def zone_of(self, name: Path) -> Path:
         """The path of the zone that a name stands in: the nearest cut at or above it, else the root."""
-        for end in range(len(name.labels), 0, -1):
-            cut = self._cut_at.get(name.labels[:end])
-            if cut is not None:
-                return cut
-        return ROOT
+        return self.outline.zone_of(name)
 
     def unit_of(self, record: Record) -> Unit:
         """The unit that a record belongs to."""
@@ -176,21 +170,40 @@ class Book:
             return TABLE
         return zone_unit(self.zone_of(record.name))
 
-    def _enter_unit(self, record: Record) -> None:
+    def _enter_unit(self, record: Record, *, shows: bool = True) -> None:
         unit = self.unit_of(record)
         self._unit[record.identity] = unit
         self.units[unit].put(record)
         self._members[unit][record_key(record.identity)] = record
-        self.changed.add(unit)
-        self.clusters_version += record.kind == "cluster"
+        if shows and (unit != TABLE or record.kind == "root"):
+            self._changed.add(unit)
+        if unit == TABLE:
+            self._outlined(record, 1)
 
-    def _leave_unit(self, record: Record) -> None:
+    def _leave_unit(self, record: Record, *, shows: bool = True, replaced: bool = False) -> None:
         unit = self._unit.pop(record.identity, None)
-        if unit is not None:
-            self.units[unit].drop(record)
-            self._members[unit].pop(record_key(record.identity), None)
-            self.changed.add(unit)
-            self.clusters_version += record.kind == "cluster"
+        if unit is None:
+            return
+        self.units[unit].drop(record)
+        self._members[unit].pop(record_key(record.identity), None)
+        if shows and unit != TABLE:
+            self._changed.add(unit)
+        if unit == TABLE and (record.kind == "grant" or not replaced):
+            self._outlined(record, -1)
+
+    def _outlined(self, record: Record, held: int) -> None:
+        """A record of the table came or went: what can be seen of it in zones."""
+        if record.kind == "cluster":
+            body = self._bodies[record.identity]
+            assert isinstance(body, Cluster)
+            if held > 0:
+                self.outline.speaks(record, body)
+            else:
+                self.outline.speaks_no_more(record)
+        elif record.kind == "grant":
+            self.outline.owns(record, held)
+        elif record.kind == "head":
+            self.outline.vouched(record, held)
 
     def _sort_again(self, unit: Unit) -> None:
         """A cut came or went: some names of that unit have another zone now."""
@@ -212,37 +225,58 @@ class Book:
     def _remove(self, record: Record) -> None:
         """Forget a record: its date has passed, or its chain is revoked."""
         if self.records.get(record.identity) is record:
+            self._leave_unit(record)
             del self.records[record.identity]
             del self._bodies[record.identity]
             self._raws.discard(record.raw)
             self._per_signer[record.signer, record.kind in ("revoke", "root")] -= 1
-            self._leave_unit(record)
         if record.kind == "grant":
             self._drop_grant(record)
         else:
             self._unhang(record)
         self._stores.append(Store(RECORDS, self._store_key(record), None))
-        cut = self._cut_of(record)
-        if cut is not None and not any(self._cut_of(other) == cut for other in self.grants.values()):
-            self.cuts.discard(cut)
-            del self._cut_at[cut.labels]
-            self._sort_again(zone_unit(cut))
-            self.units.pop(zone_unit(cut), None)
-            self._members.pop(zone_unit(cut), None)
-            self.changed.discard(zone_unit(cut))
 
     def _keep_grant(self, grant: Record) -> None:
+        if grant.digest in self.grants:
+            return
         self.grants[grant.digest] = grant
         self._grants_at.setdefault(grant.name, {})[grant.digest] = grant
         self._hang(grant)
+        self.outline.look_again(grant.name)
+        cut = self._cut_of(grant)
+        if cut is not None:
+            above = zone_unit(self.zone_of(cut))
+            if self.outline.signs(grant):
+                self.units.setdefault(zone_unit(cut), Replica())
+                self._members.setdefault(zone_unit(cut), {})
+                self._sort_again(above)
 
     def _drop_grant(self, grant: Record) -> None:
         self._unhang(grant)
-        if self.grants.pop(grant.digest, None) is not None:
-            there = self._grants_at[grant.name]
-            del there[grant.digest]
-            if not there:
-                del self._grants_at[grant.name]
+        if self.grants.pop(grant.digest, None) is None:
+            return
+        there = self._grants_at[grant.name]
+        del there[grant.digest]
+        if not there:
+            del self._grants_at[grant.name]
+        self.outline.look_again(grant.name)
+        cut = self._cut_of(grant)
+        if cut is not None and self.outline.signs_no_more(grant):
+            self._sort_again(zone_unit(cut))
+            self.units.pop(zone_unit(cut), None)
+            self._members.pop(zone_unit(cut), None)
+            self._changed.discard(zone_unit(cut))
+
+    def _named(self, node_id: bytes, said: Path, cluster: Path) -> bool:
+        """Whether a gateway of that cluster may call itself ``said``: a name in it, and no other key's.
+
+        A zone that is not held here proves nothing, so a gateway may call itself what nobody is known to hold. Without
+        this rule it could put its addresses under any name: they are told as glue.
+        """
+        if said == ROOT or said.parent != cluster or said.leaf == "*":
+            return False
+        holder = holders(self.grants_on(said), self.grants.get).get(said)
+        return holder is None or holder.item == node_id
 
     def sweep(self, at: float) -> None:
         """Let go of what is past its date; grants when their 30 days of lapse are over and no renewal stands on them."""
@@ -257,11 +291,11 @@ class Book:
             self._remove(record)
 
     def _hang(self, record: Record) -> None:
-        for named in _named(record):
+        for named in _links(record):
             self._hangs.setdefault(named, {})[record.digest] = record
 
     def _unhang(self, record: Record) -> None:
-        for named in _named(record):
+        for named in _links(record):
             there = self._hangs.get(named, {})
             there.pop(record.digest, None)
             if not there:
@@ -291,6 +325,7 @@ class Book:
                 self._remove(record)
             else:
                 self._leave_unit(record)
+                self.outline.look_again(record.name)
             self.counters["revoked"] += 1
 
     # -- reading
@@ -319,12 +354,16 @@ class Book:
         return stores
 
     def take_changed(self) -> set[Unit]:
-        """The units that changed since last asked."""
-        changed, self.changed = self.changed, set()
+        """The units whose zones look otherwise since last asked; the table, where cuts came or went or roots changed."""
+        touched = {zone_unit(path) for path in self.outline.touched if path == ROOT or path in self.cuts}
+        changed = (self._changed - {TABLE}) | touched
+        if self.outline.reshaped or TABLE in self._changed:
+            changed.add(TABLE)
+        self._changed, self.outline.touched, self.outline.reshaped = set(), set(), False
         return changed
 
 
-def _named(record: Record) -> list[bytes]:
+def _links(record: Record) -> list[bytes]:
     """The grants that a record names: by whose right it stands, and what it renews."""
     renews = record.body.get(2) if record.kind == "grant" else None
     return [named for named in (record.via, renews) if named]

@@ -36,8 +36,8 @@ class Holdings:
 
     def ring(self) -> list[Neighbour]:
         """The public nodes of the table."""
-        if self._ring_of != self.book.clusters_version:
-            self._ring_of = self.book.clusters_version
+        if self._ring_of != self.book.outline.version:
+            self._ring_of = self.book.outline.version
             ring = neighbours.neighbours(views.gateways(self.book))
             if ring != self._ring:
                 self._ring = ring
@@ -84,8 +84,6 @@ class Holdings:
 
     def changed(self, units: Collection[Unit]) -> None:
         """These units changed: views of them are made anew."""
-        if TABLE in units:
-            self._views.clear()
         for unit in units:
             if unit != TABLE:
                 self._views.pop(parse_path(unit.removeprefix("zone:")), None)

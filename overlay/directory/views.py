@@ -9,38 +9,18 @@ from __future__ import annotations
 import hashlib
 from ipaddress import ip_address
 
-from overlay.directory.book import TABLE, Book, zone_unit
+from overlay.directory.book import Book, zone_unit
 from overlay.directory.view import CarryEntry, DataEntry, GatewayEntry, HostEntry, ZoneView
 from overlay.name import ROOT, Path
 from overlay.records import rights
-from overlay.records.kinds import Carry, Cluster, Data, Host
+from overlay.records.kinds import Carry, Data, Host
 from overlay.records.record import Record
-from overlay.records.trust import given, holders, outranked, owners
+from overlay.records.trust import given, holders, outranked
 
 
 def gateways(book: Book) -> list[GatewayEntry]:
     """All cluster records of the table whose signer is who it says, ordered by path and node id."""
-    found = []
-    for record in book.members(TABLE):
-        if record.kind == "cluster":
-            body = book.body(record)
-            assert isinstance(body, Cluster)
-            if body.withdrawn or not _named(book, record.signer, body.node, record.name):
-                continue
-            found.append(GatewayEntry(path=record.name, node_id=record.signer, cluster=body))
-    return sorted(found, key=lambda g: (g.path, g.node_id))
-
-
-def _named(book: Book, node_id: bytes, said: Path, cluster: Path) -> bool:
-    """Whether a gateway of that cluster may call itself ``said``: a name in it, and no other key's.
-
-    A zone that is not held here proves nothing, so a gateway may call itself what nobody is known to hold. Without this
-    rule it could put its addresses under any name: they are told as glue.
-    """
-    if said == ROOT or said.parent != cluster or said.leaf == "*":
-        return False
-    holder = holders(book.grants_on(said), book.grants.get).get(said)
-    return holder is None or holder.item == node_id
+    return book.outline.gateways()
 
 
 def view(book: Book, path: Path) -> ZoneView:
@@ -48,7 +28,7 @@ def view(book: Book, path: Path) -> ZoneView:
     unit = zone_unit(path)
     records = sorted(book.members(unit), key=lambda r: (r.name, r.kind, r.item, r.signer))
     held = holders((r for r in records if r.kind == "grant"), book.grants.get)
-    owned = owners(book.members(TABLE))
+    owned = book.outline.owned
     hosts: dict[bytes, HostEntry] = {}
     carries: list[tuple[Record, Carry]] = []
     data: dict[tuple[Path, bytes], Record] = {}
@@ -71,28 +51,20 @@ def view(book: Book, path: Path) -> ZoneView:
             rival = data.get((record.name, record.item))
             if rival is None or record.order > rival.order:
                 data[record.name, record.item] = record
-    table = gateways(book)
-    cuts = {cut for cut in book.cuts if cut != path and path.covers(cut) and _nearest(book, cut) == path}
-    listed = table if path == ROOT else [g for g in table if g.path == path or g.path in cuts]
-    head = max((r.issued for r in book.members(TABLE) if r.kind == "head" and r.name == path), default=None)
-    gates = (r.issued for r in book.members(TABLE) if r.kind == "cluster" and (path == ROOT or r.name == path or r.name in cuts))
-    serial = max([serial, *(g.issued for g in book.grants.values() if g.name in cuts), *gates])
+    cuts = book.outline.below(path)
+    listed = gateways(book) if path == ROOT else book.outline.gateways_of({path, *cuts})
+    newest, marks = book.outline.shown(listed)
     fingerprint = hashlib.blake2s(book.units[unit].sums() if unit in book.units else b"")
-    for gateway in listed:
-        fingerprint.update(gateway.node_id + str(gateway.path).encode() + repr(gateway.cluster.addresses).encode())
+    fingerprint.update(marks)
     ordered = tuple(sorted(cuts))
     for cut in ordered:
         fingerprint.update(str(cut).encode())
     return ZoneView(
-        path=path, serial=serial % 2**32, digest=fingerprint.digest(), hosts=tuple(hosts.values()),
+        path=path, serial=max(serial, newest, book.outline.issued(cuts)) % 2**32, digest=fingerprint.digest(), hosts=tuple(hosts.values()),
         carries=tuple(_carry(record, body, hosts) for record, body in carries if _carrier(book, record.signer, body.node, hosts)),
         data=tuple(_data(record, book) for record in data.values() if record.body.get(1)),
-        cuts=ordered, gateways=tuple(listed), head_issued=head,
+        cuts=ordered, gateways=tuple(listed), head_issued=book.outline.head_issued(path),
     )
-
-
-def _nearest(book: Book, cut: Path) -> Path:
-    return book.zone_of(cut.parent) if cut != ROOT else ROOT
 
 
 def _anothers(record: Record, held: dict[Path, Record], book: Book) -> bool:
