@@ -14,12 +14,12 @@ from typing import Final
 import trio
 from trio_util import RepeatedEvent
 
-from overlay.cli.words import number, text
+from overlay.cli.words import number, optional, text
 from overlay.directory.view import HostEntry
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
 from overlay.errors import NotRunning, ReachError
-from overlay.name import ROOT, Path, parse_name
+from overlay.name import Path, parse_name
 from overlay.node import Node
 from overlay.peers import Peer
 from overlay.raised import DialEnded, PeerChanged, Pong
@@ -69,8 +69,9 @@ class Answers:
         if isinstance(event, Pong | DialEnded | PeerChanged):
             self._news.set()
 
-    def _name(self, written: object) -> Path:
-        return parse_name(str(written), zone=self.reports.zone, tld=self.reports.tld)
+    def _below(self, args: Args) -> Path:
+        """The path whose names are asked for: the root where none is given."""
+        return parse_name(optional(args, "path") or "", zone=self.reports.zone, tld=self.reports.tld)
 
     # -- looking
 
@@ -113,7 +114,7 @@ class Answers:
 
     async def name_list(self, args: Args) -> object:
         """`overlay name list [PATH]`."""
-        return self.reports.names(self._name(args["path"]) if args.get("path") else ROOT)
+        return self.reports.names(self._below(args))
 
     async def name_tree(self, args: Args) -> object:
         """`overlay name tree`."""
@@ -121,7 +122,7 @@ class Answers:
 
     async def grants(self, args: Args) -> object:
         """`overlay grants [PATH]`."""
-        return self.reports.grants(self._name(args["path"]) if args.get("path") else ROOT, self.engine.clock.at())
+        return self.reports.grants(self._below(args), self.engine.clock.at())
 
     async def admit_list(self, args: Args) -> object:
         """`overlay admit list`."""

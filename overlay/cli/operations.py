@@ -17,7 +17,7 @@ from bootstrap.entrance import WayIn
 from bootstrap.invite import Token, encode_token
 from overlay import acts
 from overlay.admission.waiting import read_code
-from overlay.cli.words import number, text
+from overlay.cli.words import number, optional, text, texts
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
 from overlay.errors import Absent, UsageError
@@ -65,9 +65,7 @@ class Operations:
 
     # -- names and services
 
-    def _name(self, written: object) -> Path:
-        if not isinstance(written, str):
-            raise UsageError("a name is missing", "see --help")
+    def _name(self, written: str) -> Path:
         return parse_name(written, zone=self.reports.zone, tld=self.reports.tld)
 
     def _claimable(self, written: str) -> Path:
@@ -89,8 +87,7 @@ class Operations:
             raise UsageError(f"{proto!r} is not a protocol", "choose tcp or udp")
         if not health.startswith(HEALTHS) or len(health) > 255:
             raise UsageError(f"{health[:60]!r} is not a health check", "choose tcp, http://..., cmd:... or none")
-        given = args.get("address") or ()
-        addresses = tuple(parse_address(str(one), 1).host for one in ([given] if isinstance(given, str) else given))
+        addresses = tuple(parse_address(one, 1).host for one in texts(args, "address"))
         service = Service(
             name=name, proto=proto, port=number(args, "port", 0, 1, 65_535), addresses=addresses, health=health,
             weight=number(args, "weight", 10, 0, 65_535), healthy=health == "none",
@@ -100,7 +97,7 @@ class Operations:
 
     async def service_remove(self, args: Args) -> object:
         """`overlay service remove NAME`."""
-        name = self._name(args.get("name"))
+        name = self._name(text(args, "name"))
         carried = [service for service in self.node.statements.services.values() if service.name == name]
         if not carried:
             raise Absent(f"this node does not carry {name.dotted}", "overlay service list shows who carries what", rule="unknown-service")
@@ -112,7 +109,7 @@ class Operations:
         """`overlay name set NAME TYPE VALUE...`."""
         name = self._claimable(text(args, "name"))
         rtype = text(args, "type").upper()
-        values = tuple(str(value) for value in args.get("values") or ())
+        values = texts(args, "values")
         if not values:
             raise UsageError("a value is missing", "overlay name remove takes a name away", rule="values")
         self._check_values(rtype, values)
@@ -135,9 +132,8 @@ class Operations:
 
     async def name_remove(self, args: Args) -> object:
         """`overlay name remove NAME [TYPE]`."""
-        name = self._name(args.get("name"))
-        rtype = args.get("type")
-        held = [row for row in self.reports.names(name) if row["name"] == self.reports.full(name) and rtype in (None, "", row["type"])]
+        name, rtype = self._name(text(args, "name")), optional(args, "type")
+        held = [row for row in self.reports.names(name) if row["name"] == self.reports.full(name) and rtype in (None, row["type"])]
         if not held:
             raise Absent(f"{name.dotted} has no such data", "overlay name list shows what there is", rule="unknown-name")
         for row in held:
@@ -148,7 +144,7 @@ class Operations:
 
     async def invite(self, args: Args) -> object:
         """`overlay invite [PATH]`."""
-        wanted = args.get("path")
+        wanted = optional(args, "path")
         path = self._name(wanted) if wanted else None
         uses, life = number(args, "uses", 1, 1, 1_000_000), number(args, "expires_s", 86_400, 1, 366 * 86_400)
         seed = secrets.token_bytes(32)
@@ -166,7 +162,7 @@ class Operations:
 
     async def grant(self, args: Args) -> object:
         """`overlay grant PATH --to KEY|NODE --rights R,...`."""
-        path, life = self._name(args.get("path")), args.get("expires_s")
+        path, life = self._name(text(args, "path")), args.get("expires_s")
         given = acts.Given(
             path=path, subject=self._key(text(args, "to")), rights=rights.parse_rights(text(args, "rights")), final=life is not None,
             life=number(args, "expires_s", rights.NAME_LIFE, 60, 366 * 86_400), shadow=args.get("shadow") is True,

@@ -16,6 +16,20 @@ def text(args: Args, key: str, default: str | None = None) -> str:
     return value
 
 
+def texts(args: Args, key: str) -> tuple[str, ...]:
+    """The texts under ``key``: a list of them, or one alone; none where it is absent."""
+    value = args.get(key)
+    listed = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise UsageError(f"{key} must be a list of texts", "see --help", rule="texts")
+    return tuple(listed)
+
+
+def optional(args: Args, key: str) -> str | None:
+    """The text under ``key``, or None where it is absent or empty."""
+    return None if args.get(key) in (None, "") else text(args, key)
+
+
 def number(args: Args, key: str, default: int, low: int, high: int) -> int:
     """The whole number under ``key``, from ``low`` to ``high``."""
     value = args.get(key)

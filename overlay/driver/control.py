@@ -224,7 +224,7 @@ class _Server:
         return bool(answer)
 
     async def _run(self, stream: trio.SocketStream, caller: Caller, line: bytes) -> object:
-        command, args = _request(line)
+        command, args = read_request(line)
         handler = self.handlers.get(command)
         if not permitted(caller, self.owners, self.group, reading=handler is None or handler.reading):
             raise TrustError(f"user {caller.uid} may not ask this node", "ask as its owner or root; group `overlay` may read", rule="control-refused")
@@ -240,9 +240,11 @@ class _Server:
         return await handler.run(args, tell)
 
 
-def _request(line: bytes) -> tuple[str, Args]:
+def read_request(line: bytes) -> tuple[str, Args]:
+    """The command and its arguments. Text in it is text: half a character (a lone surrogate) could be neither signed nor stored."""
     try:
         found = json.loads(line)
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("command"), str) or not isinstance(found.get("args", {}), dict):
