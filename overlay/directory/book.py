@@ -158,17 +158,13 @@ class Book:
         """The paths below the root where zones of their own begin."""
         return self.outline.cuts
 
-    def zone_of(self, name: Path) -> Path:
-        """The path of the zone that a name stands in: the nearest cut at or above it, else the root."""
-        return self.outline.zone_of(name)
-
     def unit_of(self, record: Record) -> Unit:
         """The unit that a record belongs to."""
         if record.kind in ("root", "revoke", "cluster", "head"):
             return TABLE
         if record.kind == "grant" and record.body.get(1) != [rights.OWN]:
             return TABLE
-        return zone_unit(self.zone_of(record.name))
+        return zone_unit(self.outline.zone_of(record.name))
 
     def _enter_unit(self, record: Record, *, shows: bool = True) -> None:
         unit = self.unit_of(record)
@@ -245,7 +241,7 @@ class Book:
         self.outline.look_again(grant.name)
         cut = self._cut_of(grant)
         if cut is not None:
-            above = zone_unit(self.zone_of(cut))
+            above = zone_unit(self.outline.zone_of(cut))
             if self.outline.signs(grant):
                 self.units.setdefault(zone_unit(cut), Replica())
                 self._members.setdefault(zone_unit(cut), {})

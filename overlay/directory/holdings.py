@@ -31,8 +31,11 @@ class Holdings:
         self._views: dict[Path, ZoneView] = {}
         self._ring: list[Neighbour] = []
         self._listed: frozenset[bytes] = frozenset()
+        self._points: list[int] = []  # of the ring, in its order
         self._wanted: list[Neighbour] = []
         self._ring_of = -1  # the version of the table's clusters that the ring was made of
+        self._kept: frozenset[Path] = frozenset()  # zones that this node is custodian of
+        self._kept_of: tuple[list[Neighbour], int] = ([], -1)  # the ring and the cuts that this was found for
 
     def ring(self) -> list[Neighbour]:
         """The public nodes of the table."""
@@ -42,6 +45,7 @@ class Holdings:
             if ring != self._ring:
                 self._ring = ring
                 self._listed = frozenset(n.node_id for n in ring)
+                self._points = [n.point for n in ring]
                 self._wanted = neighbours.wanted(self.me, self.cluster, ring)
         return self._ring
 
@@ -70,13 +74,30 @@ class Holdings:
 
     def zones(self) -> list[Path]:
         """The zones held here."""
-        return [path for path in (ROOT, *sorted(self.book.cuts)) if self.holds(path)]
+        if self.everything():
+            return [ROOT, *sorted(self.book.cuts)]
+        held = {self.cluster, *self._watched(), *self._custody()} & self.book.cuts
+        return [ROOT, *sorted(held)]
 
     def holds(self, path: Path) -> bool:
         """Whether this node keeps the zone at ``path``."""
         if path == ROOT or path == self.cluster or self.everything() or path in self._watched():
             return True
-        return any(n.node_id == self.me for n in neighbours.custodians(path, self.ring()))
+        return path in self._custody() if path in self.book.cuts else self._keeps(path)
+
+    def _custody(self) -> frozenset[Path]:
+        """The zones that this node is custodian of: found once for a ring and the cuts of the tree."""
+        found_for = (self.ring(), self.book.outline.shape)
+        if self._kept_of[0] is not found_for[0] or self._kept_of[1] != found_for[1]:
+            self._kept = frozenset(path for path in self.book.cuts if self._keeps(path))
+            self._kept_of = found_for
+        return self._kept
+
+    def _keeps(self, path: Path) -> bool:
+        ring = self.ring()
+        if self.me not in self._listed or neighbours.far(self.me, path, self._points):
+            return False
+        return any(n.node_id == self.me for n in neighbours.custodians(path, ring))
 
     def everything(self) -> bool:
         """Whether the overlay is small enough that every node keeps every zone."""

@@ -25,6 +25,7 @@ class Outline:
     def __init__(self, named: Callable[[bytes, Path, Path], bool]) -> None:
         self.cuts: set[Path] = set()  # paths below the root where somebody holds `sign`
         self.version = 0  # counts what can be seen to change of the gateways
+        self.shape = 0  # counts cuts that came or went
         self.owned: dict[Path, Counter[bytes]] = {}  # who owns paths by more than a name
         self.touched: set[Path] = set()  # zones that look otherwise, since last asked
         self.reshaped = False  # whether cuts came or went, since last asked
@@ -74,7 +75,7 @@ class Outline:
         self.cuts.add(cut)
         self._at[cut.labels] = cut
         self.touched |= {zone, cut}
-        self.reshaped = True
+        self._reshape()
         return True
 
     def signs_no_more(self, grant: Record) -> bool:
@@ -89,8 +90,12 @@ class Outline:
         self._below[zone] = (self._below[zone] - {cut}) | self._below.pop(cut)
         self.touched.add(zone)
         self.touched.discard(cut)
-        self.reshaped = True
+        self._reshape()
         return True
+
+    def _reshape(self) -> None:
+        self.reshaped = True
+        self.shape += 1
 
     # -- owners
 

@@ -177,7 +177,7 @@ def test_a_name_taken_above_does_not_redirect_a_cluster(overlay: Overlay, rtype:
     book.add(overlay.data(wide, "eu/lab", rtype, value, via=claim), AT)
     held = Zones()
     counters: Counter[str] = Counter()
-    zone = build(views.view(book, book.zone_of(path("eu/lab"))), suffix=CLOUD, counters=counters)
+    zone = build(views.view(book, book.outline.zone_of(path("eu/lab"))), suffix=CLOUD, counters=counters)
     held.put(zone)
     name: Name = from_text("one.lab.eu.cloud")
     referred = lookup(held, name, codes.TXT)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from overlay import limits
 from overlay.directory import neighbours
-from overlay.directory.neighbours import Neighbour, custodians, successors, wanted
+from overlay.directory.neighbours import Neighbour, custodians, far, successors, wanted
 from overlay.directory.view import GatewayEntry
 from overlay.name import Path, parse_path
 from overlay.records.kinds import Cluster
@@ -98,3 +98,17 @@ def test_shortcuts_make_the_way_around_a_large_ring_short() -> None:
         hops += 1
         assert edge
     assert hops <= 6
+
+
+def test_who_is_far_from_a_path_is_never_its_custodian() -> None:
+    ring = ring_of(300)
+    points = [n.point for n in ring]
+    ruled_out = 0
+    for number in range(60):
+        path = parse_path(f"some/path{number}")
+        keepers = set(ids(custodians(path, ring)))
+        for node in ring:
+            if far(node.node_id, path, points):
+                ruled_out += 1
+                assert node.node_id not in keepers
+    assert ruled_out > 0.6 * 300 * 60, "and most are ruled out without a search"

@@ -31,7 +31,7 @@ def text(host: Host, name: str) -> tuple[str, ...] | None:
     """The TXT set at a name as that host's node shows it, None where there is none."""
     path = parse_path(name)
     book = node(host).book
-    return next((d.data.values for d in zone(host, book.zone_of(path)).data if d.name == path and d.rtype == "TXT"), None)
+    return next((d.data.values for d in zone(host, book.outline.zone_of(path)).data if d.name == path and d.rtype == "TXT"), None)
 
 
 def say(world: World, host: Host, name: str, *values: str) -> None:
@@ -41,7 +41,7 @@ def say(world: World, host: Host, name: str, *values: str) -> None:
 
 def invite(world: World, host: Host, path: str | None, *, uses: int = 1, life: int = DAY) -> Signer:
     """A person issues an invite on that host: the seed that is in the token."""
-    seed = Signer.from_seed(world.dice.randbytes(32))
+    seed = world.crypto.signer(world.dice.randbytes(32))
     world.do(host, lambda node, at: acts.invite(node, None if path is None else parse_path(path), uses, life, seed.public, at))
     return seed
 
