@@ -116,5 +116,6 @@ HTTP_WRITE = _limit("http-write", 30, "seconds", "64 KiB of answer", "guess: 2 K
 HTTP_APP = _limit("http-app", 30, "seconds", "request", "guess", "http_app_timeouts")
 CONTROL_CONNECTIONS = _limit("control-connections", 64, "connections", "node", "guess: people and scripts of one machine", "drop:control-full")
 LOTS_PENDING = _limit("lots-pending", 1_024, "steps", "node", "0.25 ms a commit: far beyond a healthy disk", "store_pressed")
+OWED = _limit("owed", 131_072, "values", "node", "a full book twice over, while the disk takes nothing", "owed_full")
 LOG_FILE = _limit("log-file", 10_485_760, "octets", "log and its predecessor", "guess: days of a busy node", "log_rotated")
 LOG_LINE = _limit("log-line", 4_096, "octets", "line", "one write(2) stays whole", "log_cut")

@@ -45,6 +45,7 @@ class Registrar:
     directory: Directory
     statements: Statements
     uses: dict[bytes, int] = field(default_factory=dict)
+    keeps: bool = True  # whether what it counts becomes durable: else it gives nothing
     counters: Counter[str] = field(default_factory=Counter)
     room: WaitingRoom = field(init=False)
     quota: Quota = field(init=False)
@@ -74,6 +75,8 @@ class Registrar:
         before = self._granted(request.node_id, cluster, at)
         if before is not None:
             return self._granting(before), []
+        if not self.keeps:
+            return Reply(code=LATER, what="the disk of the node that was asked takes nothing now"), []
         if invite is None and root.admission != "open":
             return self._wait(request, cluster, asker, at)
         if invite is not None:

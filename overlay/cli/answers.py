@@ -80,9 +80,10 @@ class Answers:
         if self.node.presence is None:
             raise NotRunning("the node has not joined yet", "wait for overlay join to say so, or see overlay log")
         clock = self.engine.clock
-        return self.reports.status(
+        found = self.reports.status(
             at=clock.at(), uptime=clock.now() - self.began, pid=os.getpid(), incarnation=self.incarnation, listen=self.engine.listeners.bound(),
         )
+        return {**found, "problems": [f"{about}: {line}" for about, line in self.engine.problems.items()]}
 
     async def peers(self, args: Args) -> object:
         """`overlay peers`."""

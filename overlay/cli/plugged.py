@@ -25,6 +25,7 @@ from bootstrap.mirror import Facts, respond
 from overlay.cli.answers import Answers
 from overlay.cli.desk import Desk
 from overlay.cli.health import Health
+from overlay.cli.keeping import keeping
 from overlay.cli.operations import Operations
 from overlay.config import Config
 from overlay.directory.book import TABLE
@@ -56,12 +57,17 @@ EXPAND = "/.well-known/overlay/expand"
 class Plugged:
     """One node and its plugs."""
 
-    def __init__(self, node: Node, *, config: Config, listeners: Listeners, store: Store, clock: Clock, log: LogFile, incarnation: int) -> None:
+    def __init__(
+        self, node: Node, *, config: Config, listeners: Listeners, store: Store, clock: Clock, log: LogFile, incarnation: int,
+        tell: Callable[[str], None],
+    ) -> None:
         self.node = node
         self.config = config
         self.listeners = listeners
         self.site = Site(self._page, self._suffixes)
-        self.engine = Engine(node, store=store, clock=clock, listeners=listeners, log=log, site=self.site, advertise=config.listen.advertise)
+        self.engine = Engine(
+            node, store=store, clock=clock, listeners=listeners, log=log, site=self.site, advertise=config.listen.advertise, tell=tell,
+        )
         self.engine.subscribe(self._heard)
         self.refused: OverlayError | None = None
         self.joined: Path | None = None
@@ -111,7 +117,7 @@ class Plugged:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:
             start(serve_tcp, sock, stub)
-        self._desk.open({**answers.handlers(), **operations.handlers()})
+        self._desk.open({**answers.handlers(), **keeping(operations.handlers(), self.engine)})
         self._show_all()
 
     # -- what the node raises

@@ -38,7 +38,7 @@ from overlay.driver.run import own_hosts
 from overlay.driver.store import Store, Tables, lock_home
 from overlay.errors import Malformed, OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
 from overlay.identity.keys import Identity
-from overlay.machine import Log
+from overlay.machine import Log, Step
 from overlay.machine import Store as Write
 from overlay.name import Path as NamePath
 from overlay.node import Node
@@ -165,18 +165,16 @@ class Running:
         """Tell peers, within bounds. The engine's tasks are cancelled by now: what is sent goes out at once."""
         if self._plugged is None:
             return
-        node = self._plugged.node
-        node.farewell(clock.now())
+        engine = self._plugged.engine
+        engine.node.farewell(clock.now())
         with trio.move_on_after(FAREWELL):
-            step = node.take(clock.now(), clock.at())
-            await start.store.commit(step.first)
-            self._plugged.engine.let_out(step.then)
+            engine.step()
+            await engine.lots.finish()
         start.log.write(Log("info", "stopped", {}), clock.at())
 
     async def _plug(self, nursery: trio.Nursery, start: _Start, clock: Clock, overlay_id: bytes) -> Plugged:
         member, listeners = start.member, start.listeners
         incarnation = (member.incarnation if member is not None else 0) + 1
-        await start.store.commit([Write(OWN, homes.INCARNATION, str(incarnation).encode())])
         advertised = [*(member.advertised if member is not None else ()), *(text for text in self.config.listen.advertise if _is_ip(text))]
         setup = Setup(
             identity=start.identity, overlay_id=overlay_id, entropy=os.urandom, advertised=tuple(advertised),
@@ -195,7 +193,11 @@ class Running:
                 ) from None
             todo = f"move it aside (mv {path} {path}.damaged) and join again; `identity` is kept"
             raise StateError(f"{path} is damaged: {error.what}", todo, rule="state-damaged") from None
-        plugged = Plugged(node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation)
+        plugged = Plugged(
+            node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation,
+            tell=self.report.progress,
+        )
+        plugged.engine.lots.put(Step(first=(Write(OWN, homes.INCARNATION, str(incarnation).encode()),)))
         start.log.write(Log("info", "started", {"incarnation": incarnation}), clock.at())
         await plugged.start(nursery, self._desk, self._scope.cancel, self._let_go)
         self._plugged = plugged
@@ -212,6 +214,7 @@ class Running:
             own = [name_of(sock) for sock in start.listeners.overlay_tcp]
             await same_overlay(self.join.place, start.member.overlay_id, self._lookup(), own)
         plugged = await self._plug(nursery, start, clock, start.member.overlay_id)
+        await plugged.engine.settled()  # the restart is counted before anybody hears of it
         self.report.ready(f"up as {plugged.describe()}")
         zone = start.member.root.zone if start.member.root is not None else start.member.place
         nursery.start_soon(self._stay_in, plugged, parse_where(start.member.place or zone))
@@ -259,6 +262,8 @@ class Running:
             late = ReachError("the overlay did not let us in in time", "try again with a longer --timeout", rule="timeout")
             self._ask(plugged, start)
             await self._let_in(plugged)
+            if plugged.engine.lots.trouble is not None:
+                raise plugged.engine.lots.trouble
             self.report.progress("got a name and rights; fetching what the others know")
             late = ReachError("the node joined but is not usable yet", "see overlay status and overlay log", rule="timeout")
             await plugged.wait(plugged.usable, every=0.05)

@@ -29,10 +29,12 @@ from overlay.driver.logfile import LogFile
 from overlay.driver.store import Store, TwoLots
 from overlay.driver.tcp import Tcp
 from overlay.driver.udp import Batch, Udp
+from overlay.errors import StateError
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step
 from overlay.machine import Store as Write
 from overlay.node import Node
 from overlay.setup import OWN
+from overlay.unkept import kept, unkept
 from overlay.wire.address import Way
 
 FLOOR = b"time"  # in the store's table `own`: the durable floor of trusted time
@@ -59,17 +61,19 @@ class Engine:
 
     def __init__(
         self, node: Node, *, store: Store, clock: Clock, listeners: Listeners, log: LogFile, site: Site | None = None,
-        advertise: Sequence[str] = (),
+        advertise: Sequence[str] = (), tell: Callable[[str], None] | None = None,
     ) -> None:
         self.node = node
         self.clock = clock
         self.listeners = listeners
         self.counters: Counter[str] = Counter()
-        self.lots = TwoLots(store.commit, self.let_out, self.counters)
+        self.problems: dict[str, str] = {}  # what a person should mend, a line each, by what it is about
+        self.lots = TwoLots(store.commit, self.let_out, self.counters, self._disk)
         self.udp = Udp(listeners.overlay_udp, self.counters)
         self.tcp = Tcp(self._batch, self._tcp_open, self._tcp_close, self.counters, site.connection if site is not None else None)
         self.udp_seen: dict[str, float] = {}  # host -> when a datagram last came from there (monotonic), the latest last
         self._log = log
+        self._tell = tell if tell is not None else lambda line: None
         self._advertise = tuple(advertise)
         self._subscribers: list[Callable[[object], None]] = []
         self._sleeping_until = 0.0
@@ -80,7 +84,7 @@ class Engine:
         self._subscribers.append(subscriber)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled. A ``StateError`` of the disk ends it: a node that cannot keep its word says nothing more."""
+        """Until cancelled. A ``StateError`` ends it: a state that is damaged, or more owed to the disk than memory may hold."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.lots.run)
             await nursery.start(self.tcp.run, self.listeners.overlay_tcp)
@@ -99,8 +103,29 @@ class Engine:
             self._kick.set()
 
     async def settled(self) -> None:
-        """Wait until all that was said so far is durable and sent."""
+        """Wait until all that was said so far is durable and sent, or (see ``lots.trouble``) owed."""
         await self.lots.settled()
+
+    def problem(self, about: str, line: str) -> None:
+        """Something that a person should mend, or (an empty line) that is mended: to status, log and stderr, once."""
+        if line == self.problems.get(about, ""):
+            return
+        if line:
+            self.problems[about] = line
+        else:
+            was = self.problems.pop(about)
+        self._log.write(Log("error" if line else "info", about, {"what": line or f"mended: {was}"}), self.clock.at())
+        self._tell(f"{about}: {line or 'mended'}")
+
+    def _disk(self, error: StateError | None, sends: tuple[Send, ...]) -> None:
+        """The disk takes nothing any more, or takes all again."""
+        if error is not None:
+            unkept(self.node, (send.way for send in sends), self.clock.now())
+            self.problem("disk", f"{error.what}; names are served on from memory, changes are refused")
+        else:
+            kept(self.node)
+            self.problem("disk", "")
+        self.step()
 
     # -- inputs
 

@@ -10,6 +10,7 @@ file in two lines and leave it as it is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -31,6 +32,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     "CREATE TABLE kv (tbl TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key)) WITHOUT ROWID",
 )
 FORMAT: Final = 10
+MENDED: Final = ("state-write", "state-busy")  # rules of errors that room, a remount or another program's end may mend
+AGAIN: Final = 2.0  # seconds between attempts to write what is owed
 _FULL: Final = {"SQLITE_FULL": "the disk is full", "SQLITE_READONLY": "it is read-only", "SQLITE_CANTOPEN": "it cannot be opened"}
 
 Tables = dict[str, dict[bytes, bytes]]
@@ -46,11 +49,25 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """Open or create the file (mode 0600), check it whole, bring it to this revision's version."""
+        """Open or create the file (mode 0600), check it whole, bring it to this revision's version.
+
+        On a full disk there is no room for the index that SQLite shares between processes: it is then kept in memory, and
+        nobody else reads the file while we run.
+        """
+        try:
+            return cls._opened(path, "NORMAL")
+        except StateError as error:
+            if error.rule != "state-write":
+                raise
+        return cls._opened(path, "EXCLUSIVE")
+
+    @classmethod
+    def _opened(cls, path: Path, locking: str) -> Store:
         connection = None
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+            connection.execute(f"PRAGMA locking_mode = {locking}")
             found = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != ("ok",):
                 raise sqlite3.DatabaseError(found[0])
@@ -59,7 +76,7 @@ class Store:
             connection.execute("PRAGMA synchronous = FULL")
             _migrate(connection)
         except OSError as error:
-            raise StateError(f"{path} cannot be opened: {error.strerror}", "check its owner, its mode and the disk", rule="state-open") from None
+            raise StateError(f"{path} cannot be opened: {error.strerror}", _todo(error, "check its owner and mode"), rule="state-open") from None
         except (sqlite3.Error, StateError) as error:
             if connection is not None:
                 connection.close()
@@ -141,10 +158,25 @@ def _state_error(path: Path, error: sqlite3.Error) -> StateError:
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StateError(f"{path} is in use by another program", "end that program, then start again", rule="state-busy")
     if name.startswith("SQLITE_IOERR"):
-        return StateError(f"{path} cannot be read or written: {error}", "check the disk and its free space", rule="state-write")
+        return StateError(f"{path} cannot be written: {_fault(path) or error}", "check the disk and its free space", rule="state-write")
     return StateError(
         f"{path} is damaged: {error}", f"move it aside (mv {path} {path}.damaged) and start again; `identity` is kept", rule="state-damaged"
     )
+
+
+def _fault(path: Path) -> str:
+    """What the system says of writing there: SQLite's own words for a failed write tell nothing."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return (error.strerror or "").lower()
+    return ""
+
+
+def _todo(error: OSError, else_: str) -> str:
+    if error.errno == errno.EROFS:
+        return "make that disk writable (the kernel's log tells why it is not), or use another --home"
+    return "make room on that disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else else_
 
 
 class TwoLots:
@@ -152,6 +184,10 @@ class TwoLots:
 
     Steps that arrive while a commit is under way share the next one: the slower the disk, the larger the lots. A step
     with nothing to store, put while nothing waits, is performed at once. ``perform`` may put further steps; they follow.
+
+    A disk that is full, read-only or failing does not end the run. What the lot at fault was about to send is not sent;
+    ``on_trouble(error, sends)`` hears of it first, and answers for it that nothing more is promised. From then on stores
+    are owed and effects performed at once, until all that is owed has been committed: ``on_trouble(None, ())``.
     """
 
     def __init__(
@@ -159,13 +195,17 @@ class TwoLots:
         commit: Callable[[Sequence[machine.Store]], Awaitable[None]],
         perform: Callable[[tuple[machine.Effect, ...]], None],
         counters: Counter[str] | None = None,
+        on_trouble: Callable[[StateError | None, tuple[machine.Send, ...]], None] | None = None,
     ) -> None:
         self._commit = commit
         self._perform = perform
+        self._on_trouble = on_trouble
         self._steps: deque[machine.Step] = deque()
         self._busy = False  # a lot is being committed or performed; what is put meanwhile waits its turn
+        self._owed: dict[tuple[str, bytes], machine.Store] = {}
         self._more = trio.Event()
         self._less = trio.Event()
+        self.trouble: StateError | None = None  # why nothing is durable now
         self.counters: Counter[str] = counters if counters is not None else Counter()
 
     def put(self, step: machine.Step) -> None:
@@ -193,12 +233,31 @@ class TwoLots:
             await self._less.wait()
 
     async def run(self) -> None:
-        """Commit and perform until cancelled. A commit's ``StateError`` ends it: its effects stay unperformed."""
+        """Commit and perform until cancelled. A ``StateError`` that no waiting mends ends it: its effects stay unperformed."""
         while True:
+            if self.trouble is not None:
+                await trio.sleep(AGAIN)
+                await self._pay()
+                continue
             await self._more.wait()
             self._more = trio.Event()
             while self._steps:
                 await self._one_lot()
+
+    async def finish(self) -> None:
+        """After :meth:`run` was cancelled: one last lot of all that waits and is owed. What cannot be kept is not told."""
+        lot = list(self._steps)
+        self._steps.clear()
+        stores = [*self._owed.values(), *(write for step in lot for write in step.first)]
+        try:
+            if stores:
+                await self._commit(stores)
+        except StateError as error:
+            if error.rule not in MENDED:
+                raise
+            lot = [step for step in lot if not step.first]
+        for step in lot:
+            self._perform(step.then)
 
     async def _one_lot(self) -> None:
         self._busy = True
@@ -207,8 +266,14 @@ class TwoLots:
             self._steps.clear()
             stores = [write for step in lot for write in step.first]
             if stores:
-                await self._commit(stores)
-                self.counters["store_commits"] += 1
+                try:
+                    await self._commit(stores)
+                except StateError as error:
+                    if error.rule not in MENDED or self._on_trouble is None:
+                        raise
+                    lot = self._fail(lot, error)
+                else:
+                    self.counters["store_commits"] += 1
             for step in lot:
                 if step.then:
                     self._perform(step.then)
@@ -216,13 +281,58 @@ class TwoLots:
             self._busy = False
             self._less.set()
             self._less = trio.Event()
+        if self.trouble is not None:
+            self._pass()
+
+    def _fail(self, lot: list[machine.Step], error: StateError) -> list[machine.Step]:
+        """The lot is not durable: owe it, and keep back what it would have told others. What is left of it."""
+        assert self._on_trouble is not None
+        self.trouble = error
+        sends: list[machine.Send] = []
+        left: list[machine.Step] = []
+        for step in lot:
+            self._owe(step)
+            sends += [effect for effect in step.then if isinstance(effect, machine.Send)]
+            left.append(machine.Step(then=tuple(effect for effect in step.then if not isinstance(effect, machine.Send))))
+        self.counters["sends_kept_back"] += len(sends)
+        self._on_trouble(error, tuple(sends))
+        return left
+
+    def _owe(self, step: machine.Step) -> None:
+        for write in step.first:
+            self._owed[write.table, write.key] = write
+        if len(self._owed) > limits.OWED:
+            assert self.trouble is not None
+            self.counters["owed_full"] += 1
+            raise self.trouble
+
+    async def _pay(self) -> None:
+        """Try to commit all that is owed."""
+        assert self._on_trouble is not None
+        paid = list(self._owed.values())
+        try:
+            await self._commit(paid)
+        except StateError as error:
+            if error.rule not in MENDED:
+                raise
+            self.trouble = error
+            return
+        for write in paid:
+            if self._owed[write.table, write.key] is write:  # not written anew meanwhile
+                del self._owed[write.table, write.key]
+        if not self._owed:
+            self.trouble = None
+            self.counters["store_commits"] += 1
+            self._on_trouble(None, ())
 
     def _pass(self) -> None:
-        """Perform from the head of the queue what needs no commit."""
+        """Perform from the head of the queue what needs no commit, or, in trouble, gets none."""
         self._busy = True
         try:
-            while self._steps and not self._steps[0].first:
-                self._perform(self._steps.popleft().then)
+            while self._steps and (self.trouble is not None or not self._steps[0].first):
+                step = self._steps.popleft()
+                self._owe(step)
+                self._perform(step.then)
         finally:
             self._busy = False
         if self._steps:
@@ -249,7 +359,8 @@ def lock_home(home: Path) -> HomeLock:
         path.parent.mkdir(mode=0o750, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise StateError(f"{path} cannot be opened: {error.strerror}", "check the owner and mode of the home", rule="home-lock") from None
+        todo = _todo(error, "check the owner and mode of the home")
+        raise StateError(f"{path} cannot be opened: {error.strerror}", todo, rule="home-lock") from None
     if not _locked(descriptor):
         holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
         os.close(descriptor)

@@ -20,6 +20,7 @@ from overlay import limits, machine
 from overlay.driver.store import MIGRATIONS, Store, TwoLots, lock_home
 from overlay.errors import ConfigError, StateError
 from overlay.machine import Effect, Log, Step
+from overlay.wire.address import Address, Way
 
 
 def put(key: bytes, value: bytes | None = b"v", table: str = "t") -> machine.Store:
@@ -298,3 +299,125 @@ def test_a_dead_nodes_lock_is_free(tmp_path: Path) -> None:
 def test_a_home_that_is_not_there_cannot_be_locked(tmp_path: Path) -> None:
     with pytest.raises(StateError):
         lock_home(tmp_path / "nowhere")
+
+
+# --- a disk in trouble
+
+
+class Trouble:
+    """What ``TwoLots`` tells of a disk that takes nothing."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    def __call__(self, error: StateError | None, sends: tuple[machine.Send, ...]) -> None:
+        self.heard.append((error.rule if error is not None else "mended", len(sends)))
+
+
+class FullDisk(Disk):
+    """Takes nothing while ``full``."""
+
+    def __init__(self, rule: str = "state-write") -> None:
+        super().__init__()
+        self.full = False
+        self.rule = rule
+
+    async def commit(self, stores: Sequence[machine.Store]) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.full:
+            raise StateError("the disk is full", rule=self.rule)
+        await super().commit(stores)
+
+
+SEND = machine.Send(Way("udp", Address("192.0.2.1", 7653), ""), b"x")
+
+
+async def test_while_a_disk_is_full_nothing_that_it_owes_is_sent_and_all_else_goes_on(autojump_clock: trio.testing.MockClock) -> None:
+    disk, told, shown, sent = FullDisk(), Trouble(), list[str](), list[Effect]()
+
+    def perform(effects: tuple[Effect, ...]) -> None:
+        shown.extend(words(effects))
+        sent.extend(effect for effect in effects if isinstance(effect, machine.Send))
+
+    lots = TwoLots(disk.commit, perform, on_trouble=told)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lots.run)
+        disk.full = True
+        lots.put(Step((put(b"1"),), (log("a"), SEND)))
+        lots.put(Step(then=(SEND,)))  # waited behind it: its sends may tell of it
+        await lots.settled()
+        assert told.heard == [("state-write", 2)]
+        assert (shown, sent) == (["a"], [])
+        assert lots.trouble is not None
+        lots.put(Step((put(b"1", b"2"), put(b"3")), (log("b"), SEND)))
+        lots.put(Step(then=(log("c"),)))
+        assert (shown, sent) == (["a", "b", "c"], [SEND])  # at once: nothing is promised any more
+        await trio.sleep(10)
+        assert disk.durable == {}
+        disk.full = False
+        await trio.sleep(3)
+        assert disk.durable == {b"1": b"2", b"3": b"v"}  # the last write of each
+        assert told.heard == [("state-write", 2), ("mended", 0)]
+        assert lots.trouble is None
+        lots.put(Step((put(b"4"),), (log("d"),)))
+        assert shown[-1] == "c"  # durable before visible again
+        await lots.settled()
+        assert (shown[-1], disk.durable[b"4"]) == ("d", b"v")
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_owed_at_the_end_is_tried_once_more(autojump_clock: trio.testing.MockClock) -> None:
+    for full in (True, False):
+        disk, shown = FullDisk(), list[str]()
+        lots = TwoLots(disk.commit, lambda effects, shown=shown: shown.extend(words(effects)), on_trouble=Trouble())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lots.run)
+            disk.full = True
+            lots.put(Step((put(b"1"),)))
+            await lots.settled()
+            nursery.cancel_scope.cancel()
+        disk.full = full
+        lots.put(Step(then=(log("farewell"),)))
+        await lots.finish()
+        assert disk.durable == ({} if full else {b"1": b"v"})
+        assert shown == ["farewell"]
+
+
+async def test_what_waits_when_a_run_ends_is_kept_before_it_is_told() -> None:
+    disk, shown = FullDisk(), list[str]()
+    lots = TwoLots(disk.commit, lambda effects: shown.extend(words(effects)), on_trouble=Trouble())
+    lots.put(Step((put(b"1"),), (log("a"),)))
+    lots.put(Step(then=(log("b"),)))
+    assert shown == []
+    await lots.finish()
+    assert (shown, disk.durable) == (["a", "b"], {b"1": b"v"})
+    disk.full = True
+    lots.put(Step((put(b"2"),), (log("c"),)))
+    lots.put(Step(then=(log("d"),)))
+    await lots.finish()
+    assert shown == ["a", "b", "d"]
+
+
+async def test_a_damaged_state_and_more_owed_than_memory_may_hold_end_the_run(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = FullDisk("state-damaged")
+    damaged.full = True
+    lots = TwoLots(damaged.commit, lambda effects: None, on_trouble=Trouble())
+    lots.put(Step((put(b"1"),)))
+    with pytest.raises(StateError):
+        await lots.run()
+    monkeypatch.setattr(limits, "OWED", 10)
+    disk = FullDisk()
+    disk.full = True
+    lots = TwoLots(disk.commit, lambda effects: None, on_trouble=Trouble())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lots.run)
+        lots.put(Step((put(b"1"),)))
+        await lots.settled()
+        for n in range(2, 11):
+            lots.put(Step((put(bytes([n])),)))
+        with pytest.raises(StateError):
+            lots.put(Step((put(b"eleven"),)))
+        assert lots.counters["owed_full"] == 1
+        nursery.cancel_scope.cancel()

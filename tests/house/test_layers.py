@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.remembered",),
     ("overlay.probing",),
     ("overlay.node",),
-    ("overlay.acts", "overlay.reports"),
+    ("overlay.acts", "overlay.reports", "overlay.unkept"),
     ("tld", "bootstrap"),
     ("overlay.driver",),
     ("tld.driver", "bootstrap.driver"),

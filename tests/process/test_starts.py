@@ -17,38 +17,28 @@ import pytest
 
 from benchmarks.kills import Kills
 from overlay.driver.store import MIGRATIONS, lock_home
+from tests.process.conftest import Template
 from tests.process.machines import Machine, Village, until
 
 KILLS = 30
 ENDED = {0, -signal.SIGTERM}  # by itself, or so early that nothing of ours had begun
 
 
-@pytest.fixture(scope="module")
-def template(shared: Village) -> tuple[Path, str]:
-    """The home of a founder that has run and was stopped, and its id; tests start copies of it."""
-    machine = shared.founded()
-    machine.done("up", "--detach")
-    node_id = machine.done("status", "--json").json["node_id"]
-    machine.done("name", "set", "motd.hq", "TXT", "kept")
-    machine.done("down")
-    return machine.home, str(node_id)
-
-
 @pytest.fixture
-def stopped(template: tuple[Path, str], village: Village) -> Machine:
+def stopped(village: Village, template: Template) -> Machine:
+    """A founder that has run, has set a name and was stopped."""
     machine = village.machine()
-    shutil.copytree(template[0], machine.home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("overlay.toml", "run"))
-    (machine.home / "run").mkdir()
+    template.lay(machine)
     return machine
 
 
 @pytest.fixture
-def same(template: tuple[Path, str]) -> Callable[[Machine], None]:
+def same(template: Template) -> Callable[[Machine], None]:
     """Asserts that a machine runs as the node that it was, with all that it knew."""
 
     def check(machine: Machine) -> None:
         status = machine.done("status", "--json").json
-        assert (status["name"], status["node_id"]) == ("founder.hq.cloud", template[1])
+        assert (status["name"], status["node_id"]) == ("founder.hq.cloud", template.node_id)
         assert machine.ask("motd.hq.cloud", "TXT") == ['"kept"']
 
     return check
