@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from overlay.limits import TABLE
 from overlay.records import record
 from overlay.session import hello, packet
 from overlay.settings import SETTINGS
@@ -25,6 +26,11 @@ from tools.docs.pages import FOLDER, PAGES
 def test_a_generated_page_is_as_its_tables_want_it(name: str) -> None:
     written = (FOLDER / name).read_text(encoding="utf-8") if (FOLDER / name).exists() else ""
     assert written == PAGES[name](), f"docs/{name} is out of date: run `make docs`"
+
+
+def test_every_bound_is_on_its_page() -> None:
+    page = PAGES["limits.md"]()
+    report([name for name in TABLE if f"| `{name}` |" not in page])
 
 
 # -- what is drawn in docstrings

@@ -20,13 +20,13 @@ nobody has measured it yet.
 def sections() -> Iterator[tuple[str, list[limits.Limit]]]:
     """The headings of the source with the limits below each."""
     title, found = "", list[limits.Limit]()
-    for line in inspect.getsource(limits).splitlines():
-        if named := re.match(r'[A-Z_]+ = _limit\("([^"]+)"', line):
-            found.append(limits.TABLE[named[1]])
-        elif line.startswith("# "):
+    for heading, name in re.findall(r'^# (.+)|= _limit\(\s*"([^"]+)"', inspect.getsource(limits), re.MULTILINE):
+        if name:
+            found.append(limits.TABLE[name])
+        else:
             if found:
                 yield title, found
-            title, found = re.sub(r" \(.*\)$", "", line[2:]), []
+            title, found = re.sub(r" \(.*\)$", "", heading), []
     yield title, found
 
 
