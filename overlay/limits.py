@@ -62,6 +62,10 @@ PENDING = _limit("pending", 512, "records", "node", "records that wait for their
 SMALL_OVERLAY = _limit("small-overlay", 64, "clusters", "overlay", "below it every node holds all zones", "watches_begun")
 CUSTODIANS = _limit("custodians", 3, "nodes", "zone", "DESIGN 3.5", "watches_refused")
 WATCH_LEASE = _limit("watch-lease", 60, "seconds", "watch", "DESIGN 3.5", "watches_lapsed")
+BUCKET = _limit("bucket", 16, "contacts", "bucket of contacts", "DESIGN 3.5: Kademlia's k", "contacts_waiting")
+NEAREST = _limit("nearest", 16, "cluster records", "answer to FIND", "DESIGN 3.5: Kademlia's k", "drop:find-too-long")
+SAME_NETWORK = _limit("same-network", 2, "nodes", "/24 or /48 near a key", "DESIGN 3.5", "contacts_same_network")
+QUESTIONS = _limit("questions", 64, "questions", "search", "four paths of 16: twice what a search takes", "searches_cut")
 WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watches-full")
 
 # Admission (DESIGN 3.3)
