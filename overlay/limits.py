@@ -40,6 +40,14 @@ REPLY_OCTETS = _limit("reply-octets", 1_048_576, "octets", "paged reply", "DESIG
 REPLIES_KEPT = _limit("replies-kept", 64, "replies", "session", "8 outstanding calls, with room for retries", "drop:calls-full")
 SESSIONS = _limit("sessions", 4_096, "sessions", "node", "guess: 10 KiB each is 40 MiB", "drop:sessions-full")
 HANDSHAKES_PENDING = _limit("handshakes-pending", 256, "handshakes", "node", "guess, to be measured", "drop:handshakes-full")
+HANDSHAKES_LOADED = _limit("handshakes-loaded", 200, "handshakes a second", "node", "research F3: a tenth of what a core can do", "cookies_sent")
+HANDSHAKES_PER_SOURCE = _limit(
+    "handshakes-per-source", 20, "handshakes a second", "IPv4 address or /64, loaded", "WireGuard's; loopback is not counted", "drop:handshake-rate",
+)
+ASKS_PER_SOURCE = _limit(
+    "asks-per-source", 10, "ENROL and REDEEM a second", "IPv4 address or /64", "a signature check each, 2 ms a second; guess", "drop:ask-rate",
+)
+THROTTLED = _limit("throttled", 4_096, "sources", "rate kept by source", "0.5 MiB; guess", "throttled_forgotten")
 TIMESTAMPS = _limit("timestamps", 65_536, "keys", "node", "research F3", "timestamps_forgotten")
 REPLAY_WINDOW = _limit("replay-window", 8_128, "packets", "session", "WireGuard's window", "drop:replay")
 

@@ -23,9 +23,8 @@ import h11
 import trio
 
 from overlay import limits
-from overlay.driver.tcp import source_of
 from overlay.driver.udp import from_socket
-from overlay.wire.address import Address
+from overlay.wire.address import Address, source_of
 
 Headers = tuple[tuple[str, str], ...]
 METHODS: Final = ("GET", "HEAD")

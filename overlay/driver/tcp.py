@@ -10,7 +10,6 @@ says so by :meth:`Tcp.accepted`. A connection is numbered by ``Way.link``; numbe
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +20,7 @@ import trio
 
 from overlay import limits
 from overlay.driver.udp import Batch, from_socket, socket_address
-from overlay.wire.address import Address, Way
+from overlay.wire.address import Address, Way, source_of
 
 _FIRST_ABOVE: Final = limits.WRAPPED >> 8  # 4: the highest first octet that a frame can have
 _TLS: Final = 0x16  # RFC 8446 5.1: a handshake record
@@ -48,14 +47,6 @@ class _Link:
     def end(self, reason: str) -> None:
         self.reason = self.reason or reason
         self.scope.cancel()
-
-
-def source_of(host: str) -> str | None:
-    """Whose budget a connection counts on: an IPv4 address or an IPv6 /64; None for loopback, which has none."""
-    ip = ipaddress.ip_address(host.partition("%")[0])
-    if ip.is_loopback:
-        return None
-    return host if ip.version == 4 else str(ipaddress.ip_network((ip.packed[:8] + bytes(8), 64)))
 
 
 class Tcp:

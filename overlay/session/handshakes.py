@@ -25,6 +25,7 @@ from overlay.session.hello import Early
 from overlay.session.link import Link
 from overlay.session.noise import Initiator, Responder
 from overlay.session.suite import Suite
+from overlay.session.throttle import Throttle
 from overlay.wire.address import Address, Way
 from overlay.wire.codec import Value
 from overlay.wire.messages import PROTOCOL, Method
@@ -36,6 +37,7 @@ GIVE_UP = 10.0  # seconds of a dial
 ADDRESSES = 8  # of one dial
 COOKIES = 4  # answered by a new initiation over TCP, where nothing is repeated by itself
 UNCONFIRMED = 10.0  # seconds that a responder waits for the first sealed packet
+AT_ONCE = 5  # handshakes of one source under load, before its rate counts (WireGuard's)
 YIELD = 0.5  # seconds that the higher key lets the lower one's handshake go first
 
 EarlyHandler = Callable[[bytes, bytes, Method, Value], Value | None]
@@ -113,6 +115,7 @@ class Handshakes:
         self._counters = counters
         self._mac1_key = cookie.mac1_key(self.keys.public)
         self._jar = cookie.CookieJar(self.keys.public, entropy)
+        self._throttle = Throttle(limits.HANDSHAKES_PER_SOURCE, AT_ONCE, counters)
         self._begun: OrderedDict[int, _Begun] = OrderedDict()  # our index -> a handshake that waits for its answer
         self._connecting: dict[Address, deque[Dial]] = {}  # who asked for the TCP connections under way
         self._stamps: OrderedDict[bytes, int] = OrderedDict()  # highest time stamp of each key
@@ -235,10 +238,13 @@ class Handshakes:
     def initiation(self, data: bytes, way: Way, now: float) -> None:
         """Message 1 came: answered, or Malformed."""
         sender, mac1, mac2, covered, noise = packet.read_initiation(data, self._mac1_key)
-        if self._jar.loaded(now) and not self._jar.accepts(mac2, covered, way.remote, now):
-            self._counters["cookies_sent"] += 1
-            self._emit(Send(way, packet.cookie_reply(sender, self._jar.reply(way.remote, mac1, now))))
-            return
+        if self._jar.loaded(now):
+            if not self._jar.accepts(mac2, covered, way.remote, now):
+                self._counters["cookies_sent"] += 1
+                self._emit(Send(way, packet.cookie_reply(sender, self._jar.reply(way.remote, mac1, now))))
+                return
+            if not self._throttle.lets(way.remote.host, now):  # the cookie proves the address: from now on it has a share
+                raise Malformed("too many initiations from one source under load", rule="handshake-rate")
         responder = Responder(prologue=self._prologue, static=self.keys, message=noise, cipher=self._suite.cipher)
         theirs = hello.read_offer(responder.payload)
         peer = responder.initiator

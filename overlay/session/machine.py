@@ -28,6 +28,7 @@ from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, 
 from overlay.session.link import Link
 from overlay.session.relation import KEEPALIVE, TOKEN, Candidate, Session
 from overlay.session.suite import STANDARD, Suite
+from overlay.session.throttle import Throttle
 from overlay.session.timers import Timers
 from overlay.wire.address import Address, Way, unpack_address
 from overlay.wire.codec import Value
@@ -36,6 +37,8 @@ from overlay.wire.messages import METHODS, Frame, Grade, Method, Packet
 REKEY_AFTER = 3600.0  # seconds, or
 REKEY_PACKETS = 2**32
 LINGER = 30.0  # seconds unused that a replaced link still receives
+ASKS = (Method.ENROL, Method.REDEEM)  # what anybody may ask and what costs us checks of signatures
+AT_ONCE = 20  # asks of one source, before its rate counts: an office that comes in together
 
 # As plain numbers: every packet is compared with them, and an enumeration's members cost ten times as much.
 _INITIATION, _RESPONSE, _COOKIE, _SEALED = (packet.value for packet in Packet)
@@ -72,6 +75,7 @@ class Sessions:
         self._next_number = 1
         self._next_ticket = 1
         self._timers: Timers[Session | Dial] = Timers()
+        self._asks = Throttle(limits.ASKS_PER_SOURCE, AT_ONCE, self.counters)
         self._back: list[bytes] = []  # frames that answer the packet under way, over the way that it came
 
     def _emit(self, output: Output) -> None:
@@ -392,6 +396,9 @@ class Sessions:
         _, ticket, number, body, floor = frame
         method, grade = _METHODS.get(number, (None, 0))
         above = grade > session.grade
+        if method in ASKS and not self._asks.lets(session.way.remote.host, now):
+            self.counters["drop:ask-rate"] += 1  # it is asked again in a moment
+            return
         if above and len(session.held) >= limits.CALLS_OUTSTANDING:
             raise Malformed("calls above the session's grade", rule="grade")
         if not session.calls.called(ticket, floor):

@@ -13,7 +13,7 @@ import struct
 
 from overlay import limits
 from overlay.errors import Malformed
-from overlay.session.cookie import MAC, mac
+from overlay.session.cookie import MAC, NO_MAC, mac
 from overlay.wire.messages import Packet
 
 _INITIATION = struct.Struct("<BI16s16s")
@@ -27,7 +27,6 @@ PAYLOAD_2 = limits.DATAGRAM - _RESPONSE.size - NOISE_2
 TAG = 16
 SEALED_LEAST = SEALED.size + TAG + 1  # octets of a packet that carries an empty list
 FRAMES_ROOM = limits.DATAGRAM - SEALED_LEAST  # octets of frames in one sealed packet, beside the head of their list
-NO_MAC = bytes(MAC)
 
 
 def pad(payload: bytes) -> bytes:

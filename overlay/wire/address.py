@@ -79,3 +79,11 @@ def routable(host: str) -> bool:
         return False
     ip = ipaddress.ip_address(host)
     return not (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved and ip.version == 4 and ip.packed[0] >= 240)
+
+
+def source_of(host: str) -> str | None:
+    """Whose budget what comes from there counts on: an IPv4 address or an IPv6 /64; None for loopback, which has none."""
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    if ip.is_loopback:
+        return None
+    return host if ip.version == 4 else str(ipaddress.ip_network((ip.packed[:8] + bytes(8), 64)))

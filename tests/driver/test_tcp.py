@@ -13,9 +13,9 @@ import trio.testing
 
 from overlay import limits
 from overlay.driver import tcp
-from overlay.driver.tcp import Http, Tcp, source_of
+from overlay.driver.tcp import Http, Tcp
 from overlay.driver.udp import Batch
-from overlay.wire.address import Address, Way
+from overlay.wire.address import Address, Way, source_of
 
 
 def listener(host: str = "127.0.0.1") -> socket.socket:

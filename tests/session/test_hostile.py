@@ -339,14 +339,14 @@ def flood(wire: Wire, b: End, count: int) -> None:
 def test_under_load_strangers_get_a_cookie_and_the_handshake_goes_on_with_it() -> None:
     wire = Wire()
     a, b = wire.end(1), wire.end(2)
-    flood(wire, b, cookie.UNDER_LOAD)
+    flood(wire, b, limits.HANDSHAKES_LOADED)
     wire.drop = lambda end, send: end is a and len(a.sent) == 1  # hold the first back ..
     wire.dial(a, b, tcp=False)
     wire.drop = lambda end, send: False
     answers = wire.inject(b, a.sent[0].data, source="203.0.113.1", port=7653)  # .. and deliver it under load
     assert [len(send.data) for send in answers] == [61]
     a.sessions.receive(answers[0].data, _from(b), wire.now, wire.at())
-    flood(wire, b, cookie.UNDER_LOAD)
+    flood(wire, b, limits.HANDSHAKES_LOADED)
     wire.run(0.3)
     assert b.sessions.counters["cookies_sent"] == 1
     assert a.open_now() == 1
@@ -356,7 +356,7 @@ def test_over_tcp_a_cookie_is_answered_at_once() -> None:
     wire = Wire()
     wire.udp_blocked = True
     a, b = wire.end(1), wire.end(2)
-    flood(wire, b, cookie.UNDER_LOAD)
+    flood(wire, b, limits.HANDSHAKES_LOADED)
     b.sessions._handshakes._jar._second = 1e9  # the same second for ever
     wire.dial(a, b)
     wire.run(0.5)

@@ -71,7 +71,7 @@ def _numbers() -> list[tuple[str, str]]:
         ("room in message 1, in message 2", f"{number(packet.PAYLOAD_1)} and {number(packet.PAYLOAD_2)} octets"),
         ("a sealed packet adds", f"{packet.SEALED.size + packet.TAG} octets"),
         ("replay window", f"{number(limits.REPLAY_WINDOW)} packets"),
-        ("a cookie is wanted above", f"{cookie.UNDER_LOAD} initiations a second; its secret lives {duration(cookie.COOKIE_LIFE)}"),
+        ("a cookie is wanted above", f"{limits.HANDSHAKES_LOADED} initiations a second; its secret lives {duration(cookie.COOKIE_LIFE)}"),
         ("a responder waits for the first sealed packet", duration(handshakes.UNCONFIRMED)),
         ("an initiation is repeated after", f"{handshakes.RETRY:g} s, doubling to {handshakes.LAST_RETRY:g} s, for {handshakes.GIVE_UP:g} s"),
         ("TCP is raced after", f"{handshakes.TCP_AFTER:g} s"),
