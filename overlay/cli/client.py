@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from overlay.cli.grammar import Call
 from overlay.cli.home import asked
+from overlay.cli.terminal import one_line
 from overlay.driver.control_client import request
 from overlay.errors import NotRunning
 
@@ -36,9 +37,9 @@ def ask(call: Call, command: str, args: dict[str, Any], timeout: float = PATIENC
 
 
 def say(text: str) -> None:
-    """Talk: one line on stderr."""
+    """Talk: one line on stderr. It may quote what others sent."""
     if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
 
 
 def put(text: str) -> None:

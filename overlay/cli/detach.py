@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import overlay
+from overlay.cli.terminal import one_line
 from overlay.driver.control_client import rebuilt
 from overlay.errors import ConfigError, OverlayError, ReachError
 
@@ -52,11 +53,11 @@ def detach(words: Sequence[str], log: Path, timeout: float, program: Sequence[st
     try:
         for message in _messages(reading, time.monotonic() + timeout, timeout):
             if "progress" in message:
-                print(message["progress"], file=sys.stderr, flush=True)
+                print(one_line(str(message["progress"])), file=sys.stderr, flush=True)
             elif "ready" in message:
                 ready = True
                 child.returncode = 0  # it lives on and is not ours to wait for: subprocess need not warn of it
-                print(message["ready"], flush=True)
+                print(one_line(str(message["ready"])), flush=True)
                 return 0
             elif "error" in message:
                 raise rebuilt(message["error"])
@@ -149,11 +150,11 @@ class Terminal:
 
     def progress(self, text: str) -> None:
         """One line of talk."""
-        print(text, file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
 
     def ready(self, text: str) -> None:
         """The line that scripts wait for."""
-        print(text, flush=True)
+        print(one_line(text), flush=True)
 
 
 class Parent:

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from overlay.cli.grammar import DEBUG, Help, read
 from overlay.cli.table import COMMANDS
+from overlay.cli.terminal import one_line
 from overlay.errors import OverlayError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -83,11 +84,6 @@ def _say(what: str, todo: str, debug: bool) -> None:
     with contextlib.suppress(OSError):  # nobody listens
         sys.stderr.write(f"overlay: {one_line(what)}\n{one_line(todo)}\n")
         sys.stderr.flush()
-
-
-def one_line(text: str) -> str:
-    """Without line ends and control characters: it may quote what others sent."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
 
 
 def _abandon_stdout() -> None:

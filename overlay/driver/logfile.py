@@ -34,7 +34,7 @@ def line(at: float, log: machine.Log) -> str:
 
 def _word(value: object) -> str:
     text = value.hex() if isinstance(value, bytes) else str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text).replace("\x7f", "\\u007f")  # JSON lets DEL stand
 
 
 class LogFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -171,6 +172,20 @@ def test_what_is_said_after_ready_reaches_nobody(monkeypatch: pytest.MonkeyPatch
     assert os.read(reading, 1_000) == b'{"ready": "up"}\n'
     assert os.read(reading, 1_000) == b""
     os.close(reading)
+
+
+@pytest.mark.parametrize("word", ["progress", "ready"])
+def test_what_is_reported_never_steers_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str], word: str) -> None:
+    evil = "knocking at \x1b[2J\x1b]0;owned\x07\nsecond line"
+    with report() as told:
+        getattr(told, word)(evil)
+    here = capfd.readouterr()
+    with pytest.raises(OverlayError) if word == "progress" else contextlib.nullcontext():
+        detach([], tmp_path / "log", PATIENCE, child(f"with report() as told:\n    told.{word}({evil!r})"))
+        os.wait()
+    detached = capfd.readouterr()
+    for seen in (here.out + here.err, detached.out + detached.err):
+        assert seen.count("\n") == 1 and seen.rstrip("\n").isprintable()
 
 
 def test_in_the_foreground_talk_goes_to_stderr_and_the_ready_line_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,17 @@ def test_what_others_sent_cannot_steer_the_terminal_or_add_lines(run: Run, tmp_p
     assert one_line(" a\t b\u202e\n") == "a b\ufffd"
 
 
+def test_progress_and_data_of_a_node_that_lies_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\x07\r\n\x9b2J\u202e"
+    answers = {"resolve": {"name": evil, "type": "A", "rcode": evil, "world": evil, "answers": [evil], "reason": evil}}
+    with running(tmp_path, answers) as node:
+        node.progress = [evil + "one", "two\nthree"]
+        seen = run("--home", str(tmp_path), "resolve", "a.b")
+    assert seen.status == 0
+    assert len(seen.complaint) == 3
+    assert all(line.isprintable() for line in (*seen.complaint, *seen.out.splitlines()))
+
+
 def test_misuse_exits_2_with_two_lines(run: Run) -> None:
     seen = run("staus")
     assert (seen.status, seen.out) == (2, "")

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from overlay import limits
@@ -24,6 +24,7 @@ def test_the_form_of_a_line() -> None:
 
 
 @given(st.text(), st.text())
+@example("key", "\x7f")
 def test_foreign_text_cannot_make_a_line_or_a_field(key: str, value: str) -> None:
     written = line(AT, Log("info", "event", {key: value}))
     assert written.isascii() and written.isprintable()
