@@ -41,6 +41,7 @@ from overlay.wire.codec import decode, encode
 from overlay.wire.messages import Method
 
 TURNED_OUT = 1.0  # seconds that a peer has to hear why its session ends
+CALL_FAILED = frozenset({"timeout", "closed", "no-answer", "queue-full", "too-long", "not-ready", "unknown-method", "expired"})  # counted by name
 JUDGE_AGAIN = 600.0  # seconds between looks at whether the passports of open sessions still hold: dates are in days
 
 
@@ -325,7 +326,7 @@ class Node:
             waiting(event.body, now, at)
 
     def _call_failed(self, event: events.CallFailed, now: float, at: float) -> None:
-        self.counters[f"call-failed:{event.reason}"] += 1
+        self.counters[f"call-failed:{event.reason if event.reason in CALL_FAILED else 'refused'}"] += 1  # a refusal's text is the peer's
         waiting = self._calls.pop(event.ticket, None)
         if waiting is not None:
             waiting(None, now, at)

@@ -13,9 +13,10 @@ from overlay.errors import OverlayError
 from overlay.lab.world import Host, World
 from overlay.machine import Send
 from overlay.name import parse_path
-from overlay.node import Node
+from overlay.node import CALL_FAILED, Node
 from overlay.raised import Pong
 from overlay.remembered import KEPT
+from overlay.session.events import Called
 from overlay.setup import OWN, PASSPORT, PEERS
 from overlay.wire.address import Address
 from overlay.wire.messages import Method
@@ -48,6 +49,19 @@ def call(world: World, caller: Host, callee: Host, method: Method, body: Any) ->
 
 
 # -- hostile calls
+
+
+def test_what_a_peer_says_when_it_refuses_makes_no_counter() -> None:
+    world, founder, alice = pair()
+    liar = node(founder)
+    liar._handlers[Called] = lambda event, now, at: liar.sessions.refuse(event.session, event.ticket, f"no. {event.ticket}", now)
+    before = node(alice).counters["call-failed:refused"]
+    for _ in range(5):
+        call(world, alice, founder, Method.WAYS, {})
+    assert node(alice).counters["call-failed:refused"] >= before + 5
+    counted = {key.partition(":")[2] for key in node(alice).counters if key.startswith("call-failed:")}
+    assert counted <= CALL_FAILED | {"refused"}
+
 
 values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(0, 2**63) | st.binary(max_size=40) | st.text(max_size=10),
