@@ -148,11 +148,11 @@ class Node:
         self._hurry()
 
     def _say(self, records: Iterable[Record], at: float) -> None:
-        """Publish what was due by itself: a right that has lapsed or was revoked is logged, not raised."""
+        """Publish what was due by itself: a right that has lapsed or was revoked is logged, not raised, and so is what has no room."""
         for record in records:
             try:
                 self.publish([record], at)
-            except TrustError as why:
+            except (TrustError, Malformed) as why:
                 self.counters[f"unsaid:{why.rule}"] += 1
                 self._log("warning", "unsaid", kind=record.kind, name=record.name.dotted, reason=why.rule)
 
@@ -307,7 +307,7 @@ class Node:
         if peer is None or self.registrar is None:
             self.sessions.refuse(event.session, event.ticket, "not-ready", now)
             return
-        request = read_request(event.body, peer.handshake_hash, redeem=event.method is Method.REDEEM)
+        request = read_request(event.body, peer.handshake_hash, redeem=event.method is Method.REDEEM, verifier=self.setup.verifier)
         reply, stores = self.registrar.ask(request, at, Asker(session_hash=peer.handshake_hash, host=peer.way.remote.host))
         self._first += stores
         self.counters[f"enrol:{reply.code}"] += 1

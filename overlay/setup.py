@@ -44,9 +44,9 @@ class Setup:
     suite: Suite = STANDARD
 
 
-def found(root: Record, founder: list[Record], identity: Identity, at: float) -> list[Store]:
+def found(root: Record, founder: list[Record], identity: Identity, at: float, verifier: Verifier = verify) -> list[Store]:
     """The stores of a founding machine's first start: the founding record, its grants (name grant last), its passport."""
-    trust = Trust(root.digest)
+    trust = Trust(root.digest, verifier)
     book = Book(trust)
     for record in (root, *founder):
         book.add(record, at)

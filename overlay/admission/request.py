@@ -15,6 +15,7 @@ from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import KEY, SIGNATURE, Identity, Signer, verify
 from overlay.name import Path, parse_path
 from overlay.records.record import Record, parse
+from overlay.records.trust import Verifier
 from overlay.wire.address import Address, unpack_address
 from overlay.wire.codec import Fields, Value, decode, encode, ordered
 
@@ -56,16 +57,16 @@ class Request:
         })
 
 
-def read_request(body: Value, session_hash: bytes, *, redeem: bool) -> Request:
+def read_request(body: Value, session_hash: bytes, *, redeem: bool, verifier: Verifier = verify) -> Request:
     """A request from a session -> checked proofs and fields, or ``Malformed``."""
     outer = Fields(body, "enrol")
     core = outer.binary(1, 1, 700)
     fields = Fields(decode(core), "enrol")
     fields.only(frozenset(range(1, 7)))
     node_id, seed = fields.binary(3, KEY, KEY), fields.binary(5, KEY, KEY, default=b"")
-    if not verify(node_id, outer.binary(2, SIGNATURE, SIGNATURE), _ENROL + session_hash + core):
+    if not verifier(node_id, outer.binary(2, SIGNATURE, SIGNATURE), _ENROL + session_hash + core):
         raise Malformed("enrol: the newcomer's signature does not hold", rule="enrol-proof")
-    if redeem and not verify(seed, outer.binary(3, SIGNATURE, SIGNATURE), _REDEEM + session_hash + core):
+    if redeem and not verifier(seed, outer.binary(3, SIGNATURE, SIGNATURE), _REDEEM + session_hash + core):
         raise Malformed("redeem: the token's signature does not hold", rule="redeem-proof")
     text = fields.text(2, 255, default="\x00")
     label = fields.text(1, 63)

@@ -1,7 +1,8 @@
-"""The lab's network: how long a datagram takes, whether it arrives, who is cut off from whom. Data and dice, no nodes.
+"""The lab's network: how long a datagram takes, whether it arrives, who is cut off from whom. Data, no nodes.
 
 Delays are drawn from a range, so datagrams overtake each other; losses and duplicates are drawn for each. Partitions
-are sets of hosts that hear only each other. All chance comes from the world's seed.
+are sets of hosts that hear only each other. The dice are the sender's, so that what one host meets does not depend on what
+others do at the same instant.
 """
 
 from __future__ import annotations
@@ -14,35 +15,39 @@ from random import Random
 class Network:
     """What happens to a datagram between two hosts."""
 
-    dice: Random
     delay: tuple[float, float] = (0.01, 0.06)  # seconds, one way: spread enough for reordering
     loss: float = 0.0
     duplicate: float = 0.0
     udp_blocked: set[str] = field(default_factory=set)  # hosts whose UDP never arrives anywhere
-    _parts: list[frozenset[str]] = field(default_factory=list)
+    _side: dict[str, int] = field(default_factory=dict)  # host -> the number of its part
 
     def partition(self, *parts: frozenset[str]) -> None:
         """From now on hosts of different parts do not hear each other; hosts in no part hear all."""
-        self._parts = list(parts)
+        self._side = {host: number for number, part in enumerate(parts) for host in part}
 
     def heal(self) -> None:
         """No more partitions."""
-        self._parts = []
+        self._side = {}
 
     def separated(self, a: str, b: str) -> bool:
         """Whether a partition stands between two hosts."""
-        sides = [index for host in (a, b) for index, part in enumerate(self._parts) if host in part]
-        return len(sides) == 2 and sides[0] != sides[1]
+        return bool(self._side) and a in self._side and b in self._side and self._side[a] != self._side[b]
 
-    def udp(self, source: str, target: str) -> list[float]:
+    def udp(self, dice: Random, source: str, target: str) -> list[float]:
         """The delays of the copies of one datagram that arrive: none, one or two."""
-        if self.separated(source, target) or source in self.udp_blocked or target in self.udp_blocked or self.dice.random() < self.loss:
+        if self._side and self.separated(source, target):
             return []
-        copies = 2 if self.dice.random() < self.duplicate else 1
-        return [self.dice.uniform(*self.delay) for _ in range(copies)]
+        if self.udp_blocked and (source in self.udp_blocked or target in self.udp_blocked):
+            return []
+        if self.loss and dice.random() < self.loss:
+            return []
+        low, high = self.delay
+        if self.duplicate and dice.random() < self.duplicate:
+            return [low + (high - low) * dice.random(), low + (high - low) * dice.random()]
+        return [low + (high - low) * dice.random()]
 
-    def tcp(self, source: str, target: str) -> float | None:
+    def tcp(self, dice: Random, source: str, target: str) -> float | None:
         """The delay of one frame of a connection (loss becomes delay), None where nothing gets through."""
         if self.separated(source, target):
             return None
-        return self.dice.uniform(*self.delay) + (0.2 if self.dice.random() < self.loss else 0.0)
+        return dice.uniform(*self.delay) + (0.2 if dice.random() < self.loss else 0.0)

@@ -1,26 +1,30 @@
-"""The lab's world: a heap of instants, hosts with clocks and disks, nodes that live on them (DESIGN 4).
+"""The lab's world: hosts with clocks, processors and disks, nodes that live on them, a network between (DESIGN 4).
 
 It drives the same ``Node`` as Trio does, with the same two lots: a step's stores go to the host's disk, and a crash may
-fall between them and the sends. Time is virtual and quantised to a millisecond; all chance comes from one seed, so the
-same seed gives the same run, which ``World.digest`` shows.
+fall before, between or after them. Time is virtual and quantised to a millisecond; all chance comes from one seed, each
+host having dice of its own, so the same seed gives the same run, which ``World.digest`` shows.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from overlay import limits
 from overlay.admission.request import Request
 from overlay.founding import Plan, founder_grants, founding_record
-from overlay.identity.keys import Identity, Signer, verify
+from overlay.identity.keys import Signer
+from overlay.lab.agenda import TICKS, Agenda, Heap
+from overlay.lab.crypto import REAL, Crypto
+from overlay.lab.host import Host, Power
 from overlay.lab.network import Network
-from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Store
+from overlay.lab.price import Meter, Price
+from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step
 from overlay.name import Path, parse_path
 from overlay.node import Node
 from overlay.raised import Joined, JoinRefused, ZonesChanged
@@ -30,25 +34,20 @@ from overlay.wire.address import Address, Way
 
 PORT = 7653
 ROUNDING = 1e-6  # ticks: what floating seconds lose
-TICKS = 1_000  # a second: time is counted in whole ticks, so an instant is the same however a run is cut into pieces
 EPOCH = 1_800_000_000  # UTC seconds at the world's beginning: any date after the program's build will do
+NO_WAIT = (0.0, 0.0)  # a disk that commits at once
 
 
 @dataclass(slots=True)
-class Host:
-    """One machine: an address, a clock that may be wrong, a disk, and at times a running node."""
+class _Connection:
+    """A TCP connection: its two ends, and which of them hear no more."""
 
-    name: str
-    address: str
-    identity: Identity
-    clock_offset: float = 0.0  # seconds
-    clock_drift: float = 0.0  # seconds a second
-    disk: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-    node: Node | None = None
-    wake: int | None = None  # the tick at which its node wants to be woken
-    events: list[object] = field(default_factory=list)
-    crash_next: bool = False  # crash between the two lots of the next step that stores something
-    logs: Counter[str] = field(default_factory=Counter)
+    ends: tuple[tuple[Host, Way], tuple[Host, Way]]
+    deaf: set[int] = field(default_factory=set)
+
+    def other(self, host: Host) -> tuple[Host, Way]:
+        """The end that is not ``host``."""
+        return self.ends[1] if self.ends[0][0] is host else self.ends[0]
 
 
 class World:
@@ -56,69 +55,69 @@ class World:
 
     def __init__(
         self, seed: int, *, delay: tuple[float, float] = (0.01, 0.06), loss: float = 0.0, duplicate: float = 0.0,
-        small: int = limits.SMALL_OVERLAY,
+        small: int = limits.SMALL_OVERLAY, commit: tuple[float, float] = NO_WAIT, crypto: Crypto = REAL, price: Price | None = None,
+        agenda: Agenda | None = None,
     ) -> None:
-        """``small``: up to so many clusters every node holds every zone."""
+        """``small``: up to so many clusters every node holds every zone. ``commit``: seconds that a disk takes, from .. to."""
         self.small = small
+        self.commit = commit
+        self.crypto = crypto
+        self.price = price if price is not None else Price()
+        self.agenda = agenda if agenda is not None else Heap()
         self.dice = Random(seed)
-        self.network = Network(self.dice, delay, loss, duplicate)
-        self.ticks = 0
+        self.network = Network(delay, loss, duplicate)
         self.hosts: dict[str, Host] = {}
         self.by_address: dict[str, Host] = {}
         self.counters: Counter[str] = Counter()
         self.root: Record | None = None
         self.founder_way: tuple[bytes, Address] | None = None
-        self._heap: list[tuple[int, int, Callable[[], None]]] = []
-        self._order = 0
-        self._links = 0
+        self._seed = seed
+        self._machines: list[Host] = []  # all that there ever were, also those whose name another has taken
         self._verdicts: dict[tuple[bytes, bytes, bytes], bool] = {}
-        self._connections: dict[int, tuple[Host, Way, Host, Way]] = {}
-        self._trace = hashlib.blake2s()
+        self._connections: dict[int, _Connection] = {}
 
     # -- the clock
 
     @property
     def now(self) -> float:
         """Seconds since the world's beginning."""
-        return self.ticks / TICKS
-
-    def after(self, delay: float, action: Callable[[], None]) -> None:
-        """Do it then, rounded up to the next tick."""
-        self._at_tick(self.ticks + math.ceil(delay * TICKS - ROUNDING), action)
-
-    def _at_tick(self, tick: int, action: Callable[[], None]) -> int:
-        """Do it at that tick or the next one, whichever is later: no instant repeats for ever. The tick taken."""
-        tick = max(tick, self.ticks + 1)
-        self._order += 1
-        heapq.heappush(self._heap, (tick, self._order, action))
-        return tick
+        return self.agenda.ticks / TICKS
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
-        end = self.ticks + round(seconds * TICKS)
-        heap = self._heap
-        while heap and heap[0][0] <= end:
-            self.ticks, _, action = heapq.heappop(heap)
-            action()
-        self.ticks = end
+        assert isinstance(self.agenda, Heap)
+        self.agenda.run(self.agenda.ticks + round(seconds * TICKS))
 
     def run_until(self, condition: Callable[[], bool], limit: float, step: float = 0.1) -> float | None:
         """Let time pass until the condition holds; the seconds it took, or None where it did not within ``limit``."""
-        begin = self.ticks
+        begin = self.agenda.ticks
         while not condition():
-            if self.ticks - begin >= limit * TICKS:
+            if self.agenda.ticks - begin >= limit * TICKS:
                 return None
             self.run(step)
-        return (self.ticks - begin) / TICKS
+        return (self.agenda.ticks - begin) / TICKS
 
     def at(self, host: Host) -> float:
         """That host's clock (UTC seconds)."""
         return EPOCH + self.now * (1 + host.clock_drift) + host.clock_offset
 
+    def _now(self, host: Host) -> float:
+        """That host's monotonic clock, which stands while it is suspended."""
+        return (self.agenda.ticks - host.slept) / TICKS
+
+    def _put(self, ticks: float, target: Host, source: Host, action: Callable[[], None]) -> int:
+        """Do it at that instant, rounded up to a tick to come: no instant repeats for ever. The tick taken."""
+        tick = max(math.ceil(ticks - ROUNDING), self.agenda.ticks + 1)
+        self.agenda.put(tick, target, source, action)
+        return tick
+
     @property
     def digest(self) -> str:
-        """A digest over every datagram delivered, in order: equal for equal seeds."""
-        return self._trace.hexdigest()
+        """A digest over every datagram delivered, to whom and when: equal for equal seeds."""
+        total = hashlib.blake2s()
+        for host in self._machines:
+            total.update(host.trace.digest())
+        return total.hexdigest()
 
     # -- hosts and nodes
 
@@ -128,23 +127,26 @@ class World:
 
     def host(self, name: str, *, address: str | None = None, offset: float = 0.0, drift: float = 0.0) -> Host:
         """A new machine without a node, its clock ``offset`` seconds ahead and ``drift`` seconds a second too fast."""
-        number = len(self.hosts) + 1
+        number = len(self._machines) + 1
         address = address or f"{60 + number // 62_500}.{number // 250 % 250}.{number % 250}.1"  # each in a network of its own
+        dice = Random(f"{self._seed} {number}")
         host = Host(
-            name=name, address=address, identity=Identity.from_secret(self.dice.randbytes(32)), clock_offset=offset, clock_drift=drift,
+            name=name, number=number, address=address, identity=self.crypto.identity(dice.randbytes(32)), dice=dice, meter=Meter(self.price),
+            clock_offset=offset, clock_drift=drift,
         )
         self.hosts[name] = self.by_address[address] = host
+        self._machines.append(host)
         return host
 
     def found(self, name: str, *, admission: str = "open", tld: str = "cloud", zone: str = "cloud.example.net") -> Host:
         """Found the overlay on a new host, with the node up under that name-path."""
         host = self.host(name)
         plan = Plan.checked(zone=zone, tld=tld, admission=admission, name=parse_path(name))
-        root_keys = [Signer.from_seed(self.dice.randbytes(32))]
+        root_keys = [self.crypto.signer(host.dice.randbytes(32))]
         at = int(self.at(host))
         self.root = founding_record(plan, root_keys, at)
-        for store in found(self.root, founder_grants(plan, self.root, root_keys, host.identity, at), host.identity, at):
-            self._store(host, store)
+        for store in found(self.root, founder_grants(plan, self.root, root_keys, host.identity, at), host.identity, at, self._verify):
+            host.store(store)
         self.founder_way = (host.identity.exchange_public, Address(host.address, PORT))
         self.start(host)
         return host
@@ -152,13 +154,14 @@ class World:
     def start(self, host: Host) -> Node:
         """Start (or restart) the node of a host from its disk."""
         assert self.root is not None
-        host.wake = None
+        self.crash(host)
         setup = Setup(
-            identity=host.identity, overlay_id=self.root.digest, entropy=self.dice.randbytes, port=PORT, interfaces=(host.address,),
+            identity=host.identity, overlay_id=self.root.digest, entropy=host.dice.randbytes, port=PORT, interfaces=(host.address,),
             advertised=(host.address,) if self.founder_way is not None and self.founder_way[0] == host.identity.exchange_public else (),
-            small=self.small, stored={table: dict(rows) for table, rows in host.disk.items()}, verifier=self._verify,
+            small=self.small, stored={table: dict(rows) for table, rows in host.disk.items()},
+            verifier=host.meter.verifier(self._verify), suite=host.meter.suite(self.crypto.suite),
         )
-        host.node = Node(setup, self.now, self.at(host))
+        host.node = Node(setup, self._now(host), self.at(host))
         self._settle(host)
         return host.node
 
@@ -178,26 +181,51 @@ class World:
         )
         node.join(request, seed)
         exchange, address = (through.identity.exchange_public, Address(through.address, PORT)) if through else self.founder_way
-        node.dial(exchange, [address], self.now, self.at(host))
+        node.dial(exchange, [address], self._now(host), self.at(host))
         self._settle(host)
         return host
 
     def crash(self, host: Host) -> None:
-        """The machine stops at once: nothing is said, what is on disk stays."""
+        """The machine stops at once: nothing is said, what is on disk stays, what was not committed is lost.
+
+        A lot under way may have reached the disk although nobody was told: the host's dice say.
+        """
+        if host.committing and host.dice.random() < 0.5:
+            self._write(host, host.committing)
+        elif host.committing or host.lots:
+            self.counters["lost-writes"] += 1
+        host.life += 1
         host.node = host.wake = None
+        host.committing = ()
+        host.lots.clear()
+        host.queue.clear()
+        host.busy = host.meter.spent = 0.0
+
+    def power(self, host: Host, power: Power) -> None:
+        """Stall a machine, suspend it, or let it go on."""
+        if host.power is Power.RUNNING:
+            host.halted_at = self.agenda.ticks
+        elif host.power is Power.SUSPENDED:
+            host.slept += self.agenda.ticks - host.halted_at
+            host.halted_at = self.agenda.ticks
+        host.power = power
+        if power is Power.RUNNING:
+            host.wake = None
+            self._schedule(host)
+            self._serve_soon(host)
 
     def stop(self, host: Host) -> None:
         """The node stops and tells its peers."""
         if host.node is not None:
-            host.node.farewell(self.now)
+            host.node.farewell(self._now(host))
             self._settle(host)
             self.crash(host)
 
-    def do(self, host: Host, action: Callable[[Node, float], None]) -> None:
-        """A person's act on that host: ``action(node, at)``."""
+    def do(self, host: Host, action: Callable[[Node, float], None], done: Callable[[], None] | None = None) -> None:
+        """A person's act on that host: ``action(node, at)``. ``done`` is called when what it stores is durable."""
         assert host.node is not None
         action(host.node, self.at(host))
-        self._settle(host)
+        self._settle(host, done)
 
     def joined(self, host: Host) -> bool:
         """Whether the host's node is usable."""
@@ -208,36 +236,66 @@ class World:
         asked = (public, signature, message)
         verdict = self._verdicts.get(asked)
         if verdict is None:
-            verdict = self._verdicts[asked] = verify(public, signature, message)
+            verdict = self._verdicts[asked] = self.crypto.verifier(public, signature, message)
         return verdict
 
-    # -- effects
+    # -- steps: the bill, the disk, the effects
 
-    def _settle(self, host: Host) -> None:
+    def _settle(self, host: Host, done: Callable[[], None] | None = None) -> None:
         node = host.node
         if node is None:
             return
-        step = node.take(self.now, self.at(host))
-        for store in step.first:
-            self._store(host, store)
-        if step.first and host.crash_next:
-            host.crash_next = False
+        step = node.take(self._now(host), self.at(host))
+        spent = host.meter.spent
+        if spent:
+            host.busy = max(host.busy, self.agenda.ticks) + spent * TICKS
+            host.meter.spent = 0.0
+        if done is not None:
+            step = Step(step.first, (*step.then, Raise(_Done(done))))
+        if step.first or host.lots or host.committing:
+            host.lots.append(step)
+            if not host.committing:
+                self._commit(host)
+        else:
+            self._perform(host, step)
+        self._schedule(host)
+
+    def _commit(self, host: Host) -> None:
+        """What waits for the disk goes there together, as in the driver: the slower the disk, the larger the lots."""
+        host.committing = tuple(host.lots)
+        host.lots.clear()
+        if self.commit == NO_WAIT:
+            self._committed(host, host.life)
+        else:
+            wait = host.dice.uniform(*self.commit) if any(step.first for step in host.committing) else 0.0
+            self._put(self.agenda.ticks + wait * TICKS, host, host, partial(self._committed, host, host.life))
+
+    def _write(self, host: Host, steps: Iterable[Step]) -> bool:
+        stores = [store for step in steps for store in step.first]
+        for store in stores:
+            host.store(store)
+        return bool(stores)
+
+    def _committed(self, host: Host, life: int) -> None:
+        if host.life != life:
+            return
+        steps = host.committing
+        if self._write(host, steps) and host.crash_next:
+            host.crash_next, host.committing = False, ()
             self.counters["crashed-between-lots"] += 1
             self.crash(host)
             return
+        host.committing = ()
+        for step in steps:
+            self._perform(host, step)
+        if host.lots and not host.committing:
+            self._commit(host)
+
+    def _perform(self, host: Host, step: Step) -> None:
         for effect in step.then:
-            self._perform(host, effect)
-        self._schedule(host)
+            self._effect(host, effect)
 
-    @staticmethod
-    def _store(host: Host, store: Store) -> None:
-        table = host.disk.setdefault(store.table, {})
-        if store.value is None:
-            table.pop(store.key, None)
-        else:
-            table[store.key] = store.value
-
-    def _perform(self, host: Host, effect: Effect) -> None:
+    def _effect(self, host: Host, effect: Effect) -> None:
         if isinstance(effect, Send):
             if effect.way.proto == "udp":
                 self._send_udp(host, effect)
@@ -246,11 +304,19 @@ class World:
         elif isinstance(effect, OpenTcp):
             self._open_tcp(host, effect.address)
         elif isinstance(effect, CloseTcp):
-            self._close_tcp(effect.way.link)
+            self._close_tcp(host, effect.way.link)
         elif isinstance(effect, Log):
             host.logs[effect.event] += 1
-        elif isinstance(effect, Raise) and not isinstance(effect.event, ZonesChanged):
+        elif isinstance(effect.event, _Done):
+            effect.event.call()
+        elif not isinstance(effect.event, ZonesChanged):
             host.events.append(effect.event)
+
+    # -- datagrams
+
+    def _after(self, host: Host, delay: float, target: Host, action: Callable[[], None]) -> None:
+        """So many seconds after the host has finished what it is at."""
+        self._put(max(host.busy, self.agenda.ticks) + delay * TICKS, target, host, action)
 
     def _send_udp(self, host: Host, effect: Send) -> None:
         self.counters["sent"] += 1
@@ -258,67 +324,118 @@ class World:
         if target is None or effect.way.remote.port != PORT:
             return
         way = Way("udp", Address(host.address, PORT), target.address)
-        for delay in self.network.udp(host.address, target.address):
-            self.after(delay, lambda: self._deliver(target, effect.data, way))
+        for delay in self.network.udp(host.dice, host.address, target.address):
+            self._after(host, delay, target, partial(self._arrive, target, effect.data, way))
 
-    def _deliver(self, host: Host, data: bytes, way: Way) -> None:
-        if host.node is None:
+    def _arrive(self, host: Host, data: bytes, way: Way) -> None:
+        """A datagram is there: it is handled at once, waits for the processor, or finds no room."""
+        if host.node is None or host.power is Power.SUSPENDED:
             return
+        if host.queue or host.busy >= self.agenda.ticks + 1 or host.power is Power.STALLED:
+            if len(host.queue) < self.price.queue:
+                host.queue.append((data, way))
+                self._serve_soon(host)
+            else:
+                host.counters["queue-full"] += 1
+                self.counters["queue-full"] += 1
+        else:
+            self._receive(host, host.node, data, way)
+
+    def _serve_soon(self, host: Host) -> None:
+        if host.queue and not host.serving and host.power is Power.RUNNING:
+            host.serving = True
+            self._put(math.floor(host.busy), host, host, partial(self._serve, host))
+
+    def _serve(self, host: Host) -> None:
+        """The processor is free: take from the queue what can be begun within this tick."""
+        host.serving = False
+        while host.queue and host.node is not None and host.busy < self.agenda.ticks + 1 and host.power is Power.RUNNING:
+            self._receive(host, host.node, *host.queue.popleft())
+        self._serve_soon(host)
+
+    def _receive(self, host: Host, node: Node, data: bytes, way: Way) -> None:
         self.counters["delivered"] += 1
-        self._trace.update(data)
-        host.node.datagram(data, way, self.now, self.at(host))
+        host.heard(data, self.agenda.ticks)
+        host.meter.spent += self.price.message
+        node.datagram(data, way, self._now(host), self.at(host))
         self._settle(host)
+
+    # -- TCP
 
     def _open_tcp(self, host: Host, address: Address) -> None:
         target = self.by_address.get(address.host)
-        self._links += 1
-        link = self._links
+        host.links += 1
+        link = host.number * 100_000 + host.links
         mine = Way("tcp", address, host.address, link)
-        delay = self.network.tcp(host.address, address.host)
+        delay = self.network.tcp(host.dice, host.address, address.host)
         if target is None or target.node is None or delay is None or address.port != PORT:
-            self.after(1.0, lambda: self._tcp_event(host, mine, up=False))
+            self._after(host, 1.0, host, partial(self._tcp_event, host, mine, up=False))
             return
-        theirs = Way("tcp", Address(host.address, 40_000 + link), target.address, link)
-        self._connections[link] = (host, mine, target, theirs)
-        self.after(delay, lambda: self._tcp_event(target, theirs, up=True))
-        self.after(delay * 2, lambda: self._tcp_event(host, mine, up=True))
+        theirs = Way("tcp", Address(host.address, 40_000 + host.links % 20_000), target.address, link)
+        self._connections[link] = _Connection(((host, mine), (target, theirs)))
+        self._after(host, delay, target, partial(self._tcp_event, target, theirs, up=True))
+        self._after(host, delay * 2, host, partial(self._tcp_event, host, mine, up=True))
 
     def _tcp_event(self, host: Host, way: Way, *, up: bool) -> None:
-        if host.node is not None:
-            (host.node.opened if up else host.node.closed)(way, self.now, self.at(host))
+        if host.power is Power.STALLED:
+            self._after(host, 0.1, host, partial(self._tcp_event, host, way, up=up))
+        elif host.node is not None and host.power is not Power.SUSPENDED:
+            (host.node.opened if up else host.node.closed)(way, self._now(host), self.at(host))
             self._settle(host)
 
     def _send_tcp(self, host: Host, effect: Send) -> None:
-        ends = self._connections.get(effect.way.link)
-        if ends is None:
+        connection = self._connections.get(effect.way.link)
+        if connection is None or host.number in connection.deaf:
             return
-        target, way = (ends[2], ends[3]) if ends[0] is host else (ends[0], ends[1])
-        delay = self.network.tcp(host.address, target.address)
+        target, way = connection.other(host)
+        delay = self.network.tcp(host.dice, host.address, target.address)
         if delay is not None:
-            self.after(delay, lambda: self._deliver(target, effect.data, way))
+            self._after(host, delay, target, partial(self._arrive_tcp, connection, target, effect.data, way))
 
-    def _close_tcp(self, link: int) -> None:
-        ends = self._connections.pop(link, None)
-        if ends is not None:
-            for host, way in ((ends[0], ends[1]), (ends[2], ends[3])):
-                self.after(0.01, lambda host=host, way=way: self._tcp_event(host, way, up=False))  # type: ignore[misc]
+    def _arrive_tcp(self, connection: _Connection, target: Host, data: bytes, way: Way) -> None:
+        if target.number not in connection.deaf:
+            self._arrive(target, data, way)
+
+    def _close_tcp(self, host: Host, link: int) -> None:
+        connection = self._connections.get(link)
+        if connection is not None and host.number not in connection.deaf:
+            connection.deaf.add(host.number)
+            for end, way in connection.ends:
+                self._after(host, 0.01, end, partial(self._tcp_down, connection, end, way, first=end is host))
+
+    def _tcp_down(self, connection: _Connection, end: Host, way: Way, *, first: bool) -> None:
+        if first or end.number not in connection.deaf:
+            connection.deaf.add(end.number)
+            self._tcp_event(end, way, up=False)
+
+    # -- timers
 
     def _schedule(self, host: Host) -> None:
-        node = host.node
-        wake = node.wake_at() if node is not None else None
-        if wake is None:
+        wake = host.node.wake_at() if host.node is not None else None
+        if wake is None or host.power is not Power.RUNNING:
             return
-        due = max(self.ticks + 1, math.ceil(wake * TICKS - ROUNDING))
+        due = max(self.agenda.ticks + 1, math.ceil(wake * TICKS - ROUNDING) + host.slept)
         if host.wake is None or due < host.wake:
-            host.wake = self._at_tick(due, lambda: self._wake(host))
+            host.wake = due
+            self.agenda.put(due, host, host, partial(self._wake, host, due))
 
-    def _wake(self, host: Host) -> None:
+    def _wake(self, host: Host, due: int) -> None:
         """One of a host's dates came; those that an earlier one overtook are void."""
-        if host.node is None or host.wake != self.ticks:
+        if host.node is None or host.wake != due or host.power is not Power.RUNNING:
+            return
+        if host.busy >= self.agenda.ticks + 1:
+            host.wake = self._put(math.floor(host.busy), host, host, partial(self._wake, host, math.floor(host.busy)))
             return
         host.wake = None
-        host.node.wake(self.now, self.at(host))
+        host.node.wake(self._now(host), self.at(host))
         self._settle(host)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a person did is durable: tell them."""
+
+    call: Callable[[], None]
 
 
 def name_of(host: Host) -> Path | None:

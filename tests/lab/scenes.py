@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from overlay import acts
 from overlay.directory.view import ZoneView
@@ -34,9 +34,9 @@ def text(host: Host, name: str) -> tuple[str, ...] | None:
     return next((d.data.values for d in zone(host, book.outline.zone_of(path)).data if d.name == path and d.rtype == "TXT"), None)
 
 
-def say(world: World, host: Host, name: str, *values: str) -> None:
-    """A person sets (or, without values, removes) a TXT set on that host."""
-    world.do(host, lambda node, at: acts.set_data(node, parse_path(name), "TXT", values, 30, at))
+def say(world: World, host: Host, name: str, *values: str, done: Callable[[], None] | None = None) -> None:
+    """A person sets (or, without values, removes) a TXT set on that host; ``done`` is called when it is durable."""
+    world.do(host, lambda node, at: acts.set_data(node, parse_path(name), "TXT", values, 30, at), done)
 
 
 def invite(world: World, host: Host, path: str | None, *, uses: int = 1, life: int = DAY) -> Signer:
