@@ -75,7 +75,7 @@ class Plugged:
         self.names: Names | None = None
         self._incarnation = incarnation
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
-        self._lost: dict[bytes, str] = {}  # exchange key -> why its dial or session ended
+        self._lost: dict[bytes, str] = {}  # exchange key that somebody waits for -> why its dial or session ended, empty before that
         self._news = RepeatedEvent()
 
     async def start(self, nursery: trio.Nursery, desk: Desk, stop: Callable[[], None], forget: Callable[[], None]) -> None:
@@ -137,7 +137,8 @@ class Plugged:
                 self._good[exchange] = node_id
             case DialEnded(exchange, reason) | SessionEnded(exchange, reason):
                 self._good.pop(exchange, None)
-                self._lost[exchange] = reason
+                if exchange in self._lost:
+                    self._lost[exchange] = reason
             case PeerChanged():
                 self._look_at_evidence()
             case _:
@@ -214,14 +215,14 @@ class Plugged:
         peer = self.node.peers.by_exchange(key)
         if peer is not None and peer.passport is not None:
             return peer.passport.node_id
-        self._lost.pop(key, None)
+        self._lost[key] = ""
         self._good.pop(key, None)
         self.node.dial(key, addresses, clock.now(), clock.at())
         self.engine.step()
-        await self.wait(lambda: key in self._good or key in self._lost or self.refused is not None)
+        await self.wait(lambda: key in self._good or bool(self._lost.get(key, "refused")) or self.refused is not None)
+        reason = self._lost.pop(key, "") or "refused"
         if key in self._good:
             return self._good[key]
-        reason = self._lost.get(key, "refused")
         if reason == "no-answer":
             raise ReachError("no answer over UDP or TCP", "is the node up, and is its port 7653 open?", rule=reason)
         raise PeerError(f"turned away: {reason}", "its passport does not lead to this overlay", rule=reason)
