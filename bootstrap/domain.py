@@ -4,6 +4,9 @@ It decides which texts below ``_overlay.ZONE`` and ``_node._overlay.ZONE`` count
 prints. It refuses to ask anybody, and to believe: anyone may have written these texts, and only the overlay's id in
 them matters, since a node is believed when its passport leads to it (research F22).
 
+    _overlay.ZONE        v=overlay1;id=OVERLAY_ID;tld=TLD
+    _node._overlay.ZONE  v=overlay1;at=IP:PORT,IP:PORT;key=EXCHANGE_KEY
+
 A text is ``key=value`` fields between semicolons, ``v=overlay1`` first; blanks around fields and a last semicolon are
 forgiven (people edit zones by hand, RFC 6376 3.2 does the same), unknown keys are ignored, everything else is a drop
 with a reason.

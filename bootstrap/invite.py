@@ -4,8 +4,13 @@ It decides how a token is spelt and when it is refused. It refuses to know who m
 ``invite`` record named by the seed's public key. The secret in it is a seed of 32 octets; a newcomer signs with it over
 the session's hash (``overlay.admission.request``), after having seen the redeemer's passport, and never shows it.
 
-A token is base64url of: version octet 1, a canonical MessagePack map, the first 4 octets of BLAKE2s over what stands
-before. The checksum finds slips of copying (one in 4,000 million passes); it is no protection, and needs to be none.
+A token is base64url of three parts; ways in and redeemers may be absent:
+
+    01
+    {1: overlay id, 2: zone, 3: tld, 4: path, 5: seed, 6: expires, 7: [[exchange key, address ...] ...], 8: [node id ...]}
+    4 octets of BLAKE2s over what stands before
+
+The checksum finds slips of copying (one in 4,000 million passes); it is no protection, and needs to be none.
 """
 
 from __future__ import annotations

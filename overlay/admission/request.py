@@ -3,6 +3,10 @@
 A request is signed by the newcomer's own signing key over the session's hash, so it cannot be carried to another
 session; with an invite the token's seed signs the same, so the secret never leaves the newcomer. The answer is a list:
 a status, then the grants, the name grant first, with their chains.
+
+    call     {1: request, 2: signature over "overlay enrol 1" 00 session's hash, request, 3: the seed's, over "overlay redeem 1" 00 ...}
+    request  {1: label, 2: cluster, 3: node id, 4: exact, 5: invite's public key, 6: shadow}
+    status   {1: code, 2: what, 3: todo, 4: [[exchange key, [address ...]] ...]}
 """
 
 from __future__ import annotations

@@ -9,10 +9,16 @@ import re
 
 import pytest
 
+from bootstrap import domain, invite
+from bootstrap.entrance import WayIn
+from bootstrap.invite import Token, encode_token
+from overlay.admission import request
 from overlay.limits import TABLE
+from overlay.name import Path
 from overlay.records import record
 from overlay.session import hello, packet
 from overlay.settings import SETTINGS
+from overlay.units import unb64
 from overlay.wire.address import Address
 from overlay.wire.codec import decode
 from overlay.wire.messages import FRAMES, METHODS, RESERVED, Frame, Method, Packet
@@ -57,13 +63,33 @@ def test_the_payloads_of_a_handshake_have_the_fields_that_are_drawn() -> None:
     where = Address("127.0.0.1", 1)
     second = decode(hello.accept(passport_digest=bytes(32), seen=where, boot_nonce=bytes(8), version=0, answer=[{}]))
     lines = layout(hello).splitlines()[1:-1]
-    assert [set(map(int, re.findall(r"(\d+): ", line))) for line in lines] == [set(first), set(second)]
+    assert [keys(line) for line in lines] == [set(first), set(second)]
 
 
 def test_a_records_header_has_the_fields_that_are_drawn() -> None:
     line = next(line for line in layout(record).splitlines() if line.startswith("header"))
     written = decode(found().member.own.content)[0]
     assert list(map(int, re.findall(r"(\d+) ", line))) == list(written)
+
+
+def keys(line: str) -> set[int]:
+    """The numbers of the fields that a line draws."""
+    return set(map(int, re.findall(r"(\d+): ", line)))
+
+
+def test_tokens_texts_and_requests_have_the_fields_that_are_drawn() -> None:
+    identity, ways = found().member.identity, (WayIn((Address("127.0.0.1", 1),), bytes(32)),)
+    token = Token(overlay_id=bytes(32), zone="a.b", tld="c", path=Path(("d",)), seed=bytes(32), expires=1, ways=ways, redeemers=(bytes(32),))
+    first, fields, _ = layout(invite).splitlines()[1:-1]
+    octets = unb64(encode_token(token))
+    assert octets[0] == int(first, 16) == invite.VERSION and set(decode(octets[1:-4])) == keys(fields)
+    drawn_texts = [line.split()[1] for line in layout(domain).splitlines()[1:-1]]
+    written = [str(domain.OverlayText(bytes(32), "c")), domain.way_text(ways[0])]
+    assert [re.findall(r"(\w+)=", text) for text in drawn_texts] == [re.findall(r"(\w+)=", re.sub(r"=[^;]*", "=", text)) for text in written]
+    asked = request.Request(label="a", cluster=Path(("d",)), node_id=bytes(32), exact=True, shadow=True, seed=bytes(32))
+    status = request.Reply(code="taken", what="x", todo="y", elsewhere=((bytes(32), ways[0].addresses),)).body()[0]
+    made = [asked.body(identity, bytes(32), identity.signer), decode(asked.core()), decode(status)]
+    assert [keys(line) for line in layout(request).splitlines()[1:-1]] == [set(one) for one in made]
 
 
 def test_every_frame_and_method_is_in_its_table_and_frames_begin_with_their_number() -> None:

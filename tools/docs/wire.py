@@ -6,6 +6,7 @@ import inspect
 
 from bootstrap import domain, invite
 from overlay import limits
+from overlay.admission import request
 from overlay.driver import tcp
 from overlay.records import kinds, record
 from overlay.records.kinds import KINDS, UNIONS
@@ -48,10 +49,11 @@ def page() -> str:
         "\n## Methods\n\n*keyed*: both ends hold the keys that they showed. *admitted*: both passports are checked. *early*: may ride in the\n"
         "first message of the handshake.\n\n",
         table(("number", "method", "grade", "asks", "gets", "says"), _methods()),
+        "\nENROL and REDEEM:\n\n", layout(request),
         "\n## Records\n", RECORDS, layout(record), "\n",
         table(("kind", "lives at most", "needs one of", "item", "octets", "several signers"), map(_kind, KINDS)), *map(_fields, KINDS),
-        "\n## Tokens and DNS texts\n\n", prose(inspect.cleandoc(invite.__doc__ or "").split("\n\n")[-1]), "\n\n",
-        prose(inspect.cleandoc(domain.__doc__ or "").split("\n\n")[-1]), "\n",
+        "\n## Tokens\n\nBase64url of three parts; ways in and redeemers may be absent.\n\n", layout(invite),
+        "\n## DNS texts\n\n", layout(domain), "\n", prose(inspect.cleandoc(domain.__doc__ or "").split("\n\n")[-1]), "\n",
         "\n## Kept for later\n\n", table(("where", "what", "why"), ((one.where, one.what, one.why) for one in RESERVED)),
     ])  # fmt: skip
 
