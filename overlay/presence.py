@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from overlay import limits
 from overlay.directory.machine import Directory
 from overlay.directory.neighbours import Neighbour
 from overlay.errors import TrustError
+from overlay.identity.keys import DIGEST, KEY
 from overlay.name import ROOT, Path
 from overlay.records import rights
-from overlay.records.kinds import Cluster, Head
-from overlay.records.record import Record
+from overlay.records.kinds import MAX_ADDRESSES, MOST, Cluster, Head
+from overlay.records.record import MAX_SEQ, MAX_TIME, Draft, Record
 from overlay.renewal import Renewals
 from overlay.statements import Statements
 from overlay.wire.address import Address, routable
@@ -142,13 +144,25 @@ class Presence:
             return []
         mates = len(self.directory.holdings.view(self.cluster).hosts) if self.directory.holdings.holds(self.cluster) else 1
         body = Cluster(
-            exchange=self.statements.identity.exchange_public, addresses=addresses, node=self.name, nodes=max(1, mates), load=load,
+            exchange=self.statements.identity.exchange_public, addresses=self._listable(addresses), node=self.name, nodes=max(1, mates), load=load,
             dns=self.dns,
         ).body()
         held = self.statements.held(self.cluster, "cluster")
         if held is not None and at < held.issued + COUNT_PAUSE and {**held.body, 4: 0, 5: 0} == {**body, 4: 0, 5: 0}:
             return []  # no more than counts have changed
         return [self.statements.sign(self.cluster, "cluster", body, at)] if self.statements.due(held, body, at) else []
+
+    def _listable(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+        """Those that fit into the table's small record, both families in turn; one at least, and then the record says that it is too long."""
+        four, six = ([a for a in addresses if a.family == family] for family in (4, 6))
+        turns = [a for pair in zip_longest(four, six) for a in pair if a is not None][:MAX_ADDRESSES]
+        widest = Cluster(exchange=bytes(KEY), addresses=(), node=self.name, nodes=MOST, load=MOST, dns=True, withdrawn=True)
+        draft = Draft(name=self.cluster, kind="cluster", seq=MAX_SEQ, issued=MAX_TIME, expires=MAX_TIME, via=bytes(DIGEST), body=widest.body())
+        room = limits.CLUSTER_RECORD - draft.size()
+        kept = 1
+        while kept < len(turns) and sum(len(a.packed) + 2 for a in turns[: kept + 1]) <= room:
+            kept += 1
+        return tuple(turns[:kept])
 
     def _head(self, now: float, at: float) -> list[Record]:
         records = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from overlay.directory.book import Book
+from overlay.errors import UsageError
 from overlay.records import kinds, rights
 from overlay.records.kinds import Grant
 from overlay.records.record import Record
@@ -113,7 +114,10 @@ class Renewals:
         if until < newest.expires + life * GAIN:
             return []
         body = Grant(rights=wanted, shadow=passed.shadow, renews=renews, since=since(first)).body()
-        return [self.statements.sign(first.name, "grant", body, at, item=first.item, life=until - int(at), via=via, clip=not renews)]
+        try:
+            return [self.statements.sign(first.name, "grant", body, at, item=first.item, life=until - int(at), via=via, clip=not renews)]
+        except UsageError:  # no room for what a renewal says beside the grant: its giver must give it anew
+            return []
 
     def _mine(self, at: float) -> list[Record]:
         return self.book.grants_of(self.statements.identity.node_id, at)

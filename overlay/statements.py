@@ -13,7 +13,7 @@ from typing import Any
 
 from overlay import limits
 from overlay.directory.book import Book
-from overlay.errors import OverlayError, TrustError
+from overlay.errors import Malformed, TrustError, UsageError
 from overlay.identity.keys import Identity, Signer
 from overlay.machine import Store
 from overlay.name import Path
@@ -21,11 +21,12 @@ from overlay.records import kinds, rights
 from overlay.records.kinds import Carry, Data, Grant, Host
 from overlay.records.record import Draft, Record, sign
 from overlay.records.trust import holders, owners
-from overlay.wire.address import Address
+from overlay.wire.address import Address, parse_address
 from overlay.wire.codec import Fields, decode, encode, ordered
 
 TWINS = 256  # statements of another holder of this identity that are remembered
 TWIN_PAUSE = 60.0  # seconds before this node contradicts it: two clones must not fill the overlay with their quarrel
+HEALTH = 255  # octets of a service's health check: what leaves room for the longest names in its record
 SERVICES = "services"  # where the services that a person asked for lie in the store
 
 
@@ -41,6 +42,19 @@ class Service:
     weight: int = 10
     healthy: bool = True
 
+    def __post_init__(self) -> None:
+        """Whatever is one can be said: with the longest names its record has 963 octets."""
+        if self.proto not in ("tcp", "udp"):
+            raise UsageError(f"{self.proto[:40]!r} is not a protocol", "choose tcp or udp")
+        if not 1 <= self.port <= kinds.MAX_PORT or not 0 <= self.weight <= kinds.MAX_PORT:
+            raise UsageError("a port is 1 to 65,535, a weight 0 to 65,535", "see --help", rule="number")
+        if len(self.addresses) > kinds.MAX_ADDRESSES:
+            raise UsageError(f"{len(self.addresses)} addresses", f"name at most {kinds.MAX_ADDRESSES} of them", rule="addresses")
+        if len(self.health.encode(errors="replace")) > HEALTH or not self.health.isprintable():
+            raise UsageError(f"{self.health[:60]!r} is not a health check", f"write at most {HEALTH} octets on one line", rule="health")
+        for host in self.addresses:
+            parse_address(host, 1)
+
     @property
     def key(self) -> bytes:
         """Under which it lies in the store."""
@@ -54,12 +68,18 @@ class Service:
     @classmethod
     def from_store(cls, key: bytes, value: bytes) -> Service:
         """The inverse of :meth:`to_store`; ``Malformed`` where the store is damaged."""
-        name, _, proto = key.decode().rpartition("|")
+        name, _, proto = key.decode(errors="replace").rpartition("|")
         fields = Fields(decode(value), "stored service")
-        return cls(
-            name=Path(tuple(name.split("/"))), proto=proto, port=fields.integer(1, 1, 65_535), addresses=tuple(map(str, fields.items(2, 8))),
-            health=fields.text(3, 255), weight=fields.integer(4, 0, 65_535),
-        )
+        addresses = fields.items(2, kinds.MAX_ADDRESSES)
+        try:
+            if any(type(host) is not str for host in addresses):
+                raise UsageError("an address is text", rule="address")
+            return cls(
+                name=Path(tuple(name.split("/"))), proto=proto, port=fields.integer(1, 1, kinds.MAX_PORT), addresses=tuple(addresses),
+                health=fields.text(3, HEALTH), weight=fields.integer(4, 0, kinds.MAX_PORT),
+            )
+        except UsageError as why:
+            raise Malformed(f"stored service: {why.what}", rule="stored-service") from None
 
 
 class Statements:
@@ -80,7 +100,7 @@ class Statements:
             try:
                 service = Service.from_store(key, value)
                 self.services[service.name, service.proto] = service
-            except OverlayError:
+            except Malformed:
                 damaged += 1
         return damaged
 

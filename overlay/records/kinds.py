@@ -22,6 +22,7 @@ from overlay.wire.codec import Fields, Value, ordered
 
 MAX_ADDRESSES = 8
 MAX_PORT = 65_535
+MOST = 1_000_000  # nodes of a cluster that are counted; thousandths of its load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ class Cluster:
         fields.only(frozenset(range(1, 8)))
         return cls(
             exchange=fields.binary(1, KEY, KEY), addresses=_addresses(fields, 2), node=_path(fields.text(3, 255)),
-            nodes=fields.integer(4, 1, 1_000_000, default=1), load=fields.integer(5, 0, 1_000_000, default=0), dns=fields.flag(6),
+            nodes=fields.integer(4, 1, MOST, default=1), load=fields.integer(5, 0, MOST, default=0), dns=fields.flag(6),
             withdrawn=fields.flag(7),
         )
 

@@ -31,6 +31,7 @@ NEVER = 0  # the `expires` of the founding record
 MAX_TIME = 2**40  # seconds; far beyond any date, well inside 64 bits
 MAX_SEQ = 2**53
 MAX_SIGNATURES = 16
+_ENVELOPE = 1 + 3 + 1 + 1 + 2 + KEY + 2 + SIGNATURE  # heads of the record's parts, and one signature
 PARSED = 1_024  # records remembered as they read: 3 MiB at most
 _HEADER = frozenset({1, 2, 3, 4, 5, 6, 7})
 
@@ -151,6 +152,10 @@ class Draft:
         """The octets that get signed."""
         header = {1: str(self.name), 2: self.kind, 3: self.item, 4: self.seq, 5: self.issued, 6: self.expires, 7: self.via or None}
         return encode([ordered(header), self.body])
+
+    def size(self) -> int:
+        """Octets of the record, once one key has signed it."""
+        return len(self.content()) + _ENVELOPE
 
 
 def sign(draft: Draft, signers: Sequence[Signer], overlay_id: bytes) -> Record:

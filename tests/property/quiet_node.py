@@ -54,7 +54,7 @@ async def quiet_node(home: Path, name: str = "hq/founder") -> AsyncIterator[Quie
         )
         node = Node(setup, clock.now(), clock.at())
         config = Config(names=Names(upstream=(NOBODY,)))
-        plugged = Plugged(node, config=config, listeners=Listeners(), store=store, clock=clock, log=log, incarnation=1)
+        plugged = Plugged(node, config=config, listeners=Listeners(), store=store, clock=clock, log=log, incarnation=1, tell=lambda line: None)
         quiet = QuietNode(home, plugged)
 
         def end() -> None:
