@@ -9,11 +9,11 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from overlay import limits
+from overlay.lab.crypto import NULL
 from overlay.session import cookie, events, hello, packet
 from overlay.session.handshakes import UNCONFIRMED
 from overlay.session.noise import Initiator
@@ -74,29 +74,6 @@ class Priced(Wire):
             self._after(pause, again)
 
         again()
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A key whose private half is its public one: no secret, no cost."""
-
-    public: bytes
-
-    def exchange(self, other: bytes) -> bytes:
-        return bytes(a ^ b for a, b in zip(self.public, other, strict=True))
-
-
-class _Open:
-    """A cipher that hides nothing and proves nothing."""
-
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
-        return data + bytes(16)
-
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
-        return data[:-16]
-
-
-FREE = Suite(lambda key: _Key(key.public_key().public_bytes_raw()), _Key, lambda key: _Open())
 
 
 def first_message(b: End, number: int, at: float, *, shown: bytes | None = None, suite: Suite = STANDARD) -> bytes:
@@ -202,10 +179,10 @@ def test_handshakes_that_a_machine_leaves_half_open_push_no_slow_newcomer_out() 
 
 def test_of_ten_thousand_half_open_handshakes_a_few_hundred_are_kept_and_nothing_else_stays() -> None:
     wire = Wire()
-    b = wire.end(2, suite=FREE)
+    b = wire.end(2, suite=NULL.suite)
     objects = []
     for number in range(1, 10_001):
-        data = first_message(b, number, wire.at(), suite=FREE)
+        data = first_message(b, number, wire.at(), suite=NULL.suite)
         b.sessions.receive(data, Way("udp", Address(f"198.18.{number // 250}.{number % 250}", 4_000)), wire.now, wire.at())
         b.sessions.take()
         wire.now += 1.1 / limits.HANDSHAKES_LOADED  # as fast as nobody is asked for a cookie
