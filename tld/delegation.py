@@ -18,13 +18,16 @@ A value that does not parse is left out by itself (``skip:bad-value``): a foreig
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from ipaddress import ip_address
+from itertools import islice, takewhile
 from typing import Final
 
+from overlay import limits
 from overlay.directory.view import CarryEntry, DataEntry, GatewayEntry, ZoneView
 from overlay.errors import OverlayError
 from overlay.name import ROOT, Path
@@ -43,6 +46,7 @@ REFRESH: Final = 14_400  # what zonemaster takes for healthy (research dns.md, 2
 RETRY: Final = 3_600
 EXPIRE: Final = 604_800
 MINIMUM: Final = 30  # no negative sticks longer (GOALS, Names)
+MAX_CLUSTERS: Final = 1_024  # clusters whose addresses `clusters` shows: 2 each are 32 KiB, half of what DNS can carry
 MAX_NS: Final = 8  # name servers of one cut: with glue they fit a referral of 1,232 octets
 GENERATED_ONLY: Final = frozenset({codes.SOA, codes.OPT, codes.RRSIG, codes.NSEC, codes.DNSKEY, 50, 51})  # 50, 51: NSEC3
 
@@ -72,6 +76,84 @@ def build(view: ZoneView, *, suffix: Name, bootstrap: Bootstrap | None = None, c
     return zone
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What made ``view`` of ``old``, where it is no more than gateways and new cuts: the same for every tree it stands in."""
+
+    old: ZoneView
+    view: ZoneView
+    anybody: list[GatewayEntry]
+    changed: list[Path]  # cuts whose name servers or glue are others now
+    fresh: list[Path]  # those of them that are new
+
+
+def difference(old: ZoneView, view: ZoneView) -> Difference | None:
+    """None where anything else changed: then the zone is built anew. Entries that did not change are the same objects."""
+    if (old.hosts, old.carries, old.data) != (view.hosts, view.carries, view.data):
+        return None
+    anybody = _serving(view.gateways)
+    if anybody != _serving(old.gateways):
+        return None
+    before, now = {id(g) for g in old.gateways}, {id(g) for g in view.gateways}
+    paths = {g.path for g in view.gateways if id(g) not in before} | {g.path for g in old.gateways if id(g) not in now}
+    fresh: list[Path] = []
+    if old.cuts != view.cuts:
+        fresh = list(set(view.cuts).difference(old.cuts))
+        if len(view.cuts) != len(old.cuts) + len(fresh):
+            return None
+    if view.path in paths and view.path != ROOT:
+        return None
+    changed = [path for path in paths.difference(fresh) if _stands(view.cuts, path)]
+    return Difference(old=old, view=view, anybody=anybody, changed=[*changed, *fresh], fresh=fresh)
+
+
+def amend(zone: Zone, made: Difference, *, suffix: Name, bootstrap: Bootstrap | None = None) -> Zone:
+    """The zone of the later view made of the earlier one's: equal to what :func:`build` makes, and cheaper by far.
+
+    The root of 10,000 clusters changes all day, by one of them at a time.
+    """
+    old, view = made.old, made.view
+    draft = _Draft(view, suffix, Counter())
+    nodes = dict(zone.nodes)
+    for cut in made.changed:
+        for gateway in _gateways_at(old.gateways, cut):
+            nodes.pop(labels(gateway.cluster.node, suffix), None)
+        draft.delegate(cut, _gateways_at(view.gateways, cut), made.anybody)
+    if view.path == ROOT and old.gateways[:MAX_CLUSTERS] != view.gateways[:MAX_CLUSTERS]:
+        draft.everywhere(bootstrap)
+        nodes.pop((CLUSTERS, *suffix), None)
+    draft.soa(min(zone.nodes[draft.origin][codes.NS].rdatas))
+    anew = {labels(cut, suffix) for cut in made.changed} | {draft.origin, (b"_node", b"_overlay", *suffix)}
+    for name, types in draft.sets.items():
+        if name in nodes and name not in anew:
+            continue  # glue of those who serve where a cut has nobody
+        kept = nodes.get(name, {}) if name == draft.origin else {}
+        nodes[name] = {**kept, **{rtype: RRset(name, rtype, ttl, tuple(sorted(set(data)))) for rtype, (ttl, data) in types.items()}}
+        for depth in range(1, len(name) - len(draft.origin)):
+            nodes.setdefault(name[depth:], {})
+    for name in draft.empty:
+        nodes.setdefault(name, {})
+    if bootstrap is not None and (b"_node", b"_overlay", *suffix) not in draft.sets and draft.empty:
+        nodes.pop((b"_node", b"_overlay", *suffix), None)
+    soa = nodes[draft.origin][codes.SOA]
+    return Zone(
+        origin=draft.origin, serial=view.serial, nodes=nodes, redirects=zone.redirects | {labels(cut, suffix) for cut in made.fresh},
+        negative=replace(soa, ttl=min(soa.ttl, MINIMUM)),
+    )
+
+
+def _stands(cuts: Sequence[Path], path: Path) -> bool:
+    """Whether a path is among cuts, which are in order."""
+    place = bisect_left(cuts, path.labels, key=lambda cut: cut.labels)
+    return place < len(cuts) and cuts[place] == path
+
+
+def _gateways_at(gateways: Sequence[GatewayEntry], path: Path) -> list[GatewayEntry]:
+    """Those of one path; they are in the order of paths."""
+    first = bisect_left(gateways, path.labels, key=lambda g: g.path.labels)
+    return list(takewhile(lambda g: g.path == path, islice(gateways, first, None)))
+
+
 class _Draft:
     """A zone in the making: name -> type -> (TTL, data)."""
 
@@ -83,8 +165,11 @@ class _Draft:
         self.sets: dict[Name, dict[int, tuple[int, list[bytes]]]] = {}
         self.empty: list[Name] = []
         self._below: dict[Path, set[bytes]] | None = None  # who says something below a name; made when it is asked
-        self._cuts = {labels(cut, suffix) for cut in view.cuts}
         self._hosts = {entry.node_id: {a.host for a in entry.host.addresses} for entry in view.hosts}
+
+    @cached_property
+    def _cuts(self) -> set[Name]:
+        return {labels(cut, self.suffix) for cut in self.view.cuts}
 
     def rrsets(self) -> Iterable[RRset]:
         for name, types in self.sets.items():
@@ -94,17 +179,15 @@ class _Draft:
     # -- what is generated
 
     def generate(self, bootstrap: Bootstrap | None) -> None:
-        by_path: dict[Path, list[GatewayEntry]] = {}
-        for gateway in self.view.gateways:
-            by_path.setdefault(gateway.path, []).append(gateway)
+        by_path = _by_path(self.view.gateways)
         anybody = _serving(self.view.gateways)
         if self.view.path == ROOT:
             self._root(anybody, bootstrap)
         else:
             self._name_servers(self.origin, by_path.get(self.view.path, []), anybody)
-        self._soa()
+        self.soa(min(self.sets[self.origin][codes.NS][1]))
         for cut in self.view.cuts:
-            self._name_servers(labels(cut, self.suffix), by_path.get(cut, []), anybody)
+            self.delegate(cut, by_path.get(cut, []), anybody)
         for entry in self.view.hosts:
             if self._allowed(entry.name):
                 self._addresses(labels(entry.name, self.suffix), (a.host for a in entry.host.addresses))
@@ -122,7 +205,11 @@ class _Draft:
             self._addresses(name, (a.host for a in gateway.cluster.addresses))
         if not servers:
             self._add(self.origin, codes.NS, NS_TTL, to_wire((b"ns1", *self.suffix)))
-        for gateway in self.view.gateways:
+        self.everywhere(bootstrap)
+
+    def everywhere(self, bootstrap: Bootstrap | None) -> None:
+        """What the root says of all clusters, as far as one set of records may go."""
+        for gateway in self.view.gateways[:MAX_CLUSTERS]:
             self._addresses((CLUSTERS, *self.suffix), (a.host for a in gateway.cluster.addresses))
         self.empty += [(word, *self.suffix) for word in (CLUSTERS, DOWNLOAD, ID, WHOAMI)]
         if bootstrap is not None:
@@ -131,17 +218,21 @@ class _Draft:
     def _bootstrap(self, bootstrap: Bootstrap) -> None:
         mark = (b"_overlay", *self.suffix)
         self._add(mark, codes.TXT, 300, text_rdata(f"v=overlay1;id={b64(bootstrap.overlay_id)};tld={bootstrap.tld}"))
-        for gateway in self.view.gateways:
+        for gateway in self.view.gateways[: limits.WAYS_IN]:
             at = ",".join(str(address) for address in gateway.cluster.addresses)
             text = f"v=overlay1;at={at};key={b64(gateway.cluster.exchange)}"
             if at:
                 self._add((b"_node", *mark), codes.TXT, 300, text_rdata(text))
 
-    def _soa(self) -> None:
-        first = min(self.sets[self.origin][codes.NS][1])
+    def soa(self, first: bytes) -> None:
+        """The SOA; ``first`` is the first of the zone's name servers."""
         numbers = (self.view.serial, REFRESH, RETRY, EXPIRE, MINIMUM)
         mailbox = to_wire((b"hostmaster", b"ns1", *self.suffix))  # hostmaster@ns1.cloud: a mail domain has a dot
         self._add(self.origin, codes.SOA, MINIMUM, first + mailbox + b"".join(number.to_bytes(4, "big") for number in numbers))
+
+    def delegate(self, cut: Path, own: list[GatewayEntry], anybody: list[GatewayEntry]) -> None:
+        """NS and glue of a zone below."""
+        self._name_servers(labels(cut, self.suffix), own, anybody)
 
     def _name_servers(self, owner: Name, own: list[GatewayEntry], anybody: list[GatewayEntry]) -> None:
         """NS and glue of a zone: its own gateways that serve the world, else any that do, else its own, else ``anybody``.
@@ -259,6 +350,13 @@ class _Draft:
 
     def _add(self, name: Name, rtype: int, ttl: int, data: bytes) -> None:
         self.sets.setdefault(name, {}).setdefault(rtype, (ttl, []))[1].append(data)
+
+
+def _by_path(gateways: Iterable[GatewayEntry]) -> dict[Path, list[GatewayEntry]]:
+    found: dict[Path, list[GatewayEntry]] = {}
+    for gateway in gateways:
+        found.setdefault(gateway.path, []).append(gateway)
+    return found
 
 
 def _serving(gateways: Iterable[GatewayEntry]) -> list[GatewayEntry]:

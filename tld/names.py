@@ -21,7 +21,7 @@ from overlay.name import ROOT, Path
 from overlay.units import unb32
 from tld import codes
 from tld.authority import Authority, Source
-from tld.delegation import HOST_TTL, Bootstrap, build, labels, text_rdata
+from tld.delegation import HOST_TTL, Bootstrap, amend, build, difference, labels, text_rdata
 from tld.engine import Answer, lookup
 from tld.label import Name, from_text, from_wire, to_wire
 from tld.query import Query, ask, parse
@@ -61,6 +61,7 @@ class Chase:
 
 
 Later = Pass | Fetch | Chase
+Host = tuple[Path, tuple[str, ...]]  # a node's name, its addresses
 
 
 class Names:
@@ -83,7 +84,9 @@ class Names:
         self._remembers = policy != "public-first"  # there the public DNS is asked each time
         self._bootstrap = Bootstrap(overlay_id=overlay_id, tld=tld)
         self._public: tuple[str, ...] = ()
-        self._hosts: dict[bytes, tuple[Path, tuple[str, ...]]] = {}  # node id -> name, addresses
+        self._hosts: dict[Path, dict[bytes, Host]] = {}  # per zone: node id -> name, addresses
+        self._gates: dict[bytes, Host] | None = None  # the same of the root's gateways, once somebody asks
+        self._cuts: dict[Path, frozenset[tuple[bytes, ...]]] = {}  # per zone: the cuts below it
         self._second_level: frozenset[bytes] = frozenset()
         self._down: dict[Path, frozenset[Name]] = {}  # per zone: services that nobody reachable carries
         self._winding: set[Name] = set()  # origins of zones with aliases or delegations by data
@@ -93,10 +96,12 @@ class Names:
     def update(self, view: ZoneView) -> None:
         """Hold this version of a zone, in both trees. A view that says the same but is vouched for anew costs nothing."""
         old = self.views.get(view.path)
+        if old is view:
+            return
         self.views[view.path] = view
         if old is None or replace(old, head_issued=None) != replace(view, head_issued=None):
-            self._build(view)
-        self._look_around()
+            self._build(view, old)
+            self._look_around(view, old)
 
     def drop(self, path: Path) -> None:
         """Hold that zone no longer; no matter if it was not held."""
@@ -108,8 +113,10 @@ class Names:
             self._winding.discard(labels(path, suffix))
         self._down.pop(path, None)
         if path == ROOT:
-            self._second_level = frozenset()
-        self._look_around()
+            self._second_level, self._gates = frozenset(), None
+        self._hosts.pop(path, None)
+        self._cuts.pop(path, None)
+        self._see()
 
     def set_public_address(self, *hosts: str) -> None:
         """This node's public addresses (``whoami`` through the stub), as they are known now; none: not known."""
@@ -126,38 +133,61 @@ class Names:
         if proves != self.world.proves:
             self.world = replace(self.world, proves=proves)
 
-    def _build(self, view: ZoneView) -> None:
+    def _build(self, view: ZoneView, old: ZoneView | None) -> None:
+        made = difference(old, view) if old is not None else None
         for suffix in (self.tld, self.zone):
-            counters = self.counters if suffix == self.tld else Counter[str]()
-            zone = build(view, suffix=suffix, bootstrap=self._bootstrap if suffix == self.zone else None, counters=counters)
+            bootstrap = self._bootstrap if suffix == self.zone else None
+            held = self.zones.get(labels(view.path, suffix))
+            if made is not None and held is not None:
+                zone = amend(held, made, suffix=suffix, bootstrap=bootstrap)
+            else:
+                counters = self.counters if suffix == self.tld else Counter[str]()
+                zone = build(view, suffix=suffix, bootstrap=bootstrap, counters=counters)
+                self._look_into(zone, view, suffix)
             self.zones.put(zone)
             if suffix == self._suffix:
                 self.own.put(zone)
-            cuts = {labels(cut, suffix) for cut in view.cuts}
-            winds = bool(zone.redirects - cuts) or any(codes.CNAME in node for node in zone.nodes.values())
-            (self._winding.add if winds else self._winding.discard)(zone.origin)
-            if view.path == ROOT and suffix == self.tld:
-                depth = len(suffix) + 1
-                self._second_level = frozenset(name[-depth] for name in zone.nodes if len(name) >= depth)
+        if made is not None and view.path == ROOT:
+            self._second_level |= {cut.labels[0].encode() for cut in made.fresh}
         up = {carrier.name for carrier in view.carries if carrier.carry.healthy and carrier.reach}
         down = {carrier.name for carrier in view.carries} - up
         self._down[view.path] = frozenset(labels(name, suffix) for name in down for suffix in (self.tld, self.zone))
 
-    def _look_around(self) -> None:
-        """What the decisions stand on, after zones came or went."""
-        self._hosts = {}
-        root = self.views.get(ROOT)
-        for gateway in root.gateways if root else ():
-            self._hosts[gateway.node_id] = (gateway.cluster.node, tuple(a.host for a in gateway.cluster.addresses))
-        for view in self.views.values():
-            for entry in view.hosts:
-                self._hosts[entry.node_id] = (entry.name, tuple(dict.fromkeys(a.host for a in entry.host.addresses)))
-        self.world = replace(
-            self.world,
-            held=frozenset(_octets(path) for path in self.views),
-            cuts=frozenset(_octets(cut) for view in self.views.values() for cut in view.cuts),
-            second_level=self._second_level,
-        )
+    def _look_into(self, zone: Zone, view: ZoneView, suffix: Name) -> None:
+        """What decisions need to know of a zone that was made anew: aliases and delegations by data, its second-level names."""
+        cuts = {labels(cut, suffix) for cut in view.cuts}
+        winds = bool(zone.redirects - cuts) or any(codes.CNAME in node for node in zone.nodes.values())
+        (self._winding.add if winds else self._winding.discard)(zone.origin)
+        if view.path == ROOT and suffix == self.tld:
+            depth = len(suffix) + 1
+            self._second_level = frozenset(name[-depth] for name in zone.nodes if len(name) >= depth)
+
+    def _look_around(self, view: ZoneView, old: ZoneView | None) -> None:
+        """What the decisions stand on, after a zone came or changed."""
+        self._hosts[view.path] = {
+            entry.node_id: (entry.name, tuple(dict.fromkeys(a.host for a in entry.host.addresses))) for entry in view.hosts
+        }
+        if view.path == ROOT:
+            self._gates = None
+        if old is None or old.cuts != view.cuts:
+            self._cuts[view.path] = frozenset(_octets(cut) for cut in view.cuts)
+        self._see()
+
+    def _see(self) -> None:
+        cuts = frozenset[tuple[bytes, ...]]().union(*self._cuts.values())
+        held = frozenset(_octets(path) for path in self.views)
+        self.world = replace(self.world, held=held, cuts=cuts, second_level=self._second_level)
+
+    def _host(self, node_id: bytes) -> Host | None:
+        """A node's name and addresses: as its zone says, else as its cluster does."""
+        for hosts in self._hosts.values():
+            if node_id in hosts:
+                return hosts[node_id]
+        if self._gates is None:
+            root = self.views.get(ROOT)
+            gateways = root.gateways if root is not None else ()
+            self._gates = {g.node_id: (g.cluster.node, tuple(a.host for a in g.cluster.addresses)) for g in gateways}
+        return self._gates.get(node_id)
 
     # -- the stub
 
@@ -270,7 +300,7 @@ class Names:
         node_id = unb32(qname[depth - 2].decode("ascii", "replace"))
         if node_id is None or len(node_id) != 32:
             return _nothing(root)
-        host = self._hosts.get(node_id)
+        host = self._host(node_id)
         if host is not None and depth == 2:
             text = text_rdata(f"name={host[0].fqdn(b'.'.join(root.origin).decode())}")
             return _made(root, qname, qtype, host[1], ttl=HOST_TTL, text=text)

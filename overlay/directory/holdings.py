@@ -41,7 +41,7 @@ class Holdings:
         """The public nodes of the table."""
         if self._ring_of != self.book.outline.version:
             self._ring_of = self.book.outline.version
-            ring = neighbours.neighbours(views.gateways(self.book))
+            ring = neighbours.neighbours(views.gateways(self.book), self._ring)
             if ring != self._ring:
                 self._ring = ring
                 self._listed = frozenset(n.node_id for n in ring)

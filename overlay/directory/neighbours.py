@@ -39,12 +39,17 @@ class Neighbour:
     point: int = 0  # the node id as a number
 
 
-def neighbours(table: Iterable[GatewayEntry]) -> list[Neighbour]:
-    """The public nodes of the table, each once, in the order of the ring."""
-    found = {
-        g.node_id: Neighbour(g.node_id, g.cluster.exchange, g.cluster.addresses, g.path, int.from_bytes(g.node_id, "big"))
-        for g in table if g.cluster.addresses
-    }  # fmt: skip
+def neighbours(table: Iterable[GatewayEntry], before: Iterable[Neighbour] = ()) -> list[Neighbour]:
+    """The public nodes of the table, each once, in the order of the ring; those of ``before`` that still hold are kept."""
+    known = {n.node_id: n for n in before}
+    found: dict[bytes, Neighbour] = {}
+    for g in table:
+        if g.cluster.addresses:
+            old = known.get(g.node_id)
+            same = old is not None and old.addresses == g.cluster.addresses and old.cluster == g.path and old.exchange == g.cluster.exchange
+            found[g.node_id] = old if old is not None and same else Neighbour(
+                g.node_id, g.cluster.exchange, g.cluster.addresses, g.path, int.from_bytes(g.node_id, "big"),
+            )  # fmt: skip
     return [found[node_id] for node_id in sorted(found)]
 
 

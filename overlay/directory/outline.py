@@ -32,6 +32,7 @@ class Outline:
         self._named = named
         self._at: dict[tuple[str, ...], Path] = {}
         self._below: dict[Path, set[Path]] = {ROOT: set()}
+        self._deep: Counter[tuple[str, ...]] = Counter()  # labels -> cuts strictly below them
         self._signing: Counter[Path] = Counter()  # grants of `sign` on a path
         self._issued: dict[Path, int] = {}  # the newest of them, UTC seconds
         self._gates: dict[Identity, GatewayEntry] = {}
@@ -69,10 +70,12 @@ class Outline:
         if grant.name in self.cuts:
             return False
         cut, zone = grant.name, self.zone_of(grant.name)
-        moved = {other for other in self._below[zone] if cut.covers(other)}
-        self._below[zone] = (self._below[zone] - moved) | {cut}
+        moved = self._cuts_under(cut, zone)
+        self._below[zone] -= moved
+        self._below[zone].add(cut)
         self._below[cut] = moved
         self.cuts.add(cut)
+        self._deep.update(cut.labels[:end] for end in range(len(cut)))
         self._at[cut.labels] = cut
         self.touched |= {zone, cut}
         self._reshape()
@@ -86,12 +89,20 @@ class Outline:
             return False
         del self._signing[cut], self._issued[cut], self._at[cut.labels]
         self.cuts.discard(cut)
+        self._deep.subtract(cut.labels[:end] for end in range(len(cut)))
         zone = self.zone_of(cut)
-        self._below[zone] = (self._below[zone] - {cut}) | self._below.pop(cut)
+        self._below[zone].discard(cut)
+        self._below[zone] |= self._below.pop(cut)
         self.touched.add(zone)
         self.touched.discard(cut)
         self._reshape()
         return True
+
+    def _cuts_under(self, name: Path, zone: Path) -> set[Path]:
+        """The cuts directly below a zone that stand strictly below a name in it: most names have none."""
+        if self._deep[name.labels] <= 0:
+            return set()
+        return {cut for cut in self._below.get(zone, ()) if cut != name and name.covers(cut)}
 
     def _reshape(self) -> None:
         self.reshaped = True
@@ -111,7 +122,7 @@ class Outline:
         if not items:
             del self.owned[grant.name]
         self.touched |= {self.zone_of(grant.name), self.zone_of(grant.name.parent)}
-        self.touched |= {cut for cut in self._below.get(self.zone_of(grant.name), ()) if grant.name.covers(cut)}
+        self.touched |= self._cuts_under(grant.name, self.zone_of(grant.name))
 
     # -- heads
 
@@ -174,8 +185,8 @@ class Outline:
         if body.withdrawn or not self._named(record.signer, body.node, record.name):
             self._take_out(record)
             return
-        entry = GatewayEntry(path=record.name, node_id=record.signer, cluster=body)
         old = self._gates.get(record.identity)
+        entry = old if old is not None and old.cluster == body else GatewayEntry(path=record.name, node_id=record.signer, cluster=body)
         self._gates[record.identity] = entry
         key = (record.name.labels, record.signer)
         if old is None:

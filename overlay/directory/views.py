@@ -56,7 +56,7 @@ def view(book: Book, path: Path) -> ZoneView:
     newest, marks = book.outline.shown(listed)
     fingerprint = hashlib.blake2s(book.units[unit].sums() if unit in book.units else b"")
     fingerprint.update(marks)
-    ordered = tuple(sorted(cuts))
+    ordered = tuple(sorted(cuts, key=lambda cut: cut.labels))
     for cut in ordered:
         fingerprint.update(str(cut).encode())
     return ZoneView(
