@@ -112,9 +112,9 @@ class Engine:
             return
         if line:
             self.problems[about] = line
+            self._log.write(Log("error", "problem", {"about": about, "what": line}), self.clock.at())
         else:
-            was = self.problems.pop(about)
-        self._log.write(Log("error" if line else "info", about, {"what": line or f"mended: {was}"}), self.clock.at())
+            self._log.write(Log("info", "mended", {"about": about, "what": self.problems.pop(about)}), self.clock.at())
         self._tell(f"{about}: {line or 'mended'}")
 
     def _disk(self, error: StateError | None, sends: tuple[Send, ...]) -> None:

@@ -128,15 +128,3 @@ def test_files_and_what_is_in_them_that_pages_cite_are_there() -> None:
             elif colon and not re.search(rf"^\s*(?:async def|def|class) {re.escape(name.split('.')[-1])}\b", file.read_text(), re.MULTILINE):
                 offences.append(f"docs/{page.name}: {path} has no {name}")
     report(offences)
-
-
-def test_every_event_of_the_log_is_told_in_operations_and_no_other() -> None:
-    places = {"Log": 1, "_log": 1, "problem": 0}  # which argument names the event
-    logged = set()
-    for node in (node for source in sources(*PRODUCT) for node in ast.walk(source.tree) if isinstance(node, ast.Call)):
-        place = places.get(ast.unparse(node.func).rpartition(".")[2])
-        if place is not None and len(node.args) > place and isinstance(event := node.args[place], ast.Constant):
-            logged.add(event.value)
-    page = (FOLDER / "operations.md").read_text(encoding="utf-8").partition("| event | level | says |")[2].partition("\n\n")[0]
-    told = {word for row in page.splitlines()[2:] for word in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
-    assert told == logged

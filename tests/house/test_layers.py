@@ -9,7 +9,7 @@ from tests.house.source import PRODUCT, report, sources
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.errors", "overlay.units", "overlay.name", "overlay.limits"),
     ("overlay.wire", "overlay.identity"),
-    ("overlay.machine", "overlay.settings"),
+    ("overlay.machine", "overlay.settings", "overlay.logged"),
     ("overlay.config",),
     ("overlay.records",),
     ("overlay.session", "overlay.directory", "overlay.founding", "overlay.roots"),

@@ -83,7 +83,7 @@ def test_a_node_whose_disk_fills_up_serves_on_and_refuses_changes_until_there_is
     again = village.machine().overlay("join", "--invite", token, "--name", "carol", "--timeout", "20")
     assert again.status == 4  # spent by bob, once
     log = (small.home / "log").read_text()
-    assert " info disk " in log
+    assert " info mended about=disk " in log
 
 
 def test_a_node_starts_on_a_full_disk_and_serves_what_it_knows(small: Machine) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tools.docs import commands, configuration, limits, rights, wire
+from tools.docs import commands, configuration, limits, log, rights, wire
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs"
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "commands.md": commands.page,
     "configuration.md": configuration.page,
     "limits.md": limits.page,
+    "log.md": log.page,
     "rights.md": rights.page,
     "wire.md": wire.page,
 }

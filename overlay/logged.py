@@ -1,0 +1,65 @@
+"""Every event of the node's log: its level, its fields, what it says and what to do (``docs/log.md`` is made from this table).
+
+The code that writes an event names it with exactly these fields; ``tests/house/test_log_events.py`` compares both. So a
+line can be read by a program: time, level, event, then ``field=value``, in any order. Only text: it refuses to know when
+something is worth a line.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Event(NamedTuple):
+    """One event. ``fields``: name -> what stands there; ``todo``: what a person does, of warnings and errors alone."""
+
+    level: str
+    fields: dict[str, str]
+    meaning: str
+    todo: str = ""
+
+
+_NAME: Final = "the node's name, without the TLD"
+
+EVENTS: Final[dict[str, Event]] = {
+    "started": Event("info", {"incarnation": "how often this node has started"}, "the run begins"),
+    "stopped": Event("info", {}, "the run ends as it was asked to; a run without this line was killed, or crashed"),
+    "peer": Event("info", {"name": _NAME, "way": "its address", "proto": "`udp` or `tcp`"}, "a session with a node of the overlay was admitted"),
+    "peer-gone": Event(
+        "info", {"name": _NAME, "reason": "`leaving`, `silent`, `restarted`, `connection-closed`, `sessions-full`, or what the peer said"},
+        "an admitted session ended",
+    ),
+    "newcomer": Event(
+        "info", {"outcome": "`granted`, or the code of the refusal", "label": "the name asked for", "what": "the refusal in words"},
+        "somebody asked for a name here",
+    ),
+    "name-renewed": Event("info", {"name": _NAME, "until": "UTC seconds"}, "the grant of this node's name was renewed"),
+    "mended": Event("info", {"about": "as in `problem`", "what": "what it was"}, "a problem is gone"),
+    "peer-rejected": Event(
+        "warning", {"reason": "a rule of [rights.md](rights.md), `passport-form`, `no-answer` or `twin`"},
+        "a node showed a passport that does not count",
+        "one line now and then is a node that lapsed or was revoked; many are somebody who tries: see `overlay peers`",
+    ),
+    "unsaid": Event(
+        "warning", {"kind": "of the record", "name": "of the record", "reason": "the rule that it breaks"},
+        "a statement of this node's own that it is not entitled to any more, or that has no room, was left unsaid",
+        "`overlay doctor` shows the right that ended; who gave it may give it again",
+    ),
+    "way-in": Event(
+        "warning", {"what": "what it leads to"}, "while looking for the others: the bootstrap zone names another overlay than this node's",
+        "`overlay doctor` compares both; mend the TXT records, or leave this overlay",
+    ),
+    "problem": Event(
+        "error", {"about": "`disk`: nothing can be stored", "what": "the reason in words"},
+        "something that a person should mend; also in `overlay status`",
+        "make room or mend that disk: names are served on, changes are refused, and what is owed is written then",
+    ),
+    "own-name-revoked": Event(
+        "error", {"name": _NAME}, "somebody above has ended this node's right to its name",
+        "ask whoever runs the overlay; to come back, move `identity` and `state.db` aside and join again",
+    ),
+    "twin": Event(
+        "error", {"kind": "of the record that we did not write", "name": "of that record"}, "another machine speaks with this node's identity",
+        "stop one of both, move its `identity` and `state.db` aside, and let it join under a name of its own",
+    ),
+}  # fmt: skip
