@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from overlay import limits
 from overlay.directory.machine import Directory
-from overlay.directory.neighbours import Neighbour
+from overlay.directory.neighbours import Neighbour, wanted
 from overlay.errors import TrustError
 from overlay.identity.keys import DIGEST, KEY
 from overlay.name import ROOT, Path
@@ -26,6 +26,7 @@ from overlay.statements import Statements
 from overlay.wire.address import Address, routable
 
 HEAD_EVERY = 300.0  # seconds: half of a head's life (DESIGN 3.1)
+HEAD_TURN = 0.5  # of that: how much later each next one takes over from a builder that is silent (guess)
 HEAD_PAUSE = {True: 5.0, False: 1.0}  # seconds between versions: the root's, another zone's (DESIGN 3.8)
 COUNT_PAUSE = 10.0  # seconds between cluster records that differ in how many nodes there are and how busy (guess)
 LOOK = 2.0  # seconds between looks at what is due (a change of our own looks at once)
@@ -33,6 +34,7 @@ RENEWALS = 60.0  # seconds between looks at whose grants are due: those live for
 SOON = 0.3  # seconds after others' news: what comes together is looked at together
 PROVING = 0.5  # seconds that a newcomer waits for the first answers to its probes
 PROBE = (1.0, 300.0)  # seconds: first and longest pause before an unproved own address is tried again
+SILENT = 8.0  # seconds of pause: a neighbour that did not answer three dials is silent
 REDIAL = (1.0, 60.0)  # seconds: first and longest pause before a neighbour is dialled again
 
 
@@ -55,6 +57,8 @@ class Presence:
     _probes: dict[str, tuple[float, float]] = field(default_factory=dict)  # own host -> (not before, pause)
     _look_at: float = 0.0
     _renew_at: float = 0.0
+    _waits_since: dict[Path, float] = field(default_factory=dict)  # zones that nobody has vouched for, since when (UTC seconds)
+    _instead_of: tuple[int, frozenset[bytes], list[Neighbour]] | None = None
 
     @property
     def cluster(self) -> Path:
@@ -178,19 +182,27 @@ class Presence:
         return records
 
     def _builds(self, path: Path, at: float) -> bool:
-        """One builder a zone: of the live nodes that may, the one with the lowest id (DESIGN 3.8)."""
+        """One builder a zone: of the live nodes that may, the one with the lowest id (DESIGN 3.8).
+
+        A builder may be dead long before its cluster record ends, so the next in order takes over when the zone's head has
+        grown old, each a little later than the one before. Two that build at once say the same.
+        """
         me = self.statements.identity.node_id
         book = self.directory.book
         able = {g.item for g in book.grants_on(path, at) if {rights.SIGN, rights.SPEAK} & set(g.body[1])}
         live = {me, *(n.node_id for n in self.directory.holdings.ring())}
-        return me in able and me == min(able & live)
+        if me not in able:
+            return False
+        before = sum(other < me for other in able & live)
+        issued = book.outline.head_issued(path) or self._waits_since.setdefault(path, at)
+        return before == 0 or at - issued > HEAD_EVERY * (1 + before * HEAD_TURN)
 
     # -- whom to keep sessions with
 
     def to_dial(self, connected: set[bytes], now: float) -> list[Neighbour]:
-        """The neighbours that are wanted, not connected, and not dialled a moment ago."""
+        """The neighbours that are wanted, not connected, and not dialled a moment ago; in place of silent ones others as well."""
         chosen = []
-        for neighbour in self.directory.holdings.wanted():
+        for neighbour in (*self.directory.holdings.wanted(), *self._instead()):
             not_before, pause = self._redial.get(neighbour.node_id, (0.0, REDIAL[0]))
             if neighbour.node_id in connected:
                 self._redial.pop(neighbour.node_id, None)
@@ -198,3 +210,18 @@ class Presence:
                 self._redial[neighbour.node_id] = (now + pause, min(pause * 2, REDIAL[1]))
                 chosen.append(neighbour)
         return chosen
+
+    def _instead(self) -> list[Neighbour]:
+        """Whom to want while some of the wanted are silent: the table lists the dead for up to two hours."""
+        holdings = self.directory.holdings
+        ring = holdings.ring()
+        listed = holdings.listed()
+        for gone in [node_id for node_id in self._redial if node_id not in listed]:
+            del self._redial[gone]
+        silent = frozenset(node_id for node_id, (_, pause) in self._redial.items() if pause >= SILENT)
+        if not silent:
+            return []
+        if self._instead_of is None or self._instead_of[:2] != (id(ring), silent):
+            awake = [n for n in ring if n.node_id not in silent]
+            self._instead_of = (id(ring), silent, wanted(self.statements.identity.node_id, self.cluster, awake))
+        return self._instead_of[2]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from overlay.directory.machine import Directory
 from overlay.name import ROOT
-from overlay.presence import COUNT_PAUSE, HEAD_EVERY, REDIAL, Presence
+from overlay.presence import COUNT_PAUSE, HEAD_EVERY, HEAD_TURN, REDIAL, Presence
+from overlay.records import rights
 from overlay.records.record import Record
+from overlay.records.rights import Joining
 from overlay.statements import Statements
 from overlay.units import HOUR
 from overlay.wire.address import Address
@@ -131,6 +133,19 @@ def test_of_two_that_may_the_lower_id_builds_and_who_may_not_never_does() -> Non
     assert builders == [min((first, member), key=lambda who: who.node_id)]
 
 
+def test_a_builder_that_is_silent_is_succeeded_long_before_its_cluster_record_ends() -> None:
+    overlay = found()
+    lower, upper = sorted((overlay.first, overlay.member), key=lambda who: who.node_id)
+    head = overlay.head(lower, HOME, via=lower.holds(rights.SPEAK, HOME))
+    presence, _ = presence_of(overlay, upper, overlay.cluster(lower), overlay.cluster(upper), head, advertised=(MINE,))
+
+    def builds(after: float) -> bool:
+        return any(r.kind == "head" and r.name == HOME for r in presence.due(after, AT + after, 0))
+
+    assert not builds(HEAD_EVERY * (1 + HEAD_TURN) - 1)
+    assert builds(HEAD_EVERY * (1 + HEAD_TURN) + 1)
+
+
 def test_the_root_is_built_by_who_signs_there() -> None:
     overlay = found()
     assert overlay.first
@@ -150,3 +165,15 @@ def test_a_neighbour_that_does_not_answer_is_dialled_ever_more_rarely_and_at_onc
     assert pauses[:4] == [1, 2, 4, 8] and max(pauses) == REDIAL[1]
     assert presence.to_dial({founder}, 400.0) == []
     assert [n.node_id for n in presence.to_dial(set(), 400.0)] == [founder]
+
+
+def test_in_place_of_silent_neighbours_as_many_others_are_dialled() -> None:
+    overlay = found()
+    first = overlay.first
+    others = [overlay.join(f"n{number}", f"c{number}", Joining.FIRST) for number in range(30)]
+    presence, directory = presence_of(overlay, first, overlay.cluster(first), *(overlay.cluster(who) for who in others))
+    usual = {n.node_id for n in directory.holdings.wanted()}
+    alive: set[bytes] = set()  # the usual neighbours are dead, all others answer
+    for now in range(200):
+        alive |= {n.node_id for n in presence.to_dial(alive, float(now))} - usual
+    assert len(usual) - 1 <= len(alive) <= 2 * len(usual), "neither alone nor with everybody"
