@@ -73,6 +73,7 @@ WATCH_LEASE = _limit("watch-lease", 60, "seconds", "watch", "DESIGN 3.5", "watch
 BUCKET = _limit("bucket", 16, "contacts", "bucket of contacts", "DESIGN 3.5: Kademlia's k", "contacts_waiting")
 NEAREST = _limit("nearest", 16, "cluster records", "answer to FIND", "DESIGN 3.5: Kademlia's k", "drop:find-too-long")
 SAME_NETWORK = _limit("same-network", 2, "nodes", "/24 or /48 near a key", "DESIGN 3.5", "contacts_same_network")
+REACHING = _limit("reaching", 256, "nodes", "node", "questions that wait for a session: four searches at once", "drop:reaching-full")
 QUESTIONS = _limit("questions", 64, "questions", "search", "four paths of 16: twice what a search takes", "searches_cut")
 WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watches-full")
 
@@ -131,3 +132,4 @@ LOTS_PENDING = _limit("lots-pending", 1_024, "steps", "node", "0.25 ms a commit:
 OWED = _limit("owed", 131_072, "values", "node", "a full book twice over, while the disk takes nothing", "owed_full")
 LOG_FILE = _limit("log-file", 10_485_760, "octets", "log and its predecessor", "guess: days of a busy node", "log_rotated")
 LOG_LINE = _limit("log-line", 4_096, "octets", "line", "one write(2) stays whole", "log_cut")
+FLIGHT = _limit("flight", 1_048_576, "octets", "node", "2 % of an idle node's memory: docs/decisions/0012", "flight_forgotten")

@@ -82,6 +82,7 @@ class Node:
             AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
             Granted: self._granted, **self.arriving.handlers(),
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
+            outputs.Reach: self._reach, outputs.Part: self._part,
             Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }
         self._load(setup.stored, now, at)
@@ -417,6 +418,12 @@ class Node:
 
     def _answer(self, answer: outputs.Answer, now: float, at: float) -> None:
         self.sessions.reply(answer.session, answer.ticket, answer.body, now)
+
+    def _reach(self, event: outputs.Reach, now: float, at: float) -> None:
+        self.dial(event.to.exchange, event.to.addresses, now, at)
+
+    def _part(self, event: outputs.Part, now: float, at: float) -> None:
+        self.sessions.close(event.session, "done", now)
 
     def _changed(self, event: outputs.Changed, now: float, at: float) -> None:
         self._raise(ZonesChanged(event.units))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from overlay.directory.book import Unit
+from overlay.directory.neighbours import Neighbour
 from overlay.records.record import Record
 from overlay.wire.codec import Value
 from overlay.wire.messages import Method
@@ -47,4 +48,18 @@ class Arrived:
     told: bool = False
 
 
-Output = Ask | Answer | Changed | Arrived
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Open a session to this node: there is something to ask it."""
+
+    to: Neighbour
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Close a session: what it was opened for is done."""
+
+    session: int
+
+
+Output = Ask | Answer | Changed | Arrived | Reach | Part

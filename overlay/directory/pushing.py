@@ -41,7 +41,6 @@ class Partner:
     watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
     keeps: bool = False  # whether it wants a session with us, by the ring
     keeps_of: list[Neighbour] | None = None  # the ring that this was looked up in
-    rounds: int = 0  # of the reconciliation under way: units that were unknown in one are compared in the next
 
 
 class Pushing:

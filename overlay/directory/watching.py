@@ -1,4 +1,4 @@
-"""One zone that is watched: which of its keepers to ask, how many, and whom to leave for the next (DESIGN 3.5).
+"""Zones that are watched at others: which keepers to ask, how many, and whom to leave for the next (DESIGN 3.5).
 
 It decides from what keepers did, not from what they are. Two are asked at once and stay: one that is slow, gone or a liar
 then costs nothing. A keeper that has nothing, or says nothing for ``PATIENCE``, is left for the next nearest; when none is
@@ -8,14 +8,25 @@ as well, two at a time: records prove themselves, so answers are united, and a t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from overlay import limits
+from overlay.directory import views
+from overlay.directory.book import Book, zone_unit
+from overlay.directory.neighbours import Neighbour
+from overlay.directory.reaching import Reaching
+from overlay.name import Path
+from overlay.records.kinds import Head
+from overlay.wire.messages import Method
 
 AT_ONCE: Final = 2  # keepers that are asked at once and go on telling
 PATIENCE: Final = 0.4  # seconds: the slowest twentieth of round trips takes 0.3 (DESIGN 3.5's delays)
 RENEW: Final = 40.0  # seconds: a watch is renewed at two thirds of its lease
 PAUSE: Final = 2.0  # seconds before a keeper that had nothing is asked again (guess)
+KEEP: Final = 600.0  # seconds without a question before a watch is let go (guess)
 LONGEST_PAUSE: Final = 60.0  # seconds: the pause doubles up to this
 
 
@@ -28,6 +39,8 @@ class Watch:
     _asked: dict[bytes, float] = field(default_factory=dict)  # who has not answered yet -> when its place is free
     _barren: dict[bytes, tuple[float, float]] = field(default_factory=dict)  # who had nothing -> (not before, pause)
     doubted: bool = False  # what came so far is not what the head says
+    exhausted: bool = False  # all who may keep it have had their turn
+    look_at: float = 0.0  # when there is something to decide
 
     @property
     def held(self) -> bool:
@@ -36,7 +49,12 @@ class Watch:
 
     def to_ask(self, keepers: Sequence[bytes], now: float) -> list[bytes]:
         """Whom to ask now, the best first; they count as asked from here on."""
-        chosen = [node_id for node_id, renew in self.holders.items() if now >= renew and node_id not in self._asked]
+        chosen = []
+        for node_id in [node_id for node_id, renew in self.holders.items() if now >= renew and node_id not in self._asked]:
+            if len(self.holders) > AT_ONCE and not self.doubted:
+                del self.holders[node_id]  # asked in doubt, which is over
+            else:
+                chosen.append(node_id)
         places = AT_ONCE - sum(now < until for node_id, until in self._asked.items() if node_id not in self.holders)
         places -= 0 if self.doubted else len(self.holders)
         for node_id in keepers:
@@ -74,3 +92,96 @@ class Watch:
         """When the next of them is to be asked again, or a silent one's place is free."""
         dates = (*self.holders.values(), *self._asked.values(), *(at for at, _ in self._barren.values()))
         return min((date for date in dates if date > now), default=float("inf"))
+
+
+class Watches:
+    """The zones that a node watches. ``keepers`` says who may keep one, the best first; ``ask`` opens sessions where need be."""
+
+    def __init__(self, *, book: Book, keepers: Callable[[Path], list[Neighbour]], reaching: Reaching, counters: Counter[str]) -> None:
+        self._book = book
+        self._keepers = keepers
+        self._reaching = reaching
+        self._counters = counters
+        self._watches: dict[Path, Watch] = {}
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._watches
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._watches)
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def want(self, path: Path, now: float) -> bool:
+        """Somebody here asks for names of that zone. True where it is here, and is what its head says or all that there is."""
+        watch = self._watches.get(path)
+        if watch is None:
+            if len(self._watches) >= limits.WATCHES:
+                del self._watches[min(self._watches, key=lambda path: self._watches[path].used)]
+                self._counters["drop:watches-full"] += 1
+            self._watches[path] = Watch(now)
+            self._counters["watches_begun"] += 1
+            return False
+        watch.used = now
+        return watch.held and (watch.exhausted or not watch.doubted)
+
+    def answered(self, path: Path, node_id: bytes, now: float, *, held: bool) -> None:
+        """What a keeper said to a watch; what was in it is in the book by now."""
+        watch = self._watches.get(path)
+        if watch is not None:
+            watch.answered(node_id, now, held=held)
+            watch.doubted = not self._vouched(path)
+            self._look(path, watch, now)
+
+    def failed(self, path: Path, node_id: bytes, now: float) -> None:
+        """A keeper did not answer."""
+        watch = self._watches.get(path)
+        if watch is not None:
+            watch.failed(node_id, now)
+            self._look(path, watch, now)
+
+    def left(self, node_id: bytes, now: float) -> None:
+        """The session with a node ended, and what it told us with it."""
+        for watch in self._watches.values():
+            if node_id in watch.holders:
+                watch.failed(node_id, now)
+                watch.look_at = now
+
+    def holders(self) -> set[bytes]:
+        """The nodes that tell us of changes."""
+        return {node_id for watch in self._watches.values() for node_id in watch.holders}
+
+    def _vouched(self, path: Path) -> bool:
+        """Whether the zone is what the newest head says that its builder saw."""
+        signers = {grant.item for grant in self._book.grants_on(path)}
+        heads = [self._book.records[key] for signer in signers if (key := (path, "head", b"", signer)) in self._book.records]
+        newest = max(heads, key=lambda head: head.order, default=None)
+        body = self._book.body(newest) if newest is not None else None
+        return isinstance(body, Head) and body.digest == views.view(self._book, path).digest
+
+    def _look(self, path: Path, watch: Watch, now: float) -> None:
+        keepers = {keeper.node_id: keeper for keeper in self._keepers(path)}
+        chosen = watch.to_ask(list(keepers), now)
+        watch.exhausted = not chosen and watch.idle(now)
+        replica = self._book.units.get(zone_unit(path))
+        body = {1: str(path), 2: replica.digest if replica is not None else b""}
+        for node_id in chosen:
+            keeper = keepers.get(node_id)
+            if keeper is None or not self._reaching.ask(keeper, Method.WATCH, body, ("watch", path, node_id), now):
+                watch.failed(node_id, now)
+        watch.look_at = min(watch.wake_at(now), now + 1.0 if not watch.held else watch.used + KEEP)
+
+    # -- time
+
+    def wake_at(self) -> float:
+        """When there is something to decide."""
+        return min((watch.look_at for watch in self._watches.values()), default=float("inf"))
+
+    def wake(self, now: float) -> None:
+        """Time passed."""
+        for path, watch in list(self._watches.items()):
+            if now - watch.used >= KEEP:
+                del self._watches[path]
+            elif now >= watch.look_at:
+                self._look(path, watch, now)

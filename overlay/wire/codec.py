@@ -54,6 +54,20 @@ def decode(data: bytes, *, limit: int = MAX_BYTES) -> Value:
     raise _reason(data)
 
 
+def octets(value: Value) -> bytes:
+    """A value that must be octets."""
+    if type(value) is not bytes:
+        raise Malformed("octets are wanted", rule="field-type")
+    return value
+
+
+def octet_list(value: Value, most: int) -> list[bytes]:
+    """A value that must be a list of octets, of ``most`` items at most."""
+    if type(value) is not list or len(value) > most:
+        raise Malformed("a list of octets is wanted", rule="field-type")
+    return [octets(item) for item in value]
+
+
 _UNDECODABLE = (ValueError, TypeError, IndexError, msgpack.UnpackException, RecursionError, OverflowError)
 _PLAIN = frozenset({bytes, int, str, bool, type(None)})
 

@@ -237,12 +237,16 @@ def test_a_call_with_any_body_is_answered_or_malformed(overlay: Overlay, method:
 
 
 @pytest.mark.parametrize(
-    "context", [("push", ()), ("summary",), ("buckets", "zone:eu/home"), ("listing", "table", (1, 2)), ("fetch",), ("watch", HOME)],
+    "context",
+    [
+        ("push", ()), ("summary", 1), ("buckets", 1, "zone:eu/home"), ("listing", 1, "table", (1, 2)), ("fetch", 1, "table", 3),
+        ("summary", 9), ("watch", HOME, b"keeper"),
+    ],
     ids=lambda context: context[0],
 )
 def test_an_answer_with_any_body_is_taken_or_counted(overlay: Overlay, context: tuple[object, ...]) -> None:
     here, _ = pair(overlay)
-    here.joined(1, overlay.first.node_id, HOME, initiator=False, now=1.0)
+    here.joined(1, overlay.first.node_id, HOME, initiator=True, now=1.0)
 
     @settings(max_examples=60)
     @given(values | st.lists(st.binary(min_size=8, max_size=24), max_size=6))
