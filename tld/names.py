@@ -60,6 +60,7 @@ class Chase:
     question: bytes
 
 
+MAX_ALIASES = 16  # links of a foreign chain that are followed; resolvers give up between 8 and 16
 Later = Pass | Fetch | Chase
 Host = tuple[Path, tuple[str, ...]]  # a node's name, its addresses
 
@@ -232,7 +233,8 @@ class Names:
         if found is None:
             self.resolving.counters["dns_chase_failed"] += 1
             return self.failed(chase.query, (codes.EDE_NO_REACHABLE_AUTHORITY, "an alias of a public name that could not be asked for"))
-        answer = Answer(rcode=found.rcode & 15, answer=chase.chain + found.answer, ede=found.ede)
+        end = from_wire(chase.chain[-1].rdatas[0])[0]
+        answer = Answer(rcode=found.rcode & 15, answer=chase.chain + along(end, chase.query.qtype, found.answer), ede=found.ede)
         return render(chase.query, answer, udp=udp, ra=True).reply(chase.query)
 
     def unfetched(self, query: Query, path: Path) -> bytes:
@@ -307,6 +309,28 @@ class Names:
         if host is None and not set(self.world.cuts) <= set(self.world.held):
             return Answer(rcode=codes.SERVFAIL, ede=(codes.EDE_NOT_READY, "not a node of any zone held here, and not all zones are held"))
         return _nothing(root)
+
+
+def along(name: Name, qtype: int, sets: tuple[RRset, ...]) -> tuple[RRset, ...]:
+    """Of a foreign answer what belongs to ``name``: its aliases, link by link, and the data at their end; nothing beside.
+
+    Whoever answers for the end of an alias must not put a word in about any other name, least of all one of the overlay's.
+    """
+    by_name: dict[Name, list[RRset]] = {}
+    for rrset in sets:
+        by_name.setdefault(tuple(label.lower() for label in rrset.name), []).append(rrset)
+    kept: list[RRset] = []
+    name = tuple(label.lower() for label in name)
+    for _ in range(MAX_ALIASES):
+        here = by_name.pop(name, [])
+        alias = next((rrset for rrset in here if rrset.type == codes.CNAME), None)
+        if alias is not None:  # perhaps made of a DNAME above, which goes before it (RFC 6672 3.1)
+            kept += [rrset for upper in range(1, len(name)) for rrset in by_name.get(name[upper:], ()) if rrset.type == codes.DNAME]
+        kept += [rrset for rrset in here if rrset.type in (qtype, codes.CNAME) or qtype == codes.ANY]
+        if alias is None or qtype == codes.CNAME:
+            break
+        name = tuple(label.lower() for label in from_wire(alias.rdatas[0])[0])
+    return tuple(kept)
 
 
 def end_of(answer: Answer, qtype: int) -> Name | None:

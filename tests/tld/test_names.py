@@ -13,9 +13,10 @@ from tests.tld.views import AT, HOME, HQ, carrier, data, home, host, node, root
 from tld import codes, rdata
 from tld.explain import expand, explain, full_name
 from tld.label import from_text, to_wire
-from tld.names import Chase, Fetch, Names, Pass
+from tld.names import Chase, Fetch, Names, Pass, along
 from tld.query import ask
 from tld.reply import Reply, read
+from tld.zone import RRset
 
 HERE = ("127.0.0.1", 5353)
 WWW = (carrier("eu/home/www", "eu/home/alice", 2, "203.0.113.20"), carrier("eu/home/www", "eu/home/bob", 3, healthy=False))
@@ -331,3 +332,16 @@ def test_the_name_servers_of_a_cut_follow_the_table() -> None:
     plug.update(root(gateways=(HQ,), serial=8))
     reply = plug.authoritative.answer(query("bob.home.eu.cloud."), HERE, True)
     assert reply is not None and b"\x07founder\x02hq" in reply
+
+
+def test_of_an_upstreams_answer_only_the_chain_that_was_asked_for_is_taken_over() -> None:
+    """The end of an alias is another's: whoever answers for it says nothing about other names."""
+    end, cdn, evil = from_text("www.example.org"), from_text("cdn.example.net"), from_text("alice.home.eu.cloud")
+    address = (bytes((192, 0, 2, 66)),)
+    alias = RRset(end, codes.CNAME, 60, (to_wire(cdn),))
+    data = RRset(from_text("CDN.example.NET"), codes.A, 60, address)
+    beside = (RRset(evil, codes.A, 60, address), RRset(from_text("other.example.org"), codes.A, 60, address), RRset(cdn, codes.TXT, 60, (b"\x01x",)))
+    assert along(end, codes.A, (*beside, data, alias)) == (alias, data)
+    assert along(end, codes.CNAME, (alias, data)) == (alias,)
+    loop = RRset(cdn, codes.CNAME, 60, (to_wire(end),))
+    assert along(end, codes.A, (alias, loop)) == (alias, loop)
