@@ -1,0 +1,342 @@
+"""The flight recorder: what went into a node, in a ring, so that a crash can be played again (docs/decisions/0012).
+
+``Recorded`` is a node that notes each input before it takes it: datagrams, dates, acts of a person, and every octet of
+entropy that it draws. Machines roll no dice and read no clock, so the same inputs lead a fresh node from the same stored
+state to the same step, and to the same exception. Notes are octets in a ring of bounded size; one is a step: its inputs,
+then the ``take`` that ended it. It refuses to know where the file lies and when it is written, but for one case: when an
+exception leaves the machine, ``crashed`` is called with the whole recording before the exception goes on its way.
+
+A recording holds no private key. What it does hold is in the decision; ``overlay/lab/replay.py`` reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import traceback
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path as FilePath
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import msgpack
+
+from overlay import acts, limits
+from overlay.admission.request import Request
+from overlay.errors import OverlayError
+from overlay.identity.keys import Signer
+from overlay.machine import Send, Step, Store
+from overlay.name import Path
+from overlay.node import Node
+from overlay.peers import Peer
+from overlay.records.record import Record, parse
+from overlay.setup import Setup, Stored
+from overlay.statements import Service
+from overlay.wire.address import Address, Way
+
+MAGIC: Final = b"overlay flight 1\n"
+OVERHEAD: Final = 41  # octets that an entry of the ring costs beside its own: a bytes object and a place in the deque
+ENTROPY, TAKE, DATAGRAM, INPUT = range(4)
+WAYS: Final = 1_024  # ways whose octets are kept at hand
+_TAKE: Final = struct.Struct("<Bdd")  # now, at
+_DATAGRAM: Final = struct.Struct("<BddHH")  # now, at, octets of its way, octets; then both
+_MORE: Final = struct.Struct("<BI")  # of entropy, or of an input as MessagePack; then these octets
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Recorded(Node):
+    """A node whose inputs are noted. What its methods call of each other is no input."""
+
+    def __init__(self, setup: Setup, now: float, at: float) -> None:
+        self.crashed: Callable[[bytes], None] = lambda recording: None
+        self.forgotten = 0  # steps that the ring has let go
+        self._ring: deque[bytes] = deque()
+        self._octets = 0
+        self._step: list[bytes] = []
+        self._inside = True
+        self._began = (now, at)
+        self._shape = Shape()
+        self._draw = setup.entropy
+        self._ways: dict[Way, bytes] = {}
+        self._error: dict[str, str] | None = None
+        super().__init__(replace(setup, entropy=self._entropy), now, at)
+        self._inside = False
+
+    # -- inputs
+
+    def datagram(self, data: bytes, way: Way, now: float, at: float) -> None:
+        """Written out: of all inputs it is the one that comes often."""
+        packed = self._ways.get(way) or self._packed(way)
+        self._step.append(_DATAGRAM.pack(DATAGRAM, now, at, len(packed), len(data)) + packed + data)
+        self._inside = True
+        try:
+            super().datagram(data, way, now, at)
+        except Exception as error:
+            self._crash(error)
+            raise
+        finally:
+            self._inside = False
+
+    def take(self, now: float, at: float) -> Step:
+        """The end of a step."""
+        self._step.append(_TAKE.pack(TAKE, now, at))
+        self._inside = True
+        try:
+            step = super().take(now, at)
+        except Exception as error:
+            self._crash(error)
+            raise
+        finally:
+            self._inside = False
+        self._shape.add(step)
+        self._keep()
+        return step
+
+    def opened(self, way: Way, now: float, at: float) -> None:
+        with self._noted("opened", way, now, at):
+            super().opened(way, now, at)
+
+    def closed(self, way: Way, now: float, at: float) -> None:
+        with self._noted("closed", way, now, at):
+            super().closed(way, now, at)
+
+    def wake(self, now: float, at: float) -> None:
+        with self._noted("wake", now, at):
+            super().wake(now, at)
+
+    def interfaces(self, hosts: Iterable[str]) -> None:
+        hosts = tuple(hosts)
+        with self._noted("interfaces", hosts):
+            super().interfaces(hosts)
+
+    def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float) -> None:
+        addresses = tuple(addresses)
+        with self._noted("dial", exchange, addresses, now, at):
+            super().dial(exchange, addresses, now, at)
+
+    def join(self, request: Request, seed: Signer | None, redeemers: frozenset[bytes] = frozenset()) -> None:
+        with self._noted("join", request, seed, redeemers):
+            super().join(request, seed, redeemers)
+
+    def publish(self, records: Iterable[Record], at: float) -> None:
+        records = list(records)
+        with self._noted("publish", records, at):
+            super().publish(records, at)
+
+    def keep(self, *stores: Store) -> None:
+        with self._noted("keep", *stores):
+            super().keep(*stores)
+
+    def ping(self, peer: Peer, now: float) -> int:
+        with self._noted("ping", peer, now):
+            return super().ping(peer, now)
+
+    def farewell(self, now: float) -> None:
+        with self._noted("farewell", now):
+            super().farewell(now)
+
+    def act(self, what: Callable[Concatenate[Node, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a person asks (``overlay/acts.py``), as one input."""
+        with self._noted(what.__name__, *args):
+            return what(self, *args, **kwargs)
+
+    # -- notes
+
+    @contextlib.contextmanager
+    def _noted(self, name: str, *args: object) -> Iterator[None]:
+        if self._inside:
+            yield
+            return
+        packed = msgpack.packb([name, list(args)], default=plain, strict_types=True)
+        self._step += (_MORE.pack(INPUT, len(packed)), packed)
+        self._inside = True
+        try:
+            yield
+        except OverlayError:
+            raise  # what a person asked is refused: an answer, no crash
+        except Exception as error:
+            self._crash(error)
+            raise
+        finally:
+            self._inside = False
+
+    def _packed(self, way: Way) -> bytes:
+        if len(self._ways) >= WAYS:
+            self._ways.clear()
+        packed: bytes = msgpack.packb(way)
+        self._ways[way] = packed
+        return packed
+
+    def _entropy(self, count: int) -> bytes:
+        drawn = self._draw(count)
+        self._step += (_MORE.pack(ENTROPY, count), drawn)
+        return drawn
+
+    def _keep(self) -> None:
+        step = b"".join(self._step)
+        self._step = []
+        self._ring.append(step)
+        self._octets += len(step) + OVERHEAD
+        while self._octets > limits.FLIGHT and len(self._ring) > 1:
+            self._octets -= len(self._ring.popleft()) + OVERHEAD
+            self.forgotten += 1
+            self.counters["flight_forgotten"] += 1
+
+    def _crash(self, error: Exception) -> None:
+        self._error = described(error)
+        self.crashed(self.recording())
+
+    def recording(self) -> bytes:
+        """All of it, as a file has it."""
+        setup = self.setup
+        head = {
+            "overlay_id": setup.overlay_id, "node_id": setup.identity.node_id, "port": setup.port, "advertised": list(setup.advertised),
+            "interfaces": list(setup.interfaces), "dns": setup.dns, "small": setup.small, "now": self._began[0], "at": self._began[1],
+            "stored": {table: dict(rows) for table, rows in setup.stored.items()}, "digest": state_digest(setup.stored),
+            "forgotten": self.forgotten, "shape": self._shape.numbers, "error": self._error,
+        }  # fmt: skip
+        packed = msgpack.packb(head)
+        said = b"".join((len(packed).to_bytes(4, "big"), packed, *self._ring, *self._step))
+        return MAGIC + hashlib.blake2s(said).digest() + said
+
+
+class Shape:
+    """What a node wanted, in three numbers: datagrams, their octets, and a checksum over every write.
+
+    Not what datagrams say: who joins with a token proves that it holds the token's key, which no recording has.
+    """
+
+    __slots__ = ("_datagrams", "_octets", "_writes")
+
+    def __init__(self) -> None:
+        self._datagrams = self._octets = self._writes = 0
+
+    def add(self, step: Step) -> None:
+        for store in step.first:
+            self._writes = zlib.crc32(b"\0".join((store.table.encode(), store.key, store.value or b"")), self._writes)
+        for effect in step.then:
+            if type(effect) is Send:
+                self._datagrams += 1
+                self._octets += len(effect.data)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The three."""
+        return [self._datagrams, self._octets, self._writes]
+
+
+def act(node: Node, what: Callable[Concatenate[Node, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Carry out what a person asks; noted where the node is a recorded one."""
+    if isinstance(node, Recorded):
+        return node.act(what, *args, **kwargs)
+    return what(node, *args, **kwargs)
+
+
+def state_digest(stored: Stored) -> bytes:
+    """32 octets that tell one stored state from another."""
+    rows = sorted((table, key, value) for table, part in stored.items() for key, value in part.items())
+    return hashlib.blake2s(msgpack.packb(rows)).digest()
+
+
+def described(error: Exception) -> dict[str, str]:
+    """An exception as far as two runs must agree on it, and the way that it came. No values of variables: they may be secrets."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return {
+        "kind": type(error).__name__, "text": str(error), "where": f"{FilePath(last.filename).name}: {last.name}",
+        "trace": "".join(traceback.format_tb(error.__traceback__)),
+    }  # fmt: skip
+
+
+def write(path: FilePath, recording: bytes) -> None:
+    """Put a recording where its owner alone can read it. Raises ``OSError``."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(recording)
+
+
+def entries(data: bytes) -> Iterator[tuple[Any, ...]]:
+    """What follows the head of a recording: (TAKE, now, at), (DATAGRAM, now, at, way, octets), (ENTROPY, octets), (INPUT, packed).
+
+    ``ValueError`` or ``struct.error`` where it is none of these.
+    """
+    place = 0
+    while place < len(data):
+        kind = data[place]
+        if kind == TAKE:
+            yield _TAKE.unpack_from(data, place)
+            place += _TAKE.size
+        elif kind == DATAGRAM:
+            _, now, at, way_size, size = _DATAGRAM.unpack_from(data, place)
+            place += _DATAGRAM.size
+            proto, remote, local, link = msgpack.unpackb(data[place : place + way_size])
+            yield kind, now, at, Way(proto, Address(*remote), local, link), data[place + way_size : place + way_size + size]
+            place += way_size + size
+        elif kind in (ENTROPY, INPUT):
+            _, size = _MORE.unpack_from(data, place)
+            place += _MORE.size
+            yield kind, data[place : place + size]
+            place += size
+        else:
+            raise ValueError(f"an entry of kind {kind}")
+
+
+# What a recording may ask of a node, by name.
+NODE: Final = ("opened", "closed", "wake", "interfaces", "dial", "join", "publish", "keep", "ping", "farewell")
+ACTS: Final[dict[str, Callable[..., Any]]] = {
+    what.__name__: what
+    for what in (
+        acts.add_service, acts.leave, acts.remove_service, acts.set_data, acts.invite, acts.health, acts.grant, acts.revoke, acts.admit,
+        acts.take_root,
+    )
+}  # fmt: skip
+
+# -- values as MessagePack has them, and back
+
+_VALUES: Final[tuple[type, ...]] = (Path, Address, Way, Record, tuple, frozenset, Peer, Signer, Service, acts.Given, Request, Store)
+_NUMBERS: Final = {kind: number for number, kind in enumerate(_VALUES)}
+
+
+def plain(value: object) -> msgpack.ExtType:
+    """What MessagePack does not know: the number of its type, and its parts."""
+    kind = type(value)
+    number = _NUMBERS[kind]
+    match value:
+        case Path():
+            parts: object = list(value.labels)
+        case Record():
+            parts = value.raw
+        case Peer():
+            parts = value.session
+        case Signer():
+            parts = None  # a token's key: who plays the recording does without
+        case frozenset():
+            parts = list(value)
+        case tuple():
+            parts = list(value)
+        case _:
+            assert is_dataclass(value)
+            parts = {part.name: getattr(value, part.name) for part in fields(value)}
+    return msgpack.ExtType(number, msgpack.packb(parts, default=plain, strict_types=True))
+
+
+def value_of(number: int, data: bytes, node: Node) -> Any:
+    """The inverse of :func:`plain`; a session's number becomes that peer of the node."""
+    kind = _VALUES[number]
+    parts = msgpack.unpackb(data, ext_hook=lambda inner, more: value_of(inner, more, node), strict_map_key=False)
+    if kind is Path:
+        return Path(tuple(parts))
+    if kind is Record:
+        return parse(parts)
+    if kind is Peer:
+        return node.peers.peers[parts]
+    if kind is Signer:
+        return Signer.from_seed(bytes(32))
+    if kind in (tuple, frozenset):
+        return kind(parts)
+    return kind(**parts) if is_dataclass(kind) else kind(*parts)
