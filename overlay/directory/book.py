@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from overlay import limits
 from overlay.directory.outline import Outline
@@ -23,6 +24,7 @@ from overlay.records.trust import Trust, Verdict, chain_of, holders, kept_until
 
 TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
 RECORDS = "records"  # where records lie in the store
+CROWD_OUT = 64  # records that a full book lets go of at once: finding them costs a look at all
 
 Unit = str
 
@@ -103,6 +105,8 @@ class Book:
         verdict = self.trust.judge(record, at, self.grants.get)
         if record.kind == "bind":
             raise TrustError("bindings travel in passports only", rule="bind")
+        if held is None:
+            self._make_room(record)
         self._bodies[record.identity] = verdict.body
         self._place(record, held)
         if record.kind == "root":
@@ -114,12 +118,33 @@ class Book:
     def _admit(self, record: Record) -> None:
         """Whether there is room. Taking rights away must work however full the book is, so revocations have room of their own."""
         ends = record.kind in ("revoke", "root")
-        if not ends and len(self.records) >= limits.BOOK:
+        if not ends and len(self.records) >= limits.BOOK and self._greediest(record.signer) is None:
             raise TrustError("the book is full", "wait until what lapsed has gone, or revoke what nobody needs", rule="book-full")
         if self._per_signer[record.signer, ends] >= limits.PER_SIGNER:
             raise TrustError(
                 f"one signer says more than {limits.PER_SIGNER} things", "remove names and services that nobody needs", rule="signer-full",
             )
+
+    def _greediest(self, signer: bytes) -> bytes | None:
+        """Who has said the most, where that is far more than ``signer`` has."""
+        most, greediest = max(((count, who) for (who, ends), count in self._per_signer.items() if not ends), default=(0, b""))
+        return greediest if most > self._per_signer[signer, False] + CROWD_OUT else None
+
+    def _make_room(self, record: Record) -> None:
+        """The book is full: who has said the most loses what it said last, so that a few who flood it silence nobody else.
+
+        What entitles or reaches a node stays: grants have others standing on them.
+        """
+        if record.kind in ("revoke", "root") or len(self.records) < limits.BOOK:
+            return
+        greediest = self._greediest(record.signer)
+        theirs = (r for r in reversed(self.records.values()) if r.signer == greediest and r.kind in ("data", "carry", "invite", "head"))
+        latest = list(islice(theirs, CROWD_OUT))
+        if not latest:
+            raise TrustError("the book is full", "wait until what lapsed has gone, or revoke what nobody needs", rule="book-full")
+        for one in latest:
+            self._remove(one)
+            self.counters["crowded_out"] += 1
 
     def _place(self, record: Record, held: Record | None) -> None:
         """Put a judged record where it belongs, in place of ``held``. One that says the same anew shows nowhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from overlay import limits
-from overlay.directory.book import RECORDS, TABLE, Book, zone_unit
+from overlay.directory.book import CROWD_OUT, RECORDS, TABLE, Book, zone_unit
 from overlay.directory.replica import record_key
 from overlay.errors import TrustError
 from overlay.machine import Store
@@ -143,6 +143,33 @@ def test_one_signer_cannot_fill_the_book(overlay: Overlay, monkeypatch: pytest.M
             book.add(overlay.data(overlay.member, f"eu/home/member/n{number}", "TXT", "x", via=overlay.member.own), AT)
     assert refusal.value.rule == "signer-full"
     book.add(overlay.data(overlay.first, HOME, "TXT", "others may"), AT)
+
+
+def test_who_fills_the_book_silences_nobody_else(overlay: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
+    flooder, other = overlay.first, overlay.founder
+    book = book_of(overlay, overlay.host(flooder), overlay.cluster(flooder))
+    kept = set(book.records)
+    for number in range(CROWD_OUT + 20):
+        book.add(overlay.data(flooder, f"eu/home/flood{number}", "TXT", "x"), AT)
+    monkeypatch.setattr(limits, "BOOK", len(book))
+    book.take_stores()
+    for number in range(3):
+        book.add(overlay.data(other, f"hq/calm{number}", "TXT", "x"), AT)
+    assert book.counters["crowded_out"] == CROWD_OUT
+    assert sum(store.value is None for store in book.take_stores()) == CROWD_OUT
+    assert kept <= set(book.records), "its name, its grants and its gateway stay"
+    with pytest.raises(TrustError) as refusal:
+        monkeypatch.setattr(limits, "BOOK", len(book))
+        book.add(overlay.data(flooder, "eu/home/again", "TXT", "x"), AT)
+    assert refusal.value.rule == "book-full"
+
+
+def test_what_is_not_entitled_makes_no_room_in_a_full_book(overlay: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = book_of(overlay, *(overlay.data(overlay.first, f"eu/home/n{n}", "TXT", "x") for n in range(CROWD_OUT + 20)))
+    monkeypatch.setattr(limits, "BOOK", len(book))
+    with pytest.raises(TrustError):
+        book.add(overlay.data(overlay.stranger, "hq", "TXT", "x", via=overlay.founder.own), AT)
+    assert book.counters["crowded_out"] == 0
 
 
 def test_a_full_book_takes_newer_versions_and_nothing_new(overlay: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
