@@ -269,9 +269,13 @@ def _take_bitmap(reader: Reader) -> bytes:
 
 def _give_bitmap(data: bytes, at: int) -> tuple[str, int]:
     names = []
+    last = -1
     while at < len(data):
         window, length = _slice(data, at, 2)
         bitmap = _slice(data, at + 2, length)
+        if window <= last or not 1 <= length <= 32 or not bitmap[-1]:  # RFC 4034 4.1.2
+            raise Malformed("a bitmap of types with windows out of order, empty, or longer than they need to be", rule="rdata")
+        last = window
         names += [
             codes.type_name(window << 8 | index * 8 + bit) for index, octet in enumerate(bitmap) for bit in range(8) if octet & 0x80 >> bit
         ]

@@ -11,6 +11,7 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from overlay.errors import Malformed, UsageError
@@ -37,20 +38,17 @@ def _key_text(number: int) -> str:
 
 
 def _octets(text: str) -> bytes:
-    """Escapes undone; the value of a word as octets."""
+    """Escapes undone (RFC 1035 5.1: ``\\DDD``, or ``\\X`` where X is no digit); the value of a word as octets."""
 
     def octet(found: re.Match[str]) -> str:
         code = found[1]
-        if code.isdigit():
-            if int(code) > 255:
-                raise _bad(f"\\{code} is no octet")
-            return chr(int(code))
-        return code
+        if len(code) == 3 and int(code) > 255 or len(code) == 1 and code.isdigit():
+            raise _bad(f"\\{code} is no octet")
+        return chr(int(code)) if len(code) == 3 else code
 
-    try:
-        return re.sub(r"\\([0-9]{3}|.)", octet, text, flags=re.DOTALL).encode("latin-1")
-    except UnicodeEncodeError:
-        raise _bad(f"{text[:40]!r} has a character outside ASCII") from None
+    if not text.isascii():
+        raise _bad(f"{text[:40]!r} has a character outside ASCII")
+    return re.sub(r"\\([0-9]{3}|.)", octet, text, flags=re.DOTALL).encode("latin-1")
 
 
 def _list(value: bytes) -> list[bytes]:
@@ -136,8 +134,8 @@ def params_text(data: bytes) -> str:
         key = int.from_bytes(data[position : position + 2], "big")
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         value = data[position + 4 : position + 4 + length]
-        if position + 4 > len(data) or len(value) != length or key <= last:
-            raise Malformed("service parameters out of order or cut short", rule="svcparam")
+        if position + 4 > len(data) or len(value) != length or not last < key < 65_535:
+            raise Malformed("service parameters out of order, cut short, or none (65535)", rule="svcparam")
         position, last = position + 4 + length, key
         text = _decode(key, value)
         words.append(_key_text(key) + (f"={text}" if text else ""))
@@ -146,7 +144,10 @@ def params_text(data: bytes) -> str:
 
 def _decode(key: int, value: bytes) -> str:
     if key == MANDATORY and value and len(value) % 2 == 0:
-        return ",".join(_key_text(int.from_bytes(value[at : at + 2], "big")) for at in range(0, len(value), 2))
+        numbers = [int.from_bytes(value[at : at + 2], "big") for at in range(0, len(value), 2)]
+        if any(not before < number < 65_535 for before, number in pairwise([MANDATORY, *numbers])):
+            raise Malformed("mandatory lists itself, or keys out of order", rule="svcparam")
+        return ",".join(map(_key_text, numbers))
     if key == ALPN and value:
         items = []
         at = 0
