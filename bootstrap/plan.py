@@ -51,10 +51,10 @@ class _Host:
 class Plan:
     """One attempt to get in. Inputs take ``now`` (monotonic seconds); :meth:`take` gives what is wanted since last asked."""
 
-    def __init__(self, goal: Goal, entropy: Entropy) -> None:
+    def __init__(self, goal: Goal, entropy: Entropy, counters: Counter[str] | None = None) -> None:
         self.goal = goal
         self.overlay_id = goal.overlay_id
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self._entropy = entropy
         self._out: list[Effect] = []
         self._asks: set[Ask] = set()

@@ -66,7 +66,7 @@ class Authority:
     def respond(self, query: Query, source: Source, udp: bool) -> bytes:
         """The reply to a query that was parsed. Renderings are remembered, in level 2."""
         if query.fault:
-            self.counters[f"dns_{codes.rcode_name(query.fault).lower()}"] += 1
+            self.counters[f"dns_fault:{codes.rcode_name(query.fault).lower()}"] += 1
             return refuse(query, query.fault, ra=self.ra)
         if query.qclass != codes.IN:
             return refuse(query, codes.REFUSED, _ONLY_IN, ra=self.ra)

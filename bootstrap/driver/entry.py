@@ -54,10 +54,10 @@ class Entry(Generic[R]):
         self, goal: Goal, try_way: TryWay[R], tell: Callable[[str], None], *,
         lookup: Lookup | None = None, fetch: FetchFrom = fetch_http, entropy: Entropy = secrets.token_bytes,
     ) -> None:
-        self.plan = Plan(goal, entropy)
+        self._lookup = lookup or Lookup()
+        self.plan = Plan(goal, entropy, self._lookup.counters)
         self._try_way = try_way
         self._tell = tell
-        self._lookup = lookup or Lookup()
         self._fetch = fetch
         self._changed = trio.Event()
         self._entered: Entered[R] | None = None

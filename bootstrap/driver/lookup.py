@@ -79,10 +79,13 @@ def system_resolvers(file: File = RESOLV_CONF) -> Resolvers:
 class Lookup:
     """Asks. ``resolvers`` None: the system's."""
 
-    def __init__(self, resolvers: Resolvers | Sequence[Address] | None = None, *, entropy: Entropy = secrets.token_bytes) -> None:
+    def __init__(
+        self, resolvers: Resolvers | Sequence[Address] | None = None, *, entropy: Entropy = secrets.token_bytes,
+        counters: Counter[str] | None = None,
+    ) -> None:
         self._given = resolvers if resolvers is None or isinstance(resolvers, Resolvers) else Resolvers(tuple(resolvers))
         self._entropy = entropy
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
 
     async def ask(self, name: str, rtype: str) -> tuple[bytes, ...] | tuple[str, ...]:
         """The values: octets of TXT records, texts of the others; none where the name or type does not exist.
@@ -115,6 +118,20 @@ class Lookup:
             f"the resolvers do not answer: {', '.join(f'{address.host} {why}' for address, why in reasons.items())}",
             "check the network and /etc/resolv.conf; overlay join IP:port needs no DNS", rule="dns-unreachable",
         )
+
+    async def exists(self, name: str) -> bool | None:
+        """Whether the public DNS has that name, with data or without; None where nobody says so. Each resolver is asked once."""
+        asked = question(name, "A")
+        given = self._given or system_resolvers()
+        for address in given.addresses:
+            try:
+                answer = await self._exchange(address, asked, given)
+            except (OSError, trio.BrokenResourceError, Malformed):
+                self.counters["lookup_refused"] += 1
+                continue
+            if answer is not None and answer.rcode in (NOERROR, NXDOMAIN):
+                return answer.rcode == NOERROR
+        return None
 
     async def _exchange(self, address: Address, asked: bytes, given: Resolvers) -> Answer | None:
         answer = await self._udp(address, asked, given, edns=True)

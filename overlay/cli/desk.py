@@ -7,6 +7,7 @@ The handlers of a node that has its names come later, by :meth:`Desk.open`; what
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -25,6 +26,7 @@ class Desk(Mapping[str, Handler]):
         self._nursery = nursery
         self._end = end
         self._handlers: Mapping[str, Handler] | None = None
+        self.counters: Counter[str] = Counter()  # of the control socket
 
     def open(self, handlers: Mapping[str, Handler]) -> None:
         """From now on these answer."""

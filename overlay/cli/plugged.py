@@ -22,6 +22,7 @@ import trio
 from trio_util import RepeatedEvent
 
 from bootstrap.mirror import Facts, respond
+from overlay.cli import metrics
 from overlay.cli.answers import Answers
 from overlay.cli.desk import Desk
 from overlay.cli.health import Health
@@ -74,6 +75,7 @@ class Plugged:
         self.joined: Path | None = None
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
+        self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters}
         self._incarnation = incarnation
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
         self._lost: dict[bytes, str] = {}  # exchange key that somebody waits for -> why its dial or session ended, empty before that
@@ -87,6 +89,7 @@ class Plugged:
         await nursery.start(self.engine.run)
         self._nursery, self._desk, self._stop, self._forget = nursery, desk, stop, forget
         self._began = self.engine.clock.now()
+        self.counted["control"] = desk.counters
         nursery.start_soon(self.site.serve, self.listeners.http)
         self._name_plugs()
 
@@ -104,6 +107,9 @@ class Plugged:
             ),
             probe_suffix=root.zone,
         )
+        self.counted |= {
+            "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
+        }
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld)
         answers = Answers(engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began)
@@ -267,8 +273,15 @@ class Plugged:
         caller = request.peer.host
         if request.path == EXPAND:
             return self._expand(request.asks("name"))
+        if request.path == metrics.PATH:
+            return metrics.answer(request, self._metrics)
         page = respond(request.path, urlencode(request.query), caller, self._facts(caller)) if self.node.presence is not None else None
         return Response(page.status, page.body, page.headers) if page is not None else text("not found", 404)
+
+    def _metrics(self) -> str:
+        uptime = self.engine.clock.now() - self._began
+        measured = metrics.gauges(self.node, uptime=uptime, warnings=len(self.engine.problems))
+        return metrics.render({**metrics.of_machines(self.node), **self.counted}, measured)
 
     def _expand(self, name: str | None) -> Response:
         if self.names is None or not name:

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,6 +49,7 @@ from overlay.units import b64
 from overlay.wire.address import parse_address
 
 LONELY = 3.0  # seconds without a peer before ways in are tried again
+ASKING = ("overlay-first", "public-first")  # policies under which the public DNS has a say about names below the TLD
 ENDED = ("R12", "R13")  # rules of trust: revoked, lapsed for good
 FAREWELL = 0.5  # seconds for the goodbyes to leave
 
@@ -82,6 +84,7 @@ class Running:
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _forget: bool = False
     _plugged: Plugged | None = None
+    _entrance: Counter[str] = field(default_factory=Counter)  # what looking for a way in has counted
     _desk: Desk = field(init=False)
 
     def run(self) -> None:
@@ -145,7 +148,7 @@ class Running:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._signals)
                 self._desk = Desk(nursery, self._scope.cancel)
-                nursery.start_soon(serve_control, start.control, self._desk)
+                nursery.start_soon(partial(serve_control, start.control, self._desk, counters=self._desk.counters))
                 try:
                     if start.member is not None and start.member.enrolled:
                         await self._go_on(nursery, start, clock)
@@ -180,7 +183,7 @@ class Running:
             identity=start.identity, overlay_id=overlay_id, entropy=os.urandom, advertised=tuple(advertised),
             port=name_of(listeners.overlay_udp[0]).port if listeners.overlay_udp else 7653,
             interfaces=own_hosts(listeners, self.config.listen.advertise), dns=any(name_of(sock).port == 53 for sock in listeners.dns_udp),
-            stored=start.tables,
+            stored=start.tables, asks_public=self.config.names.policy in ASKING,
         )
         try:
             node = Node(setup, clock.now(), clock.at())
@@ -197,6 +200,7 @@ class Running:
             node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation,
             tell=self.report.progress,
         )
+        plugged.counted["entrance"] = self._entrance
         plugged.engine.lots.put(Step(first=(Write(OWN, homes.INCARNATION, str(incarnation).encode()),)))
         start.log.write(Log("info", "started", {"incarnation": incarnation}), clock.at())
         await plugged.start(nursery, self._desk, self._scope.cancel, self._let_go)
@@ -337,7 +341,7 @@ class Running:
     def _lookup(self) -> Lookup:
         """The resolvers that the configuration names, else the system's: whom this node may ask is one setting."""
         upstream = self.config.names.upstream
-        return Lookup([parse_address(text, 53) for text in upstream]) if upstream else Lookup()
+        return Lookup([parse_address(text, 53) for text in upstream] if upstream else None, counters=self._entrance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,210 @@
+"""``GET /metrics``: what this node counts and measures, as Prometheus reads it (text format 0.0.4).
+
+It decides names and labels: a counter ``word`` is the sum over all parts of the program, ``overlay_word_total``, shown from the
+start; a counter ``word:reason`` becomes ``overlay_word_total{part="sessions",reason="..."}``. It refuses to count anything itself.
+How many series there are is bounded: words, parts and reasons come from the program, never from what others send
+(``tests/house/test_counters.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from overlay import __version__
+from overlay.driver.http import Request, Response, text
+from overlay.node import Node
+
+PATH: Final = "/metrics"
+FORM: Final = "text/plain; version=0.0.4; charset=utf-8"
+OTHER: Final = "other"  # what stands for a reason that does not look like one of ours
+_WORD: Final = re.compile(r"[a-z][a-z0-9_-]{0,48}")
+_REASON: Final = re.compile(r"[A-Za-z0-9_.-]{1,48}")
+
+COUNTED: Final[dict[str, str]] = {
+    "call-failed": "calls to peers that were not answered",
+    "calls_held": "calls above a session's grade, kept until it is admitted",
+    "calls_queued": "calls that waited for one of a session's places",
+    "calls_repeated": "calls of peers that came again",
+    "calls_retried": "calls to peers, or pages of answers, asked for again",
+    "calls_timed_out": "calls to peers given up",
+    "contacts_same_network": "contacts left out, being too many of one network",
+    "contacts_waiting": "contacts that wait for room in their bucket",
+    "control_hung_up": "control clients that went away before their answer",
+    "control_refused": "control requests refused",
+    "control_requests": "control requests carried out",
+    "cookies_sent": "handshakes answered with a cookie, under load",
+    "dns_cache_evicted": "answers pushed out of the answer cache",
+    "dns_chase_failed": "aliases of public names whose end could not be asked for",
+    "dns_fault": "queries answered with an error of form",
+    "dns_refused_world": "queries refused by the stub: not joined, or no proof of absence",
+    "dns_tcp": "queries over TCP",
+    "dns_tcp_broken": "DNS connections that broke",
+    "dns_tcp_idle_closed": "DNS connections closed for saying nothing",
+    "dns_tcp_waits": "queries over TCP that waited for those before them",
+    "dns_truncated": "answers cut to fit a datagram",
+    "dns_udp": "queries over UDP",
+    "dns_unfetched": "zones that could not be fetched in time",
+    "drop": "what was dropped, by rule or bound",
+    "duplicates": "records that came again",
+    "enrol": "requests for a name, by outcome",
+    "equivocations": "two records of one signer with the same seq",
+    "flight_forgotten": "inputs that fell out of the flight recorder",
+    "handshakes_unconfirmed": "sessions whose initiator never sent a sealed packet",
+    "handshakes_yielded": "handshakes given up for the other end's",
+    "http_app_timeouts": "HTTP requests whose answer took too long",
+    "http_broken": "HTTP connections that broke",
+    "http_idle_closed": "HTTP connections closed for saying nothing",
+    "http_requests": "HTTP requests",
+    "http_timeouts": "HTTP clients that sent or read too slowly",
+    "knocks_waiting": "ways in that waited for their turn",
+    "log_cut": "lines of the log that were cut",
+    "log_lost": "lines of the log that were lost",
+    "log_rotated": "times that the log was turned over",
+    "lookup_refused": "resolvers that refused, looking for ways in",
+    "lookup_silent": "resolvers that said nothing, looking for ways in",
+    "lookup_tcp": "lookups of ways in over TCP",
+    "owed_full": "times that the disk was owed more than memory may hold",
+    "prefixes_forgotten": "networks whose names of the last hour were forgotten",
+    "pushes": "records told to peers",
+    "questions_silent": "questions of searches that nobody answered",
+    "reconciliations": "comparisons of tables and zones with a peer",
+    "reconciliations_slow": "comparisons put off, being too many at once",
+    "reject": "sessions ended because a passport does not count",
+    "replies_forgotten": "answers whose pages were let go before they were asked for",
+    "revoked": "revocations taken",
+    "searches_cut": "searches that reached their bound",
+    "sends_kept_back": "datagrams kept back until what they tell of is stored",
+    "skip": "statements left out of zones",
+    "store_commits": "commits to disk",
+    "store_pressed": "times that reading waited for the disk",
+    "tcp_accept": "connections that could not be accepted",
+    "tcp_closed": "overlay connections over TCP that ended",
+    "tcp_http": "connections to the overlay's port that spoke HTTP",
+    "throttled_forgotten": "sources whose rate was forgotten",
+    "timestamps_forgotten": "keys whose last handshake was forgotten",
+    "twins": "signs of a second holder of this identity",
+    "udp_drained_full": "wake-ups that left datagrams waiting",
+    "udp_receive": "errors on receiving datagrams",
+    "unsaid": "statements of this node's own that it may not make any more",
+    "upstream_asked": "queries passed on",
+    "upstream_failed": "queries passed on that got no answer",
+    "upstream_loop": "resolvers left out, being this node itself",
+    "upstream_silent": "resolvers that did not answer in time",
+    "upstream_unreachable": "resolvers that could not be sent to",
+    "verdicts_forgotten": "verdicts of signatures forgotten",
+    "waiting_ended": "newcomers whose time to be admitted ran out",
+    "watches_begun": "zones of others watched",
+    "watches_lapsed": "watches that were not renewed",
+    "watches_refused": "watches refused: not a custodian",
+    "ways_failed": "ways in that did not lead in",
+}
+
+REASONED: Final = ("call-failed", "dns_fault", "drop", "enrol", "reject", "skip", "tcp_accept", "tcp_closed", "udp_receive", "unsaid")
+
+Labels = tuple[tuple[str, str], ...]
+Parts = Mapping[str, Mapping[str, int]]  # part of the program -> what it has counted
+
+
+class Gauge(NamedTuple):
+    """One measured value. ``labels`` are free text."""
+
+    name: str
+    meaning: str
+    value: float
+    kind: str = "gauge"
+    labels: Labels = ()
+
+
+def of_machines(node: Node) -> Parts:
+    """What the machines of a node have counted."""
+    parts: dict[str, Mapping[str, int]] = {
+        "node": node.counters, "peers": node.peers.counters, "trust": node.trust.counters, "book": node.book.counters,
+        "sessions": node.sessions.counters,
+    }  # fmt: skip
+    if node.directory is not None:
+        parts["directory"] = node.directory.counters
+    if node.registrar is not None:
+        parts["admission"] = node.registrar.counters
+    return parts
+
+
+def gauges(node: Node, *, uptime: float, warnings: int) -> list[Gauge]:
+    """What is measured of a node and of its process, just now."""
+    found = [
+        Gauge("overlay_info", "which program runs", 1, labels=(("version", __version__),)),
+        Gauge("overlay_uptime_seconds", "since the start of this run", uptime),
+        Gauge("overlay_sessions", "sessions, admitted or not", len(node.peers.peers)),
+        Gauge("overlay_peers", "admitted sessions", len(node.peers.admitted())),
+        Gauge("overlay_clusters", "clusters known", len(node.book.cuts)),
+        Gauge("overlay_records", "records held", len(node.book)),
+        Gauge("overlay_load_ratio", "how busy this node says it is", node.load / 1000),
+        Gauge("overlay_warnings", "what overlay doctor would warn of", warnings),
+        Gauge("process_cpu_seconds_total", "processor time used", time.process_time(), "counter"),
+    ]
+    with suppress(OSError):  # Linux alone has these
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[1])
+        found.append(Gauge("process_resident_memory_bytes", "memory held", pages * os.sysconf("SC_PAGESIZE")))
+        found.append(Gauge("process_open_fds", "open descriptors", len(os.listdir("/proc/self/fd"))))
+    return found
+
+
+def answer(request: Request, page: Callable[[], str]) -> Response:
+    """The page, for whoever asks from this machine; others learn nothing, and make nobody count."""
+    if not ip_address(request.peer.host.partition("%")[0]).is_loopback:
+        return text("metrics are for this machine alone", 403)
+    return Response(200, page().encode(), (("content-type", FORM), ("cache-control", "no-store")))
+
+
+def render(parts: Parts, measured: list[Gauge]) -> str:
+    """The whole page."""
+    lines: list[str] = []
+    for gauge in measured:
+        lines += [*_head(gauge.name, gauge.meaning, gauge.kind), f"{gauge.name}{_labels(gauge.labels)} {_number(gauge.value)}"]
+    plain = dict.fromkeys((_word(word) for word in COUNTED if word not in REASONED), 0)
+    reasoned: dict[str, Counter[Labels]] = {_word(word): Counter() for word in REASONED}
+    meanings = {_word(word): meaning for word, meaning in COUNTED.items()}
+    for part, counters in parts.items():
+        for key, count in counters.items():
+            first, colon, reason = key.partition(":")
+            word = _word(first)
+            if colon:
+                labels = (("part", part), ("reason", reason if _REASON.fullmatch(reason) else OTHER))
+                reasoned.setdefault(word, Counter())[labels] += count
+            else:
+                plain[word] = plain.get(word, 0) + count
+    for word in sorted({*plain, *reasoned}):
+        name = f"overlay_{word}_total"
+        lines += _head(name, meanings.get(word, "counted by the program"), "counter")
+        lines += [f"{name} {plain[word]}"] if word in plain else []
+        lines += [f"{name}{_labels(labels)} {count}" for labels, count in sorted(reasoned.get(word, {}).items())]
+    return "\n".join(lines) + "\n"
+
+
+def _word(counted: str) -> str:
+    """The first part of a counter's key, as it stands in the name of a metric."""
+    return counted.replace("-", "_") if _WORD.fullmatch(counted) else OTHER
+
+
+def _head(name: str, meaning: str, kind: str) -> list[str]:
+    told = meaning.replace("\\", r"\\").replace("\n", r"\n")
+    return [f"# HELP {name} {told}", f"# TYPE {name} {kind}"]
+
+
+def _labels(labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels) + "}" if labels else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
