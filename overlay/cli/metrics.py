@@ -108,17 +108,29 @@ COUNTED: Final[dict[str, str]] = {
 
 REASONED: Final = ("call-failed", "dns_fault", "drop", "enrol", "reject", "skip", "tcp_accept", "tcp_closed", "udp_receive", "unsaid")
 
+MEASURED: Final[dict[str, str]] = {
+    "overlay_info": "which program runs: its version as a label",
+    "overlay_uptime_seconds": "since the start of this run",
+    "overlay_sessions": "sessions, admitted or not",
+    "overlay_peers": "admitted sessions",
+    "overlay_clusters": "clusters known",
+    "overlay_records": "records held",
+    "overlay_load_ratio": "how busy this node says it is",
+    "overlay_warnings": "how many warnings overlay status shows",
+    "process_cpu_seconds_total": "processor time used",
+    "process_resident_memory_bytes": "memory held (Linux alone)",
+    "process_open_fds": "open descriptors (Linux alone)",
+}
+
 Labels = tuple[tuple[str, str], ...]
 Parts = Mapping[str, Mapping[str, int]]  # part of the program -> what it has counted
 
 
 class Gauge(NamedTuple):
-    """One measured value. ``labels`` are free text."""
+    """One measured value under a name of ``MEASURED``. ``labels`` are free text."""
 
     name: str
-    meaning: str
     value: float
-    kind: str = "gauge"
     labels: Labels = ()
 
 
@@ -138,21 +150,17 @@ def of_machines(node: Node) -> Parts:
 def gauges(node: Node, *, uptime: float, warnings: int) -> list[Gauge]:
     """What is measured of a node and of its process, just now."""
     found = [
-        Gauge("overlay_info", "which program runs", 1, labels=(("version", __version__),)),
-        Gauge("overlay_uptime_seconds", "since the start of this run", uptime),
-        Gauge("overlay_sessions", "sessions, admitted or not", len(node.peers.peers)),
-        Gauge("overlay_peers", "admitted sessions", len(node.peers.admitted())),
-        Gauge("overlay_clusters", "clusters known", len(node.book.cuts)),
-        Gauge("overlay_records", "records held", len(node.book)),
-        Gauge("overlay_load_ratio", "how busy this node says it is", node.load / 1000),
-        Gauge("overlay_warnings", "what overlay doctor would warn of", warnings),
-        Gauge("process_cpu_seconds_total", "processor time used", time.process_time(), "counter"),
-    ]
-    with suppress(OSError):  # Linux alone has these
+        Gauge("overlay_info", 1, (("version", __version__),)), Gauge("overlay_uptime_seconds", uptime),
+        Gauge("overlay_sessions", len(node.peers.peers)), Gauge("overlay_peers", len(node.peers.admitted())),
+        Gauge("overlay_clusters", len(node.book.cuts)), Gauge("overlay_records", len(node.book)),
+        Gauge("overlay_load_ratio", node.load / 1000), Gauge("overlay_warnings", warnings),
+        Gauge("process_cpu_seconds_total", time.process_time()),
+    ]  # fmt: skip
+    with suppress(OSError):
         with open("/proc/self/statm", "rb") as file:
             pages = int(file.read().split()[1])
-        found.append(Gauge("process_resident_memory_bytes", "memory held", pages * os.sysconf("SC_PAGESIZE")))
-        found.append(Gauge("process_open_fds", "open descriptors", len(os.listdir("/proc/self/fd"))))
+        found.append(Gauge("process_resident_memory_bytes", pages * os.sysconf("SC_PAGESIZE")))
+        found.append(Gauge("process_open_fds", len(os.listdir("/proc/self/fd"))))
     return found
 
 
@@ -167,7 +175,8 @@ def render(parts: Parts, measured: list[Gauge]) -> str:
     """The whole page."""
     lines: list[str] = []
     for gauge in measured:
-        lines += [*_head(gauge.name, gauge.meaning, gauge.kind), f"{gauge.name}{_labels(gauge.labels)} {_number(gauge.value)}"]
+        kind = "counter" if gauge.name.endswith("_total") else "gauge"
+        lines += [*_head(gauge.name, MEASURED[gauge.name], kind), f"{gauge.name}{_labels(gauge.labels)} {_number(gauge.value)}"]
     plain = dict.fromkeys((_word(word) for word in COUNTED if word not in REASONED), 0)
     reasoned: dict[str, Counter[Labels]] = {_word(word): Counter() for word in REASONED}
     meanings = {_word(word): meaning for word, meaning in COUNTED.items()}
@@ -181,11 +190,16 @@ def render(parts: Parts, measured: list[Gauge]) -> str:
             else:
                 plain[word] = plain.get(word, 0) + count
     for word in sorted({*plain, *reasoned}):
-        name = f"overlay_{word}_total"
+        name = name_of(word)
         lines += _head(name, meanings.get(word, "counted by the program"), "counter")
         lines += [f"{name} {plain[word]}"] if word in plain else []
         lines += [f"{name}{_labels(labels)} {count}" for labels, count in sorted(reasoned.get(word, {}).items())]
     return "\n".join(lines) + "\n"
+
+
+def name_of(word: str) -> str:
+    """The metric of a counted word."""
+    return f"overlay_{_word(word)}_total"
 
 
 def _word(counted: str) -> str:
@@ -194,8 +208,7 @@ def _word(counted: str) -> str:
 
 
 def _head(name: str, meaning: str, kind: str) -> list[str]:
-    told = meaning.replace("\\", r"\\").replace("\n", r"\n")
-    return [f"# HELP {name} {told}", f"# TYPE {name} {kind}"]
+    return [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]  # our own words: nothing to be escaped (test_metrics.py)
 
 
 def _labels(labels: Labels) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tools.docs import commands, configuration, limits, log, rights, wire
+from tools.docs import commands, configuration, limits, log, metrics, rights, wire
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs"
 PAGES: Final[dict[str, Callable[[], str]]] = {
@@ -14,6 +14,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "configuration.md": configuration.page,
     "limits.md": limits.page,
     "log.md": log.page,
+    "metrics.md": metrics.page,
     "rights.md": rights.page,
     "wire.md": wire.page,
 }
