@@ -34,6 +34,10 @@ EVENTS: Final[dict[str, Event]] = {
         "somebody asked for a name here",
     ),
     "name-renewed": Event("info", {"name": _NAME, "until": "UTC seconds"}, "the grant of this node's name was renewed"),
+    "flight": Event(
+        "info", {"file": "the recording", "whole": "`True`: it goes back to the start"},
+        "the last inputs of this node were written down, as SIGUSR2 asked or because it crashed; `overlay lab replay` plays them",
+    ),
     "mended": Event("info", {"about": "as in `problem`", "what": "what it was"}, "a problem is gone"),
     "peer-rejected": Event(
         "warning", {"reason": "a rule of [rights.md](rights.md), `passport-form`, `no-answer` or `twin`"},
@@ -45,6 +49,10 @@ EVENTS: Final[dict[str, Event]] = {
         "a statement of this node's own that it is not entitled to any more, or that has no room, was left unsaid",
         "`overlay doctor` shows the right that ended; who gave it may give it again",
     ),
+    "flight-lost": Event(
+        "warning", {"file": "the recording", "reason": "of the system"}, "the last inputs of this node could not be written down",
+        "make room, or mend that directory",
+    ),
     "way-in": Event(
         "warning", {"what": "what it leads to"}, "while looking for the others: the bootstrap zone names another overlay than this node's",
         "`overlay doctor` compares both; mend the TXT records, or leave this overlay",
@@ -53,6 +61,10 @@ EVENTS: Final[dict[str, Event]] = {
         "error", {"about": "`disk`: nothing can be stored", "what": "the reason in words"},
         "something that a person should mend; also in `overlay status`",
         "make room or mend that disk: names are served on, changes are refused, and what is owed is written then",
+    ),
+    "crash": Event(
+        "error", {"what": "the exception", "where": "file and function"}, "a defect of this program ended the node",
+        "report it, with what `overlay lab replay` prints of the recording; the recording itself tells who talks to whom: keep it",
     ),
     "own-name-revoked": Event(
         "error", {"name": _NAME}, "somebody above has ended this node's right to its name",

@@ -43,7 +43,7 @@ class Health:
         key = (service.name, service.proto)
         self._failures[key] = 0 if alive else self._failures.get(key, 0) + 1
         if alive or self._failures[key] >= FAILURES:
-            acts.health(self._engine.node, service.name, service.proto, alive)
+            self._engine.act(acts.health, service.name, service.proto, alive)
             self._engine.step()
 
     def _own_host(self) -> str:

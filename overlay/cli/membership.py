@@ -29,6 +29,7 @@ from overlay.wire.codec import decode, encode
 IDENTITY = "identity"
 STATE = "state.db"
 LOG = "log"
+FLIGHT = "run/flight"
 ROOT_KEY = "root.key"
 OVERLAY = b"overlay"  # in the store's table `own`: the id of the overlay that this home belongs to, pinned
 ADVERTISED = b"advertised"  # addresses that the person named at `init`

@@ -35,6 +35,7 @@ from overlay.driver.control import open_control, serve_control
 from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
 from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
+from overlay.driver.recorder import Recorded, keep
 from overlay.driver.run import own_hosts
 from overlay.driver.store import Store, Tables, lock_home
 from overlay.errors import Malformed, OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
@@ -42,7 +43,6 @@ from overlay.identity.keys import Identity
 from overlay.machine import Log, Step
 from overlay.machine import Store as Write
 from overlay.name import Path as NamePath
-from overlay.node import Node
 from overlay.raised import AdmissionAsked
 from overlay.setup import OWN, Setup
 from overlay.units import b64
@@ -160,9 +160,15 @@ class Running:
                         await self._farewell(start, clock)
 
     async def _signals(self) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
-                self._scope.cancel()
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as signals:
+            async for signum in signals:
+                if signum != signal.SIGUSR2:
+                    self._scope.cancel()
+                elif self._plugged is not None and isinstance(self._plugged.node, Recorded):
+                    self._plugged.node.crashed(self._plugged.node)
+
+    def _keep_flight(self, log: LogFile, clock: Clock, node: Recorded) -> None:
+        keep(node, self.home / homes.FLIGHT, log, clock.at())
 
     async def _farewell(self, start: _Start, clock: Clock) -> None:
         """Tell peers, within bounds. The engine's tasks are cancelled by now: what is sent goes out at once."""
@@ -186,7 +192,7 @@ class Running:
             stored=start.tables, asks_public=self.config.names.policy in ASKING,
         )
         try:
-            node = Node(setup, clock.now(), clock.at())
+            node = Recorded(setup, clock.now(), clock.at())
         except (Malformed, TrustError) as error:  # its right has ended, or the disk did not keep what it wrote itself
             path = self.home / homes.STATE
             if error.rule in ENDED:
@@ -196,6 +202,7 @@ class Running:
                 ) from None
             todo = f"move it aside (mv {path} {path}.damaged) and join again; `identity` is kept"
             raise StateError(f"{path} is damaged: {error.what}", todo, rule="state-damaged") from None
+        node.crashed = partial(self._keep_flight, start.log, clock)
         plugged = Plugged(
             node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation,
             tell=self.report.progress,

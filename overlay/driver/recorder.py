@@ -3,8 +3,8 @@
 ``Recorded`` is a node that notes each input before it takes it: datagrams, dates, acts of a person, and every octet of
 entropy that it draws. Machines roll no dice and read no clock, so the same inputs lead a fresh node from the same stored
 state to the same step, and to the same exception. Notes are octets in a ring of bounded size; one is a step: its inputs,
-then the ``take`` that ended it. It refuses to know where the file lies and when it is written, but for one case: when an
-exception leaves the machine, ``crashed`` is called with the whole recording before the exception goes on its way.
+then the ``take`` that ended it. It refuses to know when a recording is wanted, but for one case: when an exception leaves
+the machine, ``crashed`` is called before the exception goes on its way.
 
 A recording holds no private key. What it does hold is in the decision; ``overlay/lab/replay.py`` reads it.
 """
@@ -20,6 +20,8 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from inspect import isfunction
 from pathlib import Path as FilePath
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -27,20 +29,23 @@ import msgpack
 
 from overlay import acts, limits
 from overlay.admission.request import Request
+from overlay.driver.logfile import LogFile
 from overlay.errors import OverlayError
 from overlay.identity.keys import Signer
-from overlay.machine import Send, Step, Store
+from overlay.machine import Log, Send, Step, Store
 from overlay.name import Path
 from overlay.node import Node
 from overlay.peers import Peer
 from overlay.records.record import Record, parse
-from overlay.setup import Setup, Stored
+from overlay.setup import Setup
 from overlay.statements import Service
 from overlay.wire.address import Address, Way
 
 MAGIC: Final = b"overlay flight 1\n"
 OVERHEAD: Final = 41  # octets that an entry of the ring costs beside its own: a bytes object and a place in the deque
 ENTROPY, TAKE, DATAGRAM, INPUT = range(4)
+NOT_SAID: Final = ("identity", "entropy", "stored", "verifier", "suite")  # of a node's setup: keys, and what is no value
+UNSAID: Final = "?"  # stands for an input that could not be noted
 WAYS: Final = 1_024  # ways whose octets are kept at hand
 _TAKE: Final = struct.Struct("<Bdd")  # now, at
 _DATAGRAM: Final = struct.Struct("<BddHH")  # now, at, octets of its way, octets; then both
@@ -54,7 +59,8 @@ class Recorded(Node):
     """A node whose inputs are noted. What its methods call of each other is no input."""
 
     def __init__(self, setup: Setup, now: float, at: float) -> None:
-        self.crashed: Callable[[bytes], None] = lambda recording: None
+        self.crashed: Callable[[Recorded], None] = lambda node: None
+        self.error: dict[str, str] | None = None  # what left the machine
         self.forgotten = 0  # steps that the ring has let go
         self._ring: deque[bytes] = deque()
         self._octets = 0
@@ -64,7 +70,6 @@ class Recorded(Node):
         self._shape = Shape()
         self._draw = setup.entropy
         self._ways: dict[Way, bytes] = {}
-        self._error: dict[str, str] | None = None
         super().__init__(replace(setup, entropy=self._entropy), now, at)
         self._inside = False
 
@@ -153,7 +158,11 @@ class Recorded(Node):
         if self._inside:
             yield
             return
-        packed = msgpack.packb([name, list(args)], default=plain, strict_types=True)
+        try:
+            packed = msgpack.packb([name, list(args)], default=plain, strict_types=True)
+        except (TypeError, ValueError, OverflowError):  # what we cannot write down must not stop the node
+            packed = msgpack.packb([UNSAID, [name]])
+            self.counters["flight_unsaid"] += 1
         self._step += (_MORE.pack(INPUT, len(packed)), packed)
         self._inside = True
         try:
@@ -189,17 +198,16 @@ class Recorded(Node):
             self.counters["flight_forgotten"] += 1
 
     def _crash(self, error: Exception) -> None:
-        self._error = described(error)
-        self.crashed(self.recording())
+        self.error = described(error)
+        self.crashed(self)
 
     def recording(self) -> bytes:
         """All of it, as a file has it."""
-        setup = self.setup
+        setup = {part.name: getattr(self.setup, part.name) for part in fields(Setup) if part.name not in NOT_SAID}
         head = {
-            "overlay_id": setup.overlay_id, "node_id": setup.identity.node_id, "port": setup.port, "advertised": list(setup.advertised),
-            "interfaces": list(setup.interfaces), "dns": setup.dns, "small": setup.small, "now": self._began[0], "at": self._began[1],
-            "stored": {table: dict(rows) for table, rows in setup.stored.items()}, "digest": state_digest(setup.stored),
-            "forgotten": self.forgotten, "shape": self._shape.numbers, "error": self._error,
+            "node_id": self.identity.node_id, "setup": msgpack.packb(setup, default=plain, strict_types=True),
+            "now": self._began[0], "at": self._began[1], "stored": {table: dict(rows) for table, rows in self.setup.stored.items()},
+            "forgotten": self.forgotten, "shape": self._shape.numbers, "error": self.error,
         }  # fmt: skip
         packed = msgpack.packb(head)
         said = b"".join((len(packed).to_bytes(4, "big"), packed, *self._ring, *self._step))
@@ -238,12 +246,6 @@ def act(node: Node, what: Callable[Concatenate[Node, P], T], *args: P.args, **kw
     return what(node, *args, **kwargs)
 
 
-def state_digest(stored: Stored) -> bytes:
-    """32 octets that tell one stored state from another."""
-    rows = sorted((table, key, value) for table, part in stored.items() for key, value in part.items())
-    return hashlib.blake2s(msgpack.packb(rows)).digest()
-
-
 def described(error: Exception) -> dict[str, str]:
     """An exception as far as two runs must agree on it, and the way that it came. No values of variables: they may be secrets."""
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -253,11 +255,18 @@ def described(error: Exception) -> dict[str, str]:
     }  # fmt: skip
 
 
-def write(path: FilePath, recording: bytes) -> None:
-    """Put a recording where its owner alone can read it. Raises ``OSError``."""
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(recording)
+def keep(node: Recorded, path: FilePath, log: LogFile, at: float) -> None:
+    """Put the recording where its owner alone can read it, and say so in the log; a disk that does not take it costs the recording."""
+    if node.error is not None:
+        log.write(Log("error", "crash", {"what": f"{node.error['kind']}: {node.error['text']}", "where": node.error["where"]}), at)
+    try:
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(node.recording())
+    except OSError as error:
+        log.write(Log("warning", "flight-lost", {"file": path, "reason": error.strerror}), at)
+    else:
+        log.write(Log("info", "flight", {"file": path, "whole": node.forgotten == 0}), at)
 
 
 def entries(data: bytes) -> Iterator[tuple[Any, ...]]:
@@ -289,12 +298,8 @@ def entries(data: bytes) -> Iterator[tuple[Any, ...]]:
 # What a recording may ask of a node, by name.
 NODE: Final = ("opened", "closed", "wake", "interfaces", "dial", "join", "publish", "keep", "ping", "farewell")
 ACTS: Final[dict[str, Callable[..., Any]]] = {
-    what.__name__: what
-    for what in (
-        acts.add_service, acts.leave, acts.remove_service, acts.set_data, acts.invite, acts.health, acts.grant, acts.revoke, acts.admit,
-        acts.take_root,
-    )
-}  # fmt: skip
+    name: what for name, what in vars(acts).items() if isfunction(what) and what.__module__ == acts.__name__ and not name.startswith("_")
+}
 
 # -- values as MessagePack has them, and back
 
@@ -304,8 +309,9 @@ _NUMBERS: Final = {kind: number for number, kind in enumerate(_VALUES)}
 
 def plain(value: object) -> msgpack.ExtType:
     """What MessagePack does not know: the number of its type, and its parts."""
-    kind = type(value)
-    number = _NUMBERS[kind]
+    number = _NUMBERS.get(type(value))
+    if number is None:
+        raise TypeError(f"a {type(value).__name__} cannot be noted")
     match value:
         case Path():
             parts: object = list(value.labels)
@@ -316,7 +322,7 @@ def plain(value: object) -> msgpack.ExtType:
         case Signer():
             parts = None  # a token's key: who plays the recording does without
         case frozenset():
-            parts = list(value)
+            parts = sorted(value)
         case tuple():
             parts = list(value)
         case _:
@@ -325,16 +331,16 @@ def plain(value: object) -> msgpack.ExtType:
     return msgpack.ExtType(number, msgpack.packb(parts, default=plain, strict_types=True))
 
 
-def value_of(number: int, data: bytes, node: Node) -> Any:
+def value_of(number: int, data: bytes, node: Node | None = None) -> Any:
     """The inverse of :func:`plain`; a session's number becomes that peer of the node."""
     kind = _VALUES[number]
-    parts = msgpack.unpackb(data, ext_hook=lambda inner, more: value_of(inner, more, node), strict_map_key=False)
+    parts = msgpack.unpackb(data, ext_hook=partial(value_of, node=node), strict_map_key=False)
     if kind is Path:
         return Path(tuple(parts))
     if kind is Record:
         return parse(parts)
     if kind is Peer:
-        return node.peers.peers[parts]
+        return node.peers.peers[parts] if node is not None else None
     if kind is Signer:
         return Signer.from_seed(bytes(32))
     if kind in (tuple, frozenset):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
 from trio_util import RepeatedEvent
@@ -26,6 +27,7 @@ from overlay.driver.http import Site
 from overlay.driver.interfaces import advertised, interfaces
 from overlay.driver.listen import Listeners, name_of
 from overlay.driver.logfile import LogFile
+from overlay.driver.recorder import act
 from overlay.driver.store import Store, TwoLots
 from overlay.driver.tcp import Tcp
 from overlay.driver.udp import Batch, Udp
@@ -40,6 +42,9 @@ from overlay.wire.address import Way
 FLOOR = b"time"  # in the store's table `own`: the durable floor of trusted time
 KEEP_TIME = 20.0  # seconds between looks at clocks and interfaces
 PINGED = 8  # peers whose clocks are asked
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def own_hosts(listeners: Listeners, wanted: Sequence[str] = ()) -> tuple[str, ...]:
@@ -101,6 +106,10 @@ class Engine:
         wake_at = self.node.wake_at()
         if wake_at is not None and wake_at < self._sleeping_until:
             self._kick.set()
+
+    def act(self, what: Callable[Concatenate[Node, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Carry out what a person asks of the node (``overlay/acts.py``), so that the flight recorder hears of it."""
+        return act(self.node, what, *args, **kwargs)
 
     async def settled(self) -> None:
         """Wait until all that was said so far is durable and sent, or (see ``lots.trouble``) owed."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import Any
@@ -105,10 +106,8 @@ def replay(flight: Flight, identity: Identity, *, suite: Suite = STANDARD, verif
         raise UsageError("that recording is another node's", "give the home that it comes from with --home", rule="other-node")
     drawn = deque(entry[1] for entry in flight.entries if entry[0] == ENTROPY)
     draws = _Draws(drawn if flight.whole else deque())
-    setup = Setup(
-        identity=identity, overlay_id=head["overlay_id"], entropy=draws, port=head["port"], advertised=tuple(head["advertised"]),
-        interfaces=tuple(head["interfaces"]), dns=head["dns"], small=head["small"], stored=head["stored"], verifier=verifier, suite=suite,
-    )
+    said = msgpack.unpackb(head["setup"], ext_hook=value_of)
+    setup = Setup(**said, identity=identity, entropy=draws, stored=head["stored"], verifier=verifier, suite=suite)
     played, shape = Played(flight.whole), Shape()
     node = Node(setup, head["now"], head["at"])
     draws.drawn = drawn
@@ -140,7 +139,7 @@ def replay(flight: Flight, identity: Identity, *, suite: Suite = STANDARD, verif
 
 
 def _ask(node: Node, packed: bytes) -> None:
-    name, args = msgpack.unpackb(packed, ext_hook=lambda number, data: value_of(number, data, node), strict_map_key=False)
+    name, args = msgpack.unpackb(packed, ext_hook=partial(value_of, node=node), strict_map_key=False)
     if name in NODE:
         getattr(node, name)(*args)
     elif name in ACTS:

@@ -110,7 +110,7 @@ def crashed(monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, Host]:
     lived(world, alice, bob)
     written: list[tuple[bytes, Host]] = []
     for host in (founder, bob):
-        recorded(host).crashed = lambda recording, host=host: written.append((recording, host))  # type: ignore[misc]
+        recorded(host).crashed = lambda one, host=host: written.append((one.recording(), host))  # type: ignore[misc]
     world.do(alice, lambda one, at: act(one, acts.set_data, parse_path("eu/home/alice/trap"), "TXT", ("stumble",), 30, at))
     with pytest.raises(ZeroDivisionError):
         world.run(60)
