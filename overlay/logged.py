@@ -58,9 +58,9 @@ EVENTS: Final[dict[str, Event]] = {
         "`overlay doctor` compares both; mend the TXT records, or leave this overlay",
     ),
     "problem": Event(
-        "error", {"about": "`disk`: nothing can be stored", "what": "the reason in words"},
+        "error", {"about": "`disk`: nothing can be stored; `clock`: this machine's is not believed", "what": "the reason in words"},
         "something that a person should mend; also in `overlay status`",
-        "make room or mend that disk: names are served on, changes are refused, and what is owed is written then",
+        "`disk`: make room or mend it; names are served on, changes are refused, and what is owed is written then. `clock`: set it",
     ),
     "crash": Event(
         "error", {"what": "the exception", "where": "file and function"}, "a defect of this program ended the node",

@@ -164,8 +164,8 @@ class Node:
         def back(body: Any, then: float, at: float) -> None:
             peer_at = body.get(1) if isinstance(body, dict) else None
             if isinstance(peer_at, int):
-                peer.rtt, peer.offset = then - now, peer_at - at
-            self._raise(Pong(ticket, then - now if body is not None else None, peer_at if isinstance(peer_at, int) else 0))
+                peer.rtt = then - now
+            self._raise(Pong(ticket, then - now if body is not None else None, peer_at if isinstance(peer_at, int) else 0, peer.exchange))
 
         self._calls[ticket] = back
         return ticket
@@ -244,6 +244,7 @@ class Node:
             passport_digest=event.passport_digest, boot_nonce=event.boot_nonce, seen=event.seen, handshake_hash=event.handshake_hash,
         )
         self.peers.opened(peer, at)
+        self.ping(peer, now)  # before passports are judged: a peer may know better what time it is
 
     def _witness(self, peer: Peer) -> None:
         """Somebody of this overlay has seen us at an address; what strangers say of it does not count."""
@@ -356,7 +357,6 @@ class Node:
         if self.directory is not None:
             self.directory.joined(peer.session, peer.passport.node_id, peer.passport.cluster, initiator=peer.initiator, now=now)
         self._log("info", "peer", name=peer.passport.name.dotted, way=str(peer.way.remote), proto=peer.way.proto)
-        self.ping(peer, now)
         self._hurry()
         if peer.initiator or (peer.way.proto == "udp" and self.remembered.wants_more()):  # a node sends from where it listens
             self._first += self.remembered.reached(peer.exchange, (peer.way.remote,))

@@ -72,8 +72,9 @@ class DialEnded:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """A ping came back after ``rtt`` seconds, or did not (None)."""
+    """A ping came back after ``rtt`` seconds, or did not (None). ``peer_at``: UTC seconds by the clock of who holds that key."""
 
     ticket: int
     rtt: float | None
     peer_at: int = 0
+    exchange: bytes = b""

@@ -39,6 +39,9 @@ class Remembered:
     def __bool__(self) -> bool:
         return bool(self._ways)
 
+    def __contains__(self, exchange: bytes) -> bool:
+        return exchange in self._ways
+
     def wants_more(self) -> bool:
         """Whether there is room for those that came to us: who dialled nobody must not be alone when it starts again."""
         return len(self._ways) < KEPT

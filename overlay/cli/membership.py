@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from overlay.driver.clock import BUILT
-from overlay.driver.run import FLOOR
+from overlay.driver.run import FLOOR, LAST
 from overlay.driver.store import Store
 from overlay.errors import Malformed, StateError, TrustError
 from overlay.founding import Plan, founder_grants, founding_record
@@ -94,6 +93,7 @@ class Membership:
     advertised: tuple[str, ...]
     incarnation: int
     floor: float
+    last: float | None  # the time that was believed last; None where it never ran
     place: str
     enrolled: bool
 
@@ -106,14 +106,16 @@ def membership(tables: Mapping[str, Mapping[bytes, bytes]]) -> Membership | None
         return None
     root: Root | None = None
     try:
+        floor, last = int(own.get(FLOOR, b"0")), int(own[LAST]) if LAST in own else None
+        if last is not None and floor > last:
+            raise ValueError("a floor above what stood on it")
         if FOUNDING in own:
             body = kinds.read(parse(own[FOUNDING]))
             assert isinstance(body, Root)
             root = body
         named = tuple(str(host) for host in decode(own[ADVERTISED])) if ADVERTISED in own else ()
         return Membership(
-            overlay_id, root, named, int(own.get(INCARNATION, b"0")), float(own.get(FLOOR, str(BUILT).encode())), own.get(PLACE, b"").decode(),
-            PASSPORT in own,
+            overlay_id, root, named, int(own.get(INCARNATION, b"0")), floor, last, own.get(PLACE, b"").decode(), PASSPORT in own,
         )
     except (Malformed, ValueError):
         raise StateError("the state of this home is damaged", "move state.db aside and join again; identity is kept", rule="state-damaged") from None
@@ -151,7 +153,7 @@ def found_overlay(home: Path, plan: Plan, *, keys: int, root_out: Path | None, a
         grants = founder_grants(plan, root, signers, identity, at)
         files = _write_root_keys(root_out or home, seeds, root.digest)
         stores = found(root, grants, identity, at)
-        stores += [*pinned(root.digest, plan.zone), Write(OWN, ADVERTISED, encode(list(advertised)))]
+        stores += [*pinned(root.digest, plan.zone), Write(OWN, ADVERTISED, encode(list(advertised))), Write(OWN, LAST, str(at).encode())]
         store.commit_now(stores)
     return Founded(root, plan, identity, files)
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import Domain, Lan, Place, WayIn, parse_where
 from bootstrap.goal import Goal
 from bootstrap.invite import Token
+from overlay import limits
 from overlay.admission.request import Request
 from overlay.cli import membership as homes
 from overlay.cli.again import same_overlay
@@ -30,7 +32,7 @@ from overlay.cli.desk import Desk
 from overlay.cli.plugged import Plugged
 from overlay.cli.report import Report
 from overlay.config import Config
-from overlay.driver.clock import BUILT, Clock
+from overlay.driver.clock import Clock, span
 from overlay.driver.control import open_control, serve_control
 from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
 from overlay.driver.logfile import LogFile
@@ -142,7 +144,7 @@ class Running:
     # -- the run
 
     async def _main(self, start: _Start) -> None:
-        clock = Clock(start.member.floor if start.member is not None else float(BUILT))
+        clock = Clock(start.member.floor, start.member.last) if start.member is not None else Clock()
         began = clock.now()
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -177,6 +179,7 @@ class Running:
         engine = self._plugged.engine
         engine.node.farewell(clock.now())
         with trio.move_on_after(FAREWELL):
+            engine.keep_time()
             engine.step()
             await engine.lots.finish()
         start.log.write(Log("info", "stopped", {}), clock.at())
@@ -198,8 +201,12 @@ class Running:
             if error.rule in ENDED:
                 raise TrustError(
                     f"this node's right to its name has ended: {error.what}",
-                    f"to come back under a new name, move {path} and {self.home / homes.IDENTITY} aside and join again", rule=error.rule,
+                    f"set this machine's clock if it is not {_date(clock.at())}; to come back under a new name, move {path} and "
+                    f"{self.home / homes.IDENTITY} aside and join again", rule=error.rule,
                 ) from None
+            if error.rule == "R02":
+                what = f"this machine's clock ({_date(clock.at())}) is behind what this node has written itself: {error.what}"
+                raise StateError(what, "set the clock, then start again", rule="clock-behind") from None
             todo = f"move it aside (mv {path} {path}.damaged) and join again; `identity` is kept"
             raise StateError(f"{path} is damaged: {error.what}", todo, rule="state-damaged") from None
         node.crashed = partial(self._keep_flight, start.log, clock)
@@ -313,10 +320,20 @@ class Running:
         assert self._plugged is not None
         if self._plugged.node.setup.overlay_id != overlay_id:
             raise PeerError("it names another overlay than the first that answered", "", rule="other-overlay")
-        node_id = await self._plugged.reach(way.key, way.addresses)
+        try:
+            node_id = await self._plugged.reach(way.key, way.addresses)
+        finally:
+            self._compare_clocks(clock, way)
         token = self.join.token
         if token is not None and token.redeemers and node_id not in token.redeemers:
             raise PeerError("it is not the node that redeems the token", "", rule="redeemer")
+
+    @staticmethod
+    def _compare_clocks(clock: Clock, way: WayIn) -> None:
+        """Nobody takes a statement dated well ahead, and none that has expired: better said now than found out later."""
+        apart = clock.apart(way.key)
+        if apart is not None and abs(apart) > limits.FUTURE:
+            raise PeerError(f"this machine's clock is {span(-apart)} of that node's (it says {_date(clock.at())})", "set the clock", rule="clock")
 
     def _ask(self, plugged: Plugged, start: _Start) -> None:
         assert self.join is not None
@@ -387,6 +404,11 @@ def forget(home: Path) -> None:
     for name in (homes.STATE, homes.STATE + "-wal", homes.STATE + "-shm", homes.IDENTITY):
         (home / name).unlink(missing_ok=True)
     shutil.rmtree(home / "slots", ignore_errors=True)
+
+
+def _date(at: float) -> str:
+    """UTC, as a person reads it."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def _is_ip(text: str) -> bool:

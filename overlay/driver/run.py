@@ -22,7 +22,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import trio
 from trio_util import RepeatedEvent
 
-from overlay.driver.clock import Clock
+from overlay.driver.clock import Clock, clock_trouble
 from overlay.driver.http import Site
 from overlay.driver.interfaces import advertised, interfaces
 from overlay.driver.listen import Listeners, name_of
@@ -35,13 +35,19 @@ from overlay.errors import StateError
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step
 from overlay.machine import Store as Write
 from overlay.node import Node
+from overlay.raised import Pong
 from overlay.setup import OWN
 from overlay.unkept import kept, unkept
 from overlay.wire.address import Way
 
 FLOOR = b"time"  # in the store's table `own`: the durable floor of trusted time
-KEEP_TIME = 20.0  # seconds between looks at clocks and interfaces
+LAST = b"clock"  # and the time that was believed last
+LOOK = 2.0  # seconds between looks at this machine's clock and interfaces
+KEEP_TIME = 20.0  # seconds between looks at peers' clocks; while ours is in doubt, each look
+KEEP_LAST = 600.0  # seconds for which what is believed may go unwritten: a disk is spared, and a crash costs no more
+WITH_OTHERS = 60.0  # the same where something else is written: well within the tolerance of dates, limits.FUTURE
 PINGED = 8  # peers whose clocks are asked
+SLOW = 5.0  # seconds: a pong that took longer says too little
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,6 +88,8 @@ class Engine:
         self._advertise = tuple(advertise)
         self._subscribers: list[Callable[[object], None]] = []
         self._sleeping_until = 0.0
+        self._last_kept = -KEEP_LAST
+        self._hosts: tuple[str, ...] = ()
         self._kick = RepeatedEvent()
 
     def subscribe(self, subscriber: Callable[[object], None]) -> None:
@@ -102,7 +110,10 @@ class Engine:
     def step(self) -> None:
         """Let out what the node wants after an input."""
         now = self.clock.now()
-        self.lots.put(self.node.take(now, self.clock.at()))
+        step = self.node.take(now, self.clock.at())
+        if step.first and now >= self._last_kept + WITH_OTHERS:
+            self.keep_time()  # so that a later run does not find records dated ahead of where this one left off
+        self.lots.put(step)
         wake_at = self.node.wake_at()
         if wake_at is not None and wake_at < self._sleeping_until:
             self._kick.set()
@@ -172,16 +183,40 @@ class Engine:
             await trio.lowlevel.checkpoint()
 
     async def _keep_time(self) -> None:
+        looked = -KEEP_TIME
         while True:
-            await trio.sleep(KEEP_TIME)
-            if self.clock.signed(self.node.newest_issued):
-                self.lots.put(Step(first=(Write(OWN, FLOOR, str(int(self.clock.floor)).encode()),)))
-            peers = self.node.peers.admitted()
-            self.clock.heard(self.clock.at() + peer.offset for peer in peers if peer.offset is not None)
-            for peer in peers[:PINGED]:
-                self.node.ping(peer, self.clock.now())
-            self.node.interfaces(own_hosts(self.listeners, self._advertise))
+            now = self.clock.now()
+            due = now - looked >= KEEP_TIME
+            if due:
+                looked = now
+                rose = self.clock.signed(self.node.newest_issued)
+                if rose or now >= self._last_kept + KEEP_LAST:
+                    self.keep_time()
+                self.clock.weigh()
+            if not self.clock.settle() or due:
+                for peer in sorted(self.node.peers.peers.values(), key=lambda peer: not peer.admitted)[:PINGED]:
+                    self.node.ping(peer, now)
+            self.problem("clock", clock_trouble(self.clock))
             self.step()
+            await trio.sleep(LOOK)
+            hosts = own_hosts(self.listeners, self._advertise)
+            if hosts != self._hosts:
+                self._hosts = hosts
+                self.node.interfaces(hosts)
+
+    def keep_time(self) -> None:
+        """Write down what time it is, for the next run. What peers alone say is not."""
+        if self.clock.unaided:
+            self._last_kept = self.clock.now()
+            floor, last = (str(int(seconds)).encode() for seconds in (self.clock.floor, self.clock.at()))
+            self.lots.put(Step(first=(Write(OWN, FLOOR, floor), Write(OWN, LAST, last))))
+
+    def _pong(self, pong: Pong) -> None:
+        """A peer has said what time it is. Strangers count only where this node knows nobody else."""
+        peer, known = self.node.peers.by_exchange(pong.exchange), self.node.remembered
+        counts = pong.exchange in known or (peer is not None and peer.admitted) or not known
+        if counts and pong.rtt is not None and pong.rtt < SLOW and pong.peer_at:
+            self.clock.said(pong.exchange, pong.peer_at + 0.5 + pong.rtt / 2)  # whole seconds, a way ago
 
     # -- effects
 
@@ -196,6 +231,8 @@ class Engine:
                         self.tcp.accepted(way)  # an answer of ours says that what came was valid
                         self.tcp.send(way, data)
                 case Raise(event):
+                    if isinstance(event, Pong):
+                        self._pong(event)
                     for subscriber in self._subscribers:
                         subscriber(event)
                 case OpenTcp(address):

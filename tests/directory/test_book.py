@@ -230,3 +230,11 @@ def test_what_passed_its_date_while_the_node_was_down_is_dropped_from_the_store_
     again = loaded(overlay, list(stored(book.take_stores()).values()), at=host.expires + 1)
     assert host.identity not in again.records
     assert Store(RECORDS, record_key(host.identity), None) in again.take_stores()
+
+
+def test_what_is_dated_ahead_of_a_clock_that_went_back_stays_in_the_store(overlay: Overlay) -> None:
+    host = overlay.host(overlay.first)
+    book = book_of(overlay, host)
+    again = loaded(overlay, list(stored(book.take_stores()).values()), at=host.issued - limits.FUTURE - 1)
+    assert host.identity not in again.records
+    assert not [store for store in again.take_stores() if store.value is None]

@@ -26,6 +26,14 @@ import dns.message
 import dns.query
 import dns.rcode
 
+# A program whose machine has another time: what the file says, in seconds, is added to the system's clock.
+OTHER_TIME: Final = """\
+import sys, time
+right, file = time.time, sys.argv.pop(1)
+time.time = lambda: right() + float(open(file).read())
+from overlay.cli import main
+sys.exit(main())
+"""
 ROOT: Final = Path(__file__).parent.parent.parent
 ZONE: Final = "cloud.example.net"
 COMMAND: Final = 40.0  # seconds that one command may take on a busy machine
@@ -109,6 +117,7 @@ class Machine:
     address: str
     home: Path
     outputs: list[str] = field(default_factory=list)
+    clock: Path | None = None  # the file that says how wrong the machine's clock is
     running: list[Foreground] = field(default_factory=list)
 
     @property
@@ -119,8 +128,16 @@ class Machine:
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / "overlay.toml").write_text(text.format(address=self.address, nobody=NOBODY))
 
+    def set_clock(self, off: float) -> None:
+        """Set the machine's clock so many seconds ahead, for what runs and for what is started from now on (without --detach)."""
+        self.clock = self.home.with_suffix(".clock")
+        written = self.clock.with_suffix(".new")
+        written.write_text(str(off))
+        written.replace(self.clock)
+
     def _command(self, words: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-P", "-m", "overlay", "--home", str(self.home), *words]
+        program = ["-m", "overlay"] if self.clock is None else ["-c", OTHER_TIME, str(self.clock)]
+        return [sys.executable, "-P", *program, "--home", str(self.home), *words]
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("OVERLAY_", "PYTHON"))}
