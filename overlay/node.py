@@ -164,7 +164,7 @@ class Node:
         def back(body: Any, then: float, at: float) -> None:
             peer_at = body.get(1) if isinstance(body, dict) else None
             if isinstance(peer_at, int):
-                peer.rtt = then - now
+                peer.rtt, peer.offset = then - now, peer_at - at
             self._raise(Pong(ticket, then - now if body is not None else None, peer_at if isinstance(peer_at, int) else 0, peer.exchange))
 
         self._calls[ticket] = back

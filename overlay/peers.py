@@ -40,6 +40,7 @@ class Peer:
     asking: bool = False
     revision: int = 0
     rtt: float | None = None  # seconds, of the last ping
+    offset: float | None = None  # its clock less ours, seconds
 
 
 @dataclass(frozen=True, slots=True)
