@@ -39,6 +39,7 @@ class Setup:
     interfaces: tuple[str, ...] = ()
     dns: bool = False
     small: int = 64
+    asks_public: bool = False  # whether the public DNS is asked before a second-level name is claimed
     stored: Stored = field(default_factory=dict)
     verifier: Verifier = verify
     suite: Suite = STANDARD

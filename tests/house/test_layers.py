@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.probing",),
     ("overlay.node",),
     ("overlay.acts", "overlay.reports", "overlay.unkept"),
+    ("overlay.findings",),
     ("tld", "bootstrap"),
     ("overlay.driver",),
     ("tld.driver", "bootstrap.driver"),
