@@ -27,6 +27,7 @@ _NAME_OPTION: Final = Option("--name", "LABEL", "this node's name in its cluster
 _DETACH: Final = Option("--detach", "", "return when usable and leave it running")
 _NAME: Final = Argument("NAME", "a name such as web.home.eu or eu/home/web", dashed=True)
 _NODE: Final = Argument("NODE", "a node's name or id", dashed=True)
+SCENARIOS: Final = ("join", "partition", "churn", "crash")  # overlay/lab/scenarios.py
 _ROOT_KEYS: Final = "K of N root keys must sign changes of the root; needs --root-out"
 
 COMMANDS: Final = (
@@ -168,6 +169,17 @@ COMMANDS: Final = (
     Command(
         ("config", "show"), MACHINE, "print the settings", "overlay.cli.local:config_show", (),
         (Option("--effective", "", "with all defaults"), JSON),
+    ),
+    Command(
+        ("lab", "run"), MACHINE, "rehearse a story in the simulator", "overlay.cli.rehearsing:run",
+        (Argument("SCENARIO", " or ".join((", ".join(SCENARIOS[:-1]), SCENARIOS[-1])), one_of(*SCENARIOS)),),
+        (Option("--seed", "N", "where its chance begins (1)", number(0, 2**31), 1), JSON),
+        "Real nodes in virtual time, in this process alone. The same seed gives the same story.",
+    ),
+    Command(
+        ("lab", "replay"), MACHINE, "play a node's recording again", "overlay.cli.rehearsing:replayed",
+        (Argument("FILE", "the file run/flight of a home: a crash wrote it, or SIGUSR2"),), (JSON,),
+        "Needs the identity of that node: the home that the file lies in, or --home.",
     ),
     Command(
         ("completion",), MACHINE, "print a completion script", "overlay.cli.completion:completion",
