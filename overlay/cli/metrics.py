@@ -40,7 +40,7 @@ COUNTED: Final[dict[str, str]] = {
     "control_refused": "control requests refused",
     "control_requests": "control requests carried out",
     "cookies_sent": "handshakes answered with a cookie, under load",
-    "crowded_out": "records let go to make room for those of this node's own concern",
+    "crowded_out": "records of whoever said the most, let go because the book was full",
     "dns_cache_evicted": "answers pushed out of the answer cache",
     "dns_chase_failed": "aliases of public names whose end could not be asked for",
     "dns_fault": "queries answered with an error of form",
