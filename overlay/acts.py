@@ -19,6 +19,15 @@ from overlay.records.trust import chain_of, holders
 from overlay.statements import SERVICES, Service
 
 
+def usable(node: Node, now: float) -> bool:
+    """Whether a node is enrolled, with an admitted session, in step with the overlay, its own records stored elsewhere."""
+    if node.presence is None or node.directory is None or not node.peers.admitted():
+        return False
+    if now < node.presence.proving_until:
+        return False  # own addresses are being looked at: the name would resolve to half of them
+    return node.statements.held(node.presence.name, "host") is not None and node.directory.settled()
+
+
 def add_service(node: Node, service: Service, at: float) -> None:
     """Carry a service from now on; TrustError where this node may not."""
     node.publish(node.statements.carry_claim(service, at), at)

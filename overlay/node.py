@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from overlay import limits
-from overlay.admission.registrar import USES, Asker, Registrar
-from overlay.admission.request import Request, read_request
+from overlay.admission.registrar import USES, Registrar
+from overlay.admission.request import Request
+from overlay.admission.shadows import Shadows
 from overlay.arriving import Arriving, Ports
 from overlay.directory import outputs
 from overlay.directory.book import RECORDS, Book
@@ -34,8 +35,9 @@ from overlay.remembered import Remembered
 from overlay.renewal import Renewals, newer_name
 from overlay.session import events
 from overlay.session.machine import Sessions
-from overlay.setup import FOUNDING, NAME, OWN, PASSPORT, PEERS, Setup, Stored
+from overlay.setup import FOUNDING, NAME, OWN, PASSPORT, PEERS, Setup, Stored, counted
 from overlay.statements import SERVICES, Statements
+from overlay.welcoming import Welcoming
 from overlay.wire.address import Address, Way
 from overlay.wire.codec import decode, encode
 from overlay.wire.messages import Method
@@ -64,6 +66,7 @@ class Node:
         self.directory: Directory | None = None
         self.presence: Presence | None = None
         self.registrar: Registrar | None = None
+        self.welcoming: Welcoming | None = None
         self.arriving = Arriving(self.identity, self.peers, Ports(self._call, self.dial, self._raise))
         self.load = 0
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
@@ -72,7 +75,6 @@ class Node:
         self._now = now
         self._judge_at = now + JUDGE_AGAIN
         self._boot_at = at
-        self._last_reply: dict[int, str] = {}  # session -> what its newcomer was told last
         self._first: list[Store] = []
         self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
@@ -174,14 +176,6 @@ class Node:
         """Tell all peers that this node stops."""
         for session in list(self.peers.peers):
             self.sessions.close(session, "leaving", now)
-
-    def usable(self) -> bool:
-        """Enrolled, with an admitted session, in step with the overlay, its own records stored elsewhere."""
-        if self.presence is None or self.directory is None or not self.peers.admitted():
-            return False
-        if self._now < self.presence.proving_until:
-            return False  # own addresses are being looked at: the name would resolve to half of them
-        return self.statements.held(self.presence.name, "host") is not None and self.directory.settled()
 
     @property
     def name(self) -> Path | None:
@@ -292,7 +286,7 @@ class Node:
                 body = self.peers.called(event.session, event.method, event.body, at)
                 self.sessions.reply(event.session, event.ticket, body, now)
             elif event.method in (Method.ENROL, Method.REDEEM):
-                self._ask_registrar(event, now, at)
+                self._welcome(event, now, at)
             elif self.directory is None:
                 self.sessions.refuse(event.session, event.ticket, "not-ready", now)
             elif event.method is Method.WAYS:
@@ -304,19 +298,23 @@ class Node:
             self.counters[f"drop:{why.rule}"] += 1
             self.sessions.refuse(event.session, event.ticket, why.rule or "malformed", now)
 
-    def _ask_registrar(self, event: events.Called, now: float, at: float) -> None:
+    def _welcome(self, event: events.Called, now: float, at: float) -> None:
         peer = self.peers.peers.get(event.session)
-        if peer is None or self.registrar is None:
+        if peer is None or self.welcoming is None:
             self.sessions.refuse(event.session, event.ticket, "not-ready", now)
             return
-        request = read_request(event.body, peer.handshake_hash, redeem=event.method is Method.REDEEM, verifier=self.setup.verifier)
-        reply, stores = self.registrar.ask(request, at, Asker(session_hash=peer.handshake_hash, host=peer.way.remote.host))
-        self._first += stores
-        self.counters[f"enrol:{reply.code}"] += 1
-        if reply.code != self._last_reply.get(event.session):  # who waits asks every 2 s
-            self._last_reply = {event.session: reply.code}
-            self._log("info", "newcomer", outcome=reply.code, label=request.label, what=reply.what)
-        self.sessions.reply(event.session, event.ticket, reply.body(), now)
+        welcome = self.welcoming.ask(event, peer, at)
+        self._first += welcome.stores
+        self._then += welcome.effects
+        reply = welcome.reply
+        if reply is not None:
+            self.counters[f"enrol:{reply.code}"] += 1
+            self.sessions.reply(event.session, event.ticket, reply.body(), now)
+
+    def public(self, label: str, exists: bool | None, now: float, at: float) -> None:
+        """The public DNS said whether it has that label below the TLD (None: it could not be asked): newcomers wait for it."""
+        for event in self.welcoming.told(label, exists, at) if self.welcoming is not None else ():
+            self._called(event, now, at)
 
     def _call(self, session: int, method: Method, body: Any, back: Callable[[Any, float, float], None], now: float) -> None:
         """Call a peer; ``back`` hears the answer, or None where there is none."""
@@ -393,13 +391,17 @@ class Node:
     def _enrolled(self, passport: passports.Passport, now: float, uses: Mapping[bytes, bytes] | None = None) -> None:
         self.directory = Directory(
             me=self.identity.node_id, cluster=passport.cluster, book=self.book, entropy=self.setup.entropy, now=now, small=self.setup.small,
+            spread=self.setup.spread,
         )
         self.presence = Presence(
             name=passport.name, statements=self.statements, directory=self.directory, port=self.setup.port,
             advertised=frozenset(self.setup.advertised), dns=self.setup.dns, interfaces=frozenset(self.setup.interfaces),
             renewals=Renewals(self.statements, self.book),
         )
-        self.registrar = Registrar(self.directory, self.statements, {key: int(value) for key, value in (uses or {}).items()})
+        self.registrar = Registrar(
+            self.directory, self.statements, counted(uses or {}), shadows=Shadows(self.setup.asks_public),
+        )
+        self.welcoming = Welcoming(self.registrar, self.setup.verifier)
         for peer in self.peers.peers.values():
             self._witness(peer)
         self.sessions.set_passport(passport.digest)

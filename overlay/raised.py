@@ -31,6 +31,13 @@ class AdmissionAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPublic:
+    """Does this label exist below the TLD in the public DNS? The answer goes to ``Node.public``."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class ZonesChanged:
     """Views of these units are out of date (`table` or `zone:PATH`)."""
 

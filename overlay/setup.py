@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from overlay.directory.book import Book
+from overlay.directory.spread import Spread
+from overlay.errors import Malformed
 from overlay.identity.keys import Identity, verify
 from overlay.machine import Entropy, Store
 from overlay.newcomer import own_passport
@@ -39,10 +41,18 @@ class Setup:
     interfaces: tuple[str, ...] = ()
     dns: bool = False
     small: int = 64
+    spread: Spread = field(default_factory=Spread)
     asks_public: bool = False  # whether the public DNS is asked before a second-level name is claimed
     stored: Stored = field(default_factory=dict)
     verifier: Verifier = verify
     suite: Suite = STANDARD
+
+
+def counted(rows: Mapping[bytes, bytes]) -> dict[bytes, int]:
+    """A table of counts, each in decimal; ``Malformed`` where one is damaged: a count that begins anew would give away what was used up."""
+    if not all(value.isdigit() and len(value) < 10 for value in rows.values()):
+        raise Malformed("a stored count does not read", rule="stored-count")
+    return {key: int(value) for key, value in rows.items()}
 
 
 def found(root: Record, founder: list[Record], identity: Identity, at: float, verifier: Verifier = verify) -> list[Store]:

@@ -12,7 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from overlay import limits
-from overlay.admission.request import ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, WAITING, Reply, Request, records_of
+from overlay.admission.request import ASKING, ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, WAITING, Reply, Request, records_of
+from overlay.admission.shadows import Public, Shadows, shadowed
 from overlay.admission.waiting import Quota, WaitingRoom
 from overlay.directory.machine import Directory
 from overlay.errors import Absent, OverlayError, TrustError, UsageError
@@ -47,11 +48,13 @@ class Registrar:
     uses: dict[bytes, int] = field(default_factory=dict)
     keeps: bool = True  # whether what it counts becomes durable: else it gives nothing
     counters: Counter[str] = field(default_factory=Counter)
+    shadows: Shadows = field(default_factory=Shadows)
     room: WaitingRoom = field(init=False)
     quota: Quota = field(init=False)
 
     def __post_init__(self) -> None:
         self.room, self.quota = WaitingRoom(self.counters), Quota(self.counters)
+        self.shadows.counters = self.counters
 
     def ask(self, request: Request, at: float, asker: Asker = Asker()) -> tuple[Reply, list[Store]]:
         """(the answer, what must be durable first). The answer says why not, where it is no."""
@@ -94,6 +97,11 @@ class Registrar:
             free = self._next_free(request.label, cluster, at)
             name = (cluster / request.label).dotted
             return Reply(code=TAKEN, what=f"the name {name} is taken", todo=f"choose another: {free} is free"), []
+        public = Public.FREE if request.shadow else self.public(cluster.labels[0], at)
+        if public is Public.ASKING:
+            return Reply(code=ASKING, what=cluster.labels[0]), []
+        if public is Public.TAKEN:
+            raise shadowed(cluster.labels[0], root.tld)
         how = self._joining(invite is not None, taken_by is not None)
         grants = self._grant(request, cluster, label, how, at, invite)
         if invite is None:
@@ -101,6 +109,10 @@ class Registrar:
             return self._granting(grants), []
         self.uses[invite.item] = self.uses.get(invite.item, 0) + 1
         return self._granting(grants), [Store(USES, invite.item, str(self.uses[invite.item]).encode())]
+
+    def public(self, label: str, at: float) -> Public:
+        """Whether a second-level label would hide a public name: not one that the overlay has already."""
+        return Public.FREE if label in self._held_labels(ROOT, b"", at) else self.shadows.state(label, at)
 
     # -- a person's yes
 

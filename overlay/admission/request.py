@@ -31,6 +31,7 @@ TAKEN = "taken"
 ELSEWHERE = "elsewhere"
 LATER = "later"  # the answer is not known yet: ask again in a moment
 REFUSED = "refused"
+ASKING = "asking"  # the public DNS is being asked: never sent, the answer follows
 WAITING = "waiting"  # a person has to say yes; what it says is the code to show
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # RFC 952 as RFC 1123 2.1 widened it
 

@@ -18,6 +18,7 @@ def invite(call: Call) -> None:
     values = call.values
     args = {"path": values["path"], "uses": values["uses"], "expires_s": int(values["expires"]), "shadow": values["shadow"] or None}
     found = ask(call, "invite", _given(args))
+    warn(found)
     if call.json:
         put_json(found)
         return
@@ -86,7 +87,14 @@ def _given(args: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in args.items() if value is not None}
 
 
+def warn(found: Any) -> None:
+    """What the node warns of, where it did it all the same."""
+    if isinstance(found, dict) and found.get("warning"):
+        say(f"warning: {shown(found['warning'])}")
+
+
 def _done(call: Call, found: Any, told: str) -> None:
+    warn(found)
     if call.json:
         put_json(found)
     else:

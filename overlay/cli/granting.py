@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from overlay.cli.asking import warn
 from overlay.cli.client import ask, put, put_json, say
 from overlay.cli.grammar import Call
 from overlay.cli.layout import shown, span, table
@@ -26,6 +27,7 @@ def admit(call: Call) -> None:
             say("nobody waits at this node")
         return
     found = ask(call, "admit", {"code": call.values["code"], "shadow": call.values["shadow"] or None})
+    warn(found)
     if call.json:
         put_json(found)
     else:
@@ -41,6 +43,7 @@ def grant(call: Call) -> None:
     expires = None if values["expires"] is None else int(values["expires"])
     args = {"path": values["path"], "to": values["to"], "rights": values["rights"], "expires_s": expires, "shadow": values["shadow"] or None}
     found = ask(call, "grant", {key: value for key, value in args.items() if value is not None})
+    warn(found)
     if call.json:
         put_json(found)
         return

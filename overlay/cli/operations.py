@@ -6,7 +6,7 @@ It turns arguments as typed into acts on the node. Rights and names are judged b
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,13 +16,14 @@ import trio
 from bootstrap.entrance import WayIn
 from bootstrap.invite import Token, encode_token
 from overlay import acts
+from overlay.admission.shadows import Public, shadowed
 from overlay.admission.waiting import read_code
 from overlay.cli.words import number, optional, text, texts
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
 from overlay.errors import Absent, UsageError
 from overlay.identity.keys import DIGEST, KEY, Signer
-from overlay.name import ROOT, Path, parse_name
+from overlay.name import ROOT, Path, parse_name, parse_path
 from overlay.node import Node
 from overlay.records import rights
 from overlay.records.record import parse
@@ -48,6 +49,7 @@ class Operations:
     reports: Reports
     stop: Callable[[], None]
     forget: Callable[[], None]
+    public: Callable[[str], Awaitable[bool | None]]
 
     @property
     def node(self) -> Node:
@@ -74,6 +76,23 @@ class Operations:
             raise UsageError(f"{written!r} is reserved", "choose a name below your cluster, such as www.home.eu", rule="reserved")
         return name
 
+    async def _shadow(self, args: Args, name: Path) -> dict[str, Any]:
+        """Refuse to claim a second-level name that exists publicly, unless that is what the person wants; what to warn of."""
+        registrar, root = self.node.registrar, self.node.trust.root
+        if name == ROOT or registrar is None or root is None or args.get("shadow") is True:
+            return {}
+        label, at = name.labels[0], self.engine.clock.at()
+        state = registrar.public(label, at)
+        if state is Public.ASKING:
+            exists = await self.public(label)
+            self.node.public(label, exists, self.engine.clock.now(), self.engine.clock.at())
+            if exists is None:
+                return {"warning": f"the public DNS could not be asked whether {label}.{root.tld} exists there"}
+            state = Public.TAKEN if exists else Public.FREE
+        if state is Public.TAKEN:
+            raise shadowed(label, root.tld)
+        return {}
+
     async def _done(self) -> dict[str, Any]:
         self.engine.step()
         await self.engine.settled()
@@ -90,8 +109,9 @@ class Operations:
             name=name, proto=proto, port=number(args, "port", 0, 1, 65_535), addresses=addresses, health=health,
             weight=number(args, "weight", 10, 0, 65_535), healthy=health == "none",
         )
-        acts.add_service(self.node, service, self.engine.clock.at())
-        return await self._done()
+        warning = await self._shadow(args, name)
+        self.engine.act(acts.add_service, service, self.engine.clock.at())
+        return {**await self._done(), **warning}
 
     async def service_remove(self, args: Args) -> object:
         """`overlay service remove NAME`."""
@@ -100,7 +120,7 @@ class Operations:
         if not carried:
             raise Absent(f"this node does not carry {name.dotted}", "overlay service list shows who carries what", rule="unknown-service")
         for service in carried:
-            acts.remove_service(self.node, service, self.engine.clock.at())
+            self.engine.act(acts.remove_service, service, self.engine.clock.at())
         return await self._done()
 
     async def name_set(self, args: Args) -> object:
@@ -111,8 +131,9 @@ class Operations:
         if not values:
             raise UsageError("a value is missing", "overlay name remove takes a name away", rule="values")
         self._check_values(rtype, values)
-        acts.set_data(self.node, name, rtype, values, number(args, "ttl", 30, 0, MAX_TTL), self.engine.clock.at())
-        return await self._done()
+        warning = await self._shadow(args, name)
+        self.engine.act(acts.set_data, name, rtype, values, number(args, "ttl", 30, 0, MAX_TTL), self.engine.clock.at())
+        return {**await self._done(), **warning}
 
     def _check_values(self, rtype: str, values: tuple[str, ...]) -> None:
         code = codes.type_number(rtype)
@@ -135,7 +156,7 @@ class Operations:
         if not held:
             raise Absent(f"{name.dotted} has no such data", "overlay name list shows what there is", rule="unknown-name")
         for row in held:
-            acts.set_data(self.node, name, row["type"], (), 0, self.engine.clock.at())
+            self.engine.act(acts.set_data, name, row["type"], (), 0, self.engine.clock.at())
         return await self._done()
 
     # -- letting in, going away
@@ -146,8 +167,9 @@ class Operations:
         path = self._name(wanted) if wanted else None
         uses, life = number(args, "uses", 1, 1, 1_000_000), number(args, "expires_s", 86_400, 1, 366 * 86_400)
         seed = secrets.token_bytes(32)
+        warning = await self._shadow(args, path) if path is not None else {}
         at = self.engine.clock.at()
-        record = acts.invite(self.node, path, uses, life, Signer.from_seed(seed).public, at)
+        record = self.engine.act(acts.invite, path, uses, life, Signer.from_seed(seed).public, at)
         await self._done()
         presence = self.node.presence
         assert presence is not None
@@ -156,7 +178,7 @@ class Operations:
             overlay_id=self.node.setup.overlay_id, zone=self.reports.zone, tld=self.reports.tld, path=record.name, seed=seed, expires=record.expires,
             ways=ways, redeemers=(self.node.identity.node_id,),
         )
-        return {"token": encode_token(token), "expires": record.expires, "uses": uses, "path": str(record.name)}
+        return {"token": encode_token(token), "expires": record.expires, "uses": uses, "path": str(record.name), **warning}
 
     async def grant(self, args: Args) -> object:
         """`overlay grant PATH --to KEY|NODE --rights R,...`."""
@@ -165,9 +187,11 @@ class Operations:
             path=path, subject=self._key(text(args, "to")), rights=rights.parse_rights(text(args, "rights")), final=life is not None,
             life=number(args, "expires_s", rights.NAME_LIFE, 60, 366 * 86_400), shadow=args.get("shadow") is True,
         )
-        record = acts.grant(self.node, given, self.engine.clock.at())
+        warning = await self._shadow(args, path)
+        record = self.engine.act(acts.grant, given, self.engine.clock.at())
         await self._done()
         return {
+            **warning,
             "grant": b64(record.digest), "path": str(record.name), "to": b64(record.item), "rights": list(record.body[1]), "expires": record.expires,
         }
 
@@ -179,19 +203,23 @@ class Operations:
 
     async def revoke(self, args: Args) -> object:
         """`overlay revoke GRANT`."""
-        said = acts.revoke(self.node, unb64(text(args, "grant"), DIGEST), self.engine.clock.at())
+        said = self.engine.act(acts.revoke, unb64(text(args, "grant"), DIGEST), self.engine.clock.at())
         await self._done()
         return {"revoked": [b64(record.item) for record in said]}
 
     async def admit(self, args: Args) -> object:
         """`overlay admit CODE`."""
-        name = acts.admit(self.node, read_code(text(args, "code")), self.engine.clock.at())
+        code, warning = read_code(text(args, "code")), {}
+        waiting = next((row for row in self.reports.waiting(self.engine.clock.at()) if row["code"] == code), None)
+        if waiting is not None:
+            warning = await self._shadow(args, parse_path(waiting["cluster"] or waiting["name"]))
+        name = self.engine.act(acts.admit, code, self.engine.clock.at())
         await self._done()
-        return {"name": self.reports.full(name), "cluster": str(name.parent)}
+        return {"name": self.reports.full(name), "cluster": str(name.parent), **warning}
 
     async def root_publish(self, args: Args) -> object:
         """What the root keys signed, from `overlay root`."""
-        acts.take_root(self.node, parse(unb64(text(args, "record"))), self.engine.clock.at())
+        self.engine.act(acts.take_root, parse(unb64(text(args, "record"))), self.engine.clock.at())
         return await self._done()
 
     async def down(self, args: Args) -> object:
@@ -201,7 +229,7 @@ class Operations:
 
     async def leave(self, args: Args) -> object:
         """`overlay leave`."""
-        acts.leave(self.node, self.engine.clock.at())
+        self.engine.act(acts.leave, self.engine.clock.at())
         await self._done()
         await trio.sleep(LEAVING)
         self.forget()

@@ -22,12 +22,14 @@ import trio
 from trio_util import RepeatedEvent
 
 from bootstrap.mirror import Facts, respond
+from overlay import acts
 from overlay.cli import metrics
 from overlay.cli.answers import Answers
 from overlay.cli.desk import Desk
 from overlay.cli.health import Health
 from overlay.cli.keeping import keeping
 from overlay.cli.operations import Operations
+from overlay.cli.public import public_exists
 from overlay.config import Config
 from overlay.directory.book import TABLE
 from overlay.driver.clock import Clock
@@ -39,7 +41,7 @@ from overlay.driver.store import Store
 from overlay.errors import Absent, OverlayError, PeerError, ReachError, UsageError
 from overlay.name import ROOT, Path, parse_path
 from overlay.node import Node
-from overlay.raised import AdmissionAsked, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
+from overlay.raised import AdmissionAsked, AskPublic, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
 from overlay.reports import Reports
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
@@ -114,7 +116,10 @@ class Plugged:
         reports = Reports(self.node, zone=root.zone, tld=root.tld)
         answers = Answers(engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began)
         stop, forget = partial(self._soon, self._stop), partial(self._soon, self._forget)
-        operations = Operations(engine=self.engine, stub=stub, reports=reports, stop=stop, forget=forget)
+        operations = Operations(
+            engine=self.engine, stub=stub, reports=reports, stop=stop, forget=forget, public=partial(public_exists, upstream, names),
+        )
+        self._public = partial(public_exists, upstream, names)
         start = self._nursery.start_soon
         start(upstream.run)
         start(self._weigh)
@@ -143,6 +148,8 @@ class Plugged:
                 self.refused = error
             case AdmissionAsked():
                 self.asked = event
+            case AskPublic(label):
+                self._nursery.start_soon(self._ask_public, label)
             case PassportGood(exchange, node_id):
                 self._good[exchange] = node_id
             case DialEnded(exchange, reason) | SessionEnded(exchange, reason):
@@ -218,6 +225,12 @@ class Plugged:
         if self.names is not None:
             self.names.update(node.directory.holdings.view(path))
 
+    async def _ask_public(self, label: str) -> None:
+        """Whether a label that somebody wants to claim exists publicly: the node waits for it."""
+        exists = await self._public(label)
+        self.node.public(label, exists, self.engine.clock.now(), self.engine.clock.at())
+        self.engine.step()
+
     def _soon(self, end: Callable[[], None]) -> None:
         """End the run when the answer to who asked for it has left."""
 
@@ -259,7 +272,7 @@ class Plugged:
     def usable(self) -> bool:
         """Joined, in the words of CONTRACT: own name resolves at the stub, records stored, a session up."""
         presence = self.node.presence
-        if self.names is None or presence is None or not self.node.usable():
+        if self.names is None or presence is None or not acts.usable(self.node, self.engine.clock.now()):
             return False
         return any(host.name == presence.name for view in self.names.views.values() for host in view.hosts)
 

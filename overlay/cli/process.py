@@ -11,12 +11,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import trio
+
 from bootstrap.domain import zone_lines
+from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import OVERLAY_PORT, WayIn, parse_where
 from bootstrap.invite import decode_token
+from overlay.admission.shadows import shadowed
 from overlay.cli import membership as homes
+from overlay.cli.public import PATIENCE
 from overlay.cli.report import Report
-from overlay.cli.running import Join, Running
+from overlay.cli.running import ASKING, Join, Running
 from overlay.config import Config
 from overlay.driver.clock import BUILT
 from overlay.driver.interfaces import advertised, interfaces
@@ -72,6 +77,7 @@ def found(home: Path, founding: Founding, config: Config) -> Founded:
     plan = Plan.checked(
         zone=founding.zone, tld=founding.tld, admission=founding.admission, name=cluster / label, threshold=founding.root_threshold,
     )
+    warning = _shadow(plan, founding, config)
     port = next((parse_address(text, OVERLAY_PORT).port for text in config.listen.overlay if text != "off" and not text.endswith(":0")), OVERLAY_PORT)
     named = tuple(parse_address(text, OVERLAY_PORT) for text in founding.addresses)
     hosts = tuple(dict.fromkeys(address.host for address in named))
@@ -84,11 +90,30 @@ def found(home: Path, founding: Founding, config: Config) -> Founded:
     talk = [
         f"founded the overlay {plan.zone}, id {b64(made.root.digest)}; this node is {plan.name.fqdn(plan.tld)}",
         f"root key{'s' if len(made.root_key_files) > 1 else ''}: {', '.join(map(str, made.root_key_files))} (keep a copy where nobody else reads it)",
+        *([warning] if warning else []),
         *([] if shown else ["this machine has no address to tell: give --address IP, or edit the records above"]),
         "publish the records, start this node (overlay up --detach), then on the other machines:",
         f"overlay join {plan.zone}" + ("" if founding.admission == "open" else " --invite TOKEN    # a token: overlay invite, here"),
     ]
     return Founded(publish=tuple(publish), talk=tuple(talk))
+
+
+def _shadow(plan: Plan, founding: Founding, config: Config) -> str:
+    """Refuse to claim a second-level name that exists publicly; a warning where that could not be asked (CONTRACT, --shadow)."""
+    if founding.shadow or config.names.policy not in ASKING:
+        return ""
+    label = plan.name.labels[0]
+    upstream = [parse_address(text, 53) for text in config.names.upstream]
+    exists = trio.run(_exists, Lookup(upstream or None), f"{label}.{plan.tld}")
+    if exists:
+        raise shadowed(label, plan.tld)
+    return "" if exists is False else f"warning: the public DNS could not be asked whether {label}.{plan.tld} exists there"
+
+
+async def _exists(lookup: Lookup, name: str) -> bool | None:
+    with trio.move_on_after(PATIENCE):
+        return await lookup.exists(name)
+    return None
 
 
 def host_label() -> str:

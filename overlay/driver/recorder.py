@@ -142,6 +142,10 @@ class Recorded(Node):
         with self._noted("ping", peer, now):
             return super().ping(peer, now)
 
+    def public(self, label: str, exists: bool | None, now: float, at: float) -> None:
+        with self._noted("public", label, exists, now, at):
+            super().public(label, exists, now, at)
+
     def farewell(self, now: float) -> None:
         with self._noted("farewell", now):
             super().farewell(now)
@@ -296,7 +300,7 @@ def entries(data: bytes) -> Iterator[tuple[Any, ...]]:
 
 
 # What a recording may ask of a node, by name.
-NODE: Final = ("opened", "closed", "wake", "interfaces", "dial", "join", "publish", "keep", "ping", "farewell")
+NODE: Final = ("opened", "closed", "wake", "interfaces", "dial", "join", "publish", "keep", "ping", "public", "farewell")
 ACTS: Final[dict[str, Callable[..., Any]]] = {
     name: what for name, what in vars(acts).items() if isfunction(what) and what.__module__ == acts.__name__ and not name.startswith("_")
 }

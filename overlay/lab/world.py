@@ -16,6 +16,7 @@ from functools import partial
 from random import Random
 
 from overlay import limits
+from overlay.acts import usable
 from overlay.admission.request import Request
 from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Signer
@@ -229,7 +230,7 @@ class World:
 
     def joined(self, host: Host) -> bool:
         """Whether the host's node is usable."""
-        return host.node is not None and host.node.usable()
+        return host.node is not None and usable(host.node, self._now(host))
 
     def _verify(self, public: bytes, signature: bytes, message: bytes) -> bool:
         """Check each signature once for all nodes of the world: the same octets, the same verdict."""

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.renewal",),
     ("overlay.admission", "overlay.presence"),
     ("overlay.newcomer", "overlay.raised"),
-    ("overlay.arriving",),
+    ("overlay.arriving", "overlay.welcoming",),
     ("overlay.setup",),
     ("overlay.remembered",),
     ("overlay.probing",),

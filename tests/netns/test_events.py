@@ -204,3 +204,17 @@ def test_who_starts_without_a_network_gets_in_when_it_is_there(net: Net) -> None
     wait_until(lambda: len(alice.json("peers")) == 1, 30, "alice has found the founder")
     alice.overlay("name", "set", "motd.home.eu", "TXT", "back").ok()
     everywhere((alice, story.founder), "its change", lambda host: txt(host, "motd.home.eu.cloud") == ['"back"'])
+
+
+def test_a_name_that_exists_publicly_is_claimed_with_shadow_only(net: Net) -> None:
+    """`public.cloud` belongs to the other world."""
+    story = founded(net)
+    founder, alice = story.founder, net.host("alice")
+    refused(founder.overlay("name", "set", "motd.public", "TXT", "mine"))
+    refused(founder.overlay("service", "add", "public", "--port", "80"))
+    refused(join(alice, "--cluster", "public/site"))
+    assert founder.dig("public.cloud").data == ["192.0.2.81"], "the public name is as it was"
+    founder.overlay("name", "set", "motd.private", "TXT", "ours").ok()
+    founder.overlay("name", "set", "motd.public", "TXT", "mine", "--shadow").ok()
+    everywhere((founder,), "the claim", lambda host: txt(host, "motd.public.cloud") == ['"mine"'])
+    assert joined(alice, "--cluster", "public/site", "--shadow") == "alice.site.public.cloud"
