@@ -41,19 +41,20 @@ def founded(home: Path, host: str, count: int) -> None:
     with Store.open(home / homes.STATE) as store:
         held = [parse(raw) for raw in store.load()[RECORDS].values()]
         founding = next(record for record in held if record.kind == "grant" and record.name == ROOT)
-        known = _crowd(made.identity.signer, founding, made.root.digest, at - 30, count)
+        known = crowd(made.identity.signer, founding, made.root.digest, at - 30, count)
         store.commit_now(Write(RECORDS, _key(record), record.raw) for record in known)
 
 
-def _crowd(founder: Signer, founding: Record, overlay_id: bytes, at: int, count: int) -> list[Record]:
+def crowd(founder: Signer, founding: Record, overlay_id: bytes, at: int, count: int) -> list[Record]:
+    """Grants and cluster records of so many clusters, each with one gateway."""
     records: list[Record] = []
     numbers = iter(range(count))
     while some := list(islice(numbers, ISSUED)):
-        registrar = _identity(-1 - len(records))
+        registrar = identity(-1 - len(records))
         entrusted = _grant(ROOT, registrar, rights.FOUNDER, founder, founding, overlay_id, at)
         records.append(entrusted)
         for number in some:
-            gateway, path = _identity(number), NamePath((f"cluster{number}",))
+            gateway, path = identity(number), NamePath((f"cluster{number}",))
             first = _grant(path, gateway, TABLE[Joining.FIRST].rights, registrar.signer, entrusted, overlay_id, at)
             address = Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 7653)
             body = Cluster(exchange=gateway.exchange_public, addresses=(address,), node=path / "gateway").body()
@@ -62,7 +63,8 @@ def _crowd(founder: Signer, founding: Record, overlay_id: bytes, at: int, count:
     return records
 
 
-def _identity(number: int) -> Identity:
+def identity(number: int) -> Identity:
+    """The gateway of cluster ``number``; a registrar where it is negative."""
     return Identity.from_secret(digest(b"crowd %d" % number))
 
 
