@@ -80,6 +80,17 @@ def invite(node: Node, path: Path | None, uses: int, life: int, seed: bytes, at:
     return record
 
 
+def bring(node: Node, path: Path, now: float, at: float) -> bool:
+    """Watch a zone where it is kept. False where none of those that keep it is connected: they are dialled."""
+    assert node.directory is not None
+    if node.directory.watch(path, now):
+        return True
+    for neighbour in node.directory.watchable(path):
+        node.dial(neighbour.exchange, neighbour.addresses, now, at)
+    node.directory.wake(now, at)
+    return False
+
+
 def health(node: Node, name: Path, proto: str, healthy: bool) -> None:
     """A health check's result."""
     if node.statements.health(name, proto, healthy) and node.presence is not None:

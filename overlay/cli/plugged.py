@@ -28,6 +28,7 @@ from overlay.cli.answers import Answers
 from overlay.cli.desk import Desk
 from overlay.cli.health import Health
 from overlay.cli.keeping import keeping
+from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
 from overlay.cli.public import public_exists
 from overlay.config import Config
@@ -77,6 +78,7 @@ class Plugged:
         self.joined: Path | None = None
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
+        self.checks: NodeChecks | None = None
         self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters}
         self._incarnation = incarnation
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
@@ -114,7 +116,12 @@ class Plugged:
         }
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld)
-        answers = Answers(engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began)
+        self.checks = NodeChecks(
+            engine=self.engine, reports=reports, listen=self.config.listen, upstream=self.config.names.upstream, began=self._began, reach=self.reach,
+        )
+        answers = Answers(
+            engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began, warnings=self.checks.warnings,
+        )
         stop, forget = partial(self._soon, self._stop), partial(self._soon, self._forget)
         operations = Operations(
             engine=self.engine, stub=stub, reports=reports, stop=stop, forget=forget, public=partial(public_exists, upstream, names),
@@ -132,7 +139,7 @@ class Plugged:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:
             start(serve_tcp, sock, stub)
-        self._desk.open({**answers.handlers(), **keeping(operations.handlers(), self.engine)})
+        self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
         self._show_all()
 
     # -- what the node raises
@@ -215,10 +222,7 @@ class Plugged:
         """Bring a zone that is not held: watch it where it is kept."""
         node, clock = self.node, self.engine.clock
         assert node.directory is not None
-        while not node.directory.watch(path, clock.now()):
-            for neighbour in node.directory.watchable(path):
-                node.dial(neighbour.exchange, neighbour.addresses, clock.now(), clock.at())
-            node.directory.wake(clock.now(), clock.at())
+        while not self.engine.act(acts.bring, path, clock.now(), clock.at()):
             self.engine.step()
             with trio.move_on_after(0.5):
                 await self._news.wait()
@@ -293,7 +297,8 @@ class Plugged:
 
     def _metrics(self) -> str:
         uptime = self.engine.clock.now() - self._began
-        measured = metrics.gauges(self.node, uptime=uptime, warnings=len(self.engine.problems))
+        warnings = len(self.engine.problems) + (len(self.checks.warnings()) if self.checks is not None else 0)
+        measured = metrics.gauges(self.node, uptime=uptime, warnings=warnings)
         return metrics.render({**metrics.of_machines(self.node), **self.counted}, measured)
 
     def _expand(self, name: str | None) -> Response:

@@ -207,15 +207,24 @@ class Recorded(Node):
 
     def recording(self) -> bytes:
         """All of it, as a file has it."""
-        setup = {part.name: getattr(self.setup, part.name) for part in fields(Setup) if part.name not in NOT_SAID}
         head = {
-            "node_id": self.identity.node_id, "setup": msgpack.packb(setup, default=plain, strict_types=True),
+            "node_id": self.identity.node_id, "setup": self._setup(),
             "now": self._began[0], "at": self._began[1], "stored": {table: dict(rows) for table, rows in self.setup.stored.items()},
             "forgotten": self.forgotten, "shape": self._shape.numbers, "error": self.error,
         }  # fmt: skip
         packed = msgpack.packb(head)
         said = b"".join((len(packed).to_bytes(4, "big"), packed, *self._ring, *self._step))
         return MAGIC + hashlib.blake2s(said).digest() + said
+
+
+    def _setup(self) -> dict[str, bytes]:
+        """What the node was started with, but for its keys; what cannot be written down is left to its default."""
+        said = {}
+        for part in fields(Setup):
+            if part.name not in NOT_SAID:
+                with contextlib.suppress(TypeError, ValueError, OverflowError):
+                    said[part.name] = msgpack.packb(getattr(self.setup, part.name), default=plain, strict_types=True)
+        return said
 
 
 class Shape:

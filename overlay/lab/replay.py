@@ -106,7 +106,7 @@ def replay(flight: Flight, identity: Identity, *, suite: Suite = STANDARD, verif
         raise UsageError("that recording is another node's", "give the home that it comes from with --home", rule="other-node")
     drawn = deque(entry[1] for entry in flight.entries if entry[0] == ENTROPY)
     draws = _Draws(drawn if flight.whole else deque())
-    said = msgpack.unpackb(head["setup"], ext_hook=value_of)
+    said = {name: msgpack.unpackb(packed, ext_hook=value_of) for name, packed in head["setup"].items()}
     setup = Setup(**said, identity=identity, entropy=draws, stored=head["stored"], verifier=verifier, suite=suite)
     played, shape = Played(flight.whole), Shape()
     node = Node(setup, head["now"], head["at"])
