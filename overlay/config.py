@@ -108,6 +108,8 @@ def parse(text: str, path: str) -> Config:
         raise InvalidConfig(path, (Problem(line, f"is not valid TOML: {told}"),)) from None
     except RecursionError:
         raise InvalidConfig(path, (Problem(1, "is nested too deeply"),)) from None
+    except ValueError as error:  # a whole number of thousands of digits: Python refuses it, and tomllib passes that on
+        raise InvalidConfig(path, (Problem(1, f"holds a number that is too long: {str(error).partition(':')[0]}"),)) from None
     lines = _lines(text)
     problems: list[Problem] = []
     sections: dict[str, Any] = {}

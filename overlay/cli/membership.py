@@ -13,17 +13,18 @@ from pathlib import Path
 
 from overlay.driver.run import FLOOR, LAST
 from overlay.driver.store import Store
-from overlay.errors import Malformed, StateError, TrustError
+from overlay.errors import Malformed, StateError, TrustError, UsageError
 from overlay.founding import Plan, founder_grants, founding_record
-from overlay.identity.keys import Identity, Signer
+from overlay.identity.keys import DIGEST, Identity, Signer
 from overlay.machine import Store as Write
 from overlay.records import kinds
 from overlay.records.kinds import Root
-from overlay.records.record import Record, parse
+from overlay.records.record import MAX_TIME, Record, parse
 from overlay.roots import key_file
 from overlay.setup import FOUNDING, OWN, PASSPORT, found
 from overlay.units import b64
-from overlay.wire.codec import decode, encode
+from overlay.wire.address import parse_address
+from overlay.wire.codec import Fields, decode, encode
 
 IDENTITY = "identity"
 STATE = "state.db"
@@ -106,19 +107,24 @@ def membership(tables: Mapping[str, Mapping[bytes, bytes]]) -> Membership | None
         return None
     root: Root | None = None
     try:
-        floor, last = int(own.get(FLOOR, b"0")), int(own[LAST]) if LAST in own else None
-        if last is not None and floor > last:
-            raise ValueError("a floor above what stood on it")
         if FOUNDING in own:
             body = kinds.read(parse(own[FOUNDING]))
-            assert isinstance(body, Root)
+            if not isinstance(body, Root):
+                raise ValueError
             root = body
-        named = tuple(str(host) for host in decode(own[ADVERTISED])) if ADVERTISED in own else ()
-        return Membership(
-            overlay_id, root, named, int(own.get(INCARNATION, b"0")), floor, last, own.get(PLACE, b"").decode(), PASSPORT in own,
-        )
-    except (Malformed, ValueError):
+        named = tuple(_host(text) for text in Fields({1: decode(own[ADVERTISED])}, "stored").items(1, 256)) if ADVERTISED in own else ()
+        floor, last = int(own.get(FLOOR, b"0")), int(own[LAST]) if LAST in own else None
+        if len(overlay_id) != DIGEST or not 0 <= floor <= (floor if last is None else last) < MAX_TIME:
+            raise ValueError
+        return Membership(overlay_id, root, named, int(own.get(INCARNATION, b"0")), floor, last, own.get(PLACE, b"").decode(), PASSPORT in own)
+    except (Malformed, UsageError, ValueError):
         raise StateError("the state of this home is damaged", "move state.db aside and join again; identity is kept", rule="state-damaged") from None
+
+
+def _host(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError
+    return parse_address(text, 1).host
 
 
 def pinned(overlay_id: bytes, place: str) -> list[Write]:

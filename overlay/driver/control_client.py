@@ -77,7 +77,7 @@ def request(
         except (BrokenPipeError, ConnectionResetError):
             pass  # it refused us: the reason stands in what it wrote
         for line in _lines(sock, deadline, timeout):
-            answer = _decoded(line)
+            answer = answer_of(line)
             if "progress" in answer:
                 if on_progress is not None:
                     on_progress(str(answer["progress"]))
@@ -92,14 +92,16 @@ def rebuilt(error: object) -> OverlayError:
     """An error line of the node -> the error it was, by its exit status."""
     if not isinstance(error, dict):
         return ReachError("the node's answer makes no sense", "are both of the same revision?", rule="control-answer")
-    family = _FAMILIES.get(error.get("exit", 1), OverlayError)
+    status = error.get("exit")
+    family = _FAMILIES.get(status, OverlayError) if isinstance(status, int) else OverlayError
     return family(str(error.get("what", "the node refused")), str(error.get("todo", "")), rule=str(error.get("rule", "")))
 
 
-def _decoded(line: bytes) -> dict[str, Any]:
+def answer_of(line: bytes) -> dict[str, Any]:
+    """One line of the node; empty where it makes no sense."""
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     return answer if isinstance(answer, dict) else {}
 

@@ -166,6 +166,7 @@ class _Connection:
         self.peer = peer
         self.local = from_socket(stream.socket.getsockname())
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
+        self.head_only = False  # whether the request under way is a HEAD: no answer to it, a refusal neither, has a body
 
     async def run(self, read: bytes) -> None:
         if read:
@@ -176,6 +177,7 @@ class _Connection:
                 head = await self._head(limits.HTTP_HEAD_TIME if first else limits.HTTP_IDLE)
                 if head is None:
                     return
+                self.head_only = head.method == b"HEAD"
                 await self._body()
                 request = self._request(head)
                 response = await self._answer(request)
@@ -186,10 +188,11 @@ class _Connection:
             except _Refused as refused:
                 await self._last(refused.status, refused.reason)
                 return
-            await self._send(response, request.method == "HEAD")
+            await self._send(response)
             if self.http.our_state is not h11.DONE or self.http.their_state is not h11.DONE:
                 return
             self.http.start_next_cycle()
+            self.head_only = False
             first = False
 
     async def _event(self) -> object:
@@ -252,7 +255,7 @@ class _Connection:
         self.site.counters["http_app_timeouts"] += 1
         return text("busy", 503, ("retry-after", "5"))
 
-    async def _send(self, response: Response, head_only: bool) -> None:
+    async def _send(self, response: Response) -> None:
         body = response.body
         length = len(body) if isinstance(body, bytes) else body.length
         try:
@@ -264,7 +267,7 @@ class _Connection:
                 headers.append((b"content-length", str(length).encode()))
             out = self.http.send(h11.Response(status_code=response.status, headers=headers))
             assert out is not None
-            empty = head_only or response.status in (204, 304)
+            empty = self.head_only or response.status in (204, 304)
             if isinstance(body, bytes):
                 if not empty and body:
                     out += self.http.send(h11.Data(data=body)) or b""
@@ -302,7 +305,7 @@ class _Connection:
         """Refuse, and let the client read why before the connection goes."""
         if self.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        await self._send(text(reason, status, ("connection", "close")), head_only=False)
+        await self._send(text(reason, status, ("connection", "close")))
         await self.stream.send_eof()
         with trio.move_on_after(_LINGER):
             octets = 0

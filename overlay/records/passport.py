@@ -20,6 +20,7 @@ from overlay.records import rights
 from overlay.records.kinds import Bind, Grant
 from overlay.records.record import Record, parse
 from overlay.records.trust import Trust, given
+from overlay.wire.codec import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ def assemble(binding: Record, chain: Sequence[Record], roots: Sequence[Record]) 
     return (binding, *chain, *list(reversed(roots))[: limits.ROOT_VERSIONS])
 
 
-def check(raws: Sequence[bytes], exchange: bytes, at: float, trust: Trust) -> Passport:
-    """Judge a peer's passport for the exchange key that its session proved: R19 and all of ``trust.py``.
+def check(raws: Value, exchange: bytes, at: float, trust: Trust) -> Passport:
+    """Judge a peer's passport, its raw records as they came, for the exchange key that its session proved: R19 and all of ``trust.py``.
 
     It has one order and nothing but its chain, so one passport has one digest. Root versions in it that are news are
     adopted on the way (they carry their own proof).
     """
-    if not 3 <= len(raws) <= 1 + limits.PASSPORT_GRANTS + limits.ROOT_VERSIONS:
+    if type(raws) is not list or not 3 <= len(raws) <= 1 + limits.PASSPORT_GRANTS + limits.ROOT_VERSIONS:
         raise Malformed(f"a passport has a binding, 1 to {limits.PASSPORT_GRANTS} grants and the root", rule="passport-form")
     records = [parse(raw) for raw in raws]
     binding, grants = records[0], [r for r in records if r.kind == "grant"]

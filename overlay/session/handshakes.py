@@ -159,6 +159,8 @@ class Handshakes:
             dial.tries += 1
             dial.next_at = now + dial.pause
             dial.pause = min(dial.pause * 2, LAST_RETRY)
+        if now >= dial.give_up:
+            return None  # its key is none
         due = dial.give_up
         if repeated:
             due = min(due, dial.next_at)
@@ -220,10 +222,15 @@ class Handshakes:
         self._stamp = max(self._stamp + 1, int(at * 1_000_000))
         early = dial.early
         payload = hello.offer(stamp=self._stamp, passport_digest=self.passport, boot_nonce=self._boot_nonce, early=early)
-        initiator = Initiator(
-            prologue=self._prologue, static=self.keys, responder=dial.peer, ephemeral=self._suite.ephemeral(self._entropy(32)),
-            payload=payload, cipher=self._suite.cipher,
-        )
+        try:
+            initiator = Initiator(
+                prologue=self._prologue, static=self.keys, responder=dial.peer, ephemeral=self._suite.ephemeral(self._entropy(32)),
+                payload=payload, cipher=self._suite.cipher,
+            )
+        except Malformed as why:  # somebody told us a key of low order
+            self._counters[f"drop:{why.rule}"] += 1
+            dial.give_up = float("-inf")
+            return
         index = self._index()
         data = packet.initiation(index, initiator.message, cookie.mac1_key(dial.peer), dial.cookie)
         self._begun[index] = _Begun(dial, initiator, packet.mac1_of(data), tuple(ways), early is not None)

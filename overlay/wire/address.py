@@ -55,7 +55,8 @@ def parse_address(text: str, default_port: int) -> Address:
     try:
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
             raise ValueError
-        return Address(str(ipaddress.ip_address(host)), int(port))
+        ip = ipaddress.ip_address(host)
+        return Address(str(getattr(ip, "ipv4_mapped", None) or ip), int(port))  # IPv4 in IPv6 clothes: no record takes it so
     except ValueError:
         raise UsageError(f"{text[:80]!r} is not an address", "write IP or IP:port, IPv6 as [IP]:port", rule="address") from None
 

@@ -107,6 +107,25 @@ async def test_json_and_request_headers() -> None:
         assert json.loads(body) == {"local": f"127.0.0.1:{world.port}", "agent": "me"}
 
 
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [("HEAD / HTTP/1.1\r\nHost: elsewhere.example\r\n", 421), ("HEAD nowhere HTTP/1.0\r\n", 400), ("HEAD /?%s HTTP/1.0\r\n" % ("a&" * 40), 400)],
+)
+async def test_a_refused_head_has_no_body_and_ends_nothing_but_itself(request_line: str, status: int) -> None:
+    """It once ended the node: a body was written where the protocol has none."""
+    async with serving() as world:
+        data = await world.raw(f"{request_line}\r\n".encode())
+        assert parsed(data, "HEAD")[0] == status and data.endswith(b"\r\n\r\n")
+        assert (await world.get("/?IP"))[0] == 200
+
+
+async def test_what_follows_a_head_is_answered_whole() -> None:
+    async with serving() as world:
+        data = await world.raw(b"HEAD /?IP HTTP/1.1\r\nHost: localhost\r\n\r\nnonsense\r\n\r\n")
+        _, _, second = data.partition(b"\r\n\r\n")
+        assert parsed(second)[0] == 400 and parsed(second)[2]
+
+
 async def test_head_is_get_without_the_body() -> None:
     async with serving() as world:
         status, headers, body = await world.get("/?IP", method="HEAD")

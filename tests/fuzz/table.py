@@ -1,0 +1,10 @@
+"""The table of what is fuzzed: every decoder of foreign octets, then every walk through a state machine."""
+
+from __future__ import annotations
+
+from tests.fuzz import dns_decoders, overlay_decoders, person_decoders
+from tests.fuzz.hunt import Decoder
+
+DECODERS: dict[str, Decoder] = {
+    decoder.name: decoder for decoder in (*overlay_decoders.DECODERS, *dns_decoders.DECODERS, *person_decoders.DECODERS)
+}
