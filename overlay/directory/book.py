@@ -44,7 +44,7 @@ class Book:
         self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
         self.outline = Outline(self._named)
-        self._raws: set[bytes] = set()
+        self._raws: dict[bytes, Record] = {}
         self._changed: set[Unit] = set()  # since last asked
         self._bodies: dict[Identity, Body] = {}
         self.highest_seq: Counter[bytes] = Counter()  # per signer
@@ -85,9 +85,9 @@ class Book:
         self._stores = [store for store in self._stores if store.value is None]
         self._changed.update(self.units)
 
-    def has(self, raw: bytes) -> bool:
-        """Whether exactly these bytes are held: what a push of old news costs."""
-        return raw in self._raws
+    def held(self, raw: bytes) -> Record | None:
+        """The record of exactly these bytes, where it is held: what a push of old news costs."""
+        return self._raws.get(raw)
 
     def known(self, record: Record) -> bool:
         """Whether these bytes, or something that outranks them, are held already: nothing to judge."""
@@ -154,11 +154,11 @@ class Book:
             self._per_signer[record.signer, record.kind in ("revoke", "root")] += 1
         else:
             self._leave_unit(held, shows=not anew, replaced=True)
-            self._raws.discard(held.raw)
+            self._raws.pop(held.raw, None)
             if held.kind != "grant":
                 self._unhang(held)
         self.records[record.identity] = record
-        self._raws.add(record.raw)
+        self._raws[record.raw] = record
         self.highest_seq[record.signer] = max(self.highest_seq[record.signer], record.seq)
         if record.kind == "grant":
             self._keep_grant(record)
@@ -250,7 +250,7 @@ class Book:
             self._leave_unit(record)
             del self.records[record.identity]
             del self._bodies[record.identity]
-            self._raws.discard(record.raw)
+            self._raws.pop(record.raw, None)
             self._per_signer[record.signer, record.kind in ("revoke", "root")] -= 1
         if record.kind == "grant":
             self._drop_grant(record)
@@ -300,8 +300,13 @@ class Book:
         holder = holders(self.grants_on(said), self.grants.get).get(said)
         return holder is None or holder.item == node_id
 
-    def sweep(self, at: float) -> None:
-        """Let go of what is past its date; grants when their 30 days of lapse are over and no renewal stands on them."""
+    def sweep(self, at: float, shed: Iterable[Record] = ()) -> None:
+        """Let go of what is past its date; grants when their 30 days of lapse are over and no renewal stands on them.
+
+        ``shed`` is what others keep: it goes as well.
+        """
+        for record in shed:
+            self._remove(record)
         lapsed = [g for g in self.grants.values() if at >= g.expires + limits.LAPSED]
         if lapsed:
             live = [g for g in self.grants.values() if at < g.expires + limits.LAPSED and g.body.get(2)]

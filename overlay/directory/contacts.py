@@ -40,13 +40,13 @@ class _Bucket:
 class Contacts:
     """Contacts by node id. ``cluster`` is our own, whose nodes are not counted as one network's."""
 
-    def __init__(self, me: bytes, cluster: Path, *, size: int = limits.BUCKET) -> None:
+    def __init__(self, me: bytes, cluster: Path, *, size: int = limits.BUCKET, counters: Counter[str] | None = None) -> None:
         self._me = int.from_bytes(me, "big")
         self._cluster = cluster
         self._size = size
         self._buckets: dict[int, _Bucket] = {}
         self._pinged: bytes | None = None
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = counters if counters is not None else Counter()
 
     def __len__(self) -> int:
         return sum(len(bucket.live) for bucket in self._buckets.values())
@@ -56,8 +56,8 @@ class Contacts:
             for contact in bucket.live.values():
                 yield contact.node
 
-    def __contains__(self, node_id: bytes) -> bool:
-        return node_id in self._bucket(node_id).live
+    def __contains__(self, node_id: object) -> bool:
+        return isinstance(node_id, bytes) and node_id in self._bucket(node_id).live
 
     def _bucket(self, node_id: bytes) -> _Bucket:
         depth = 8 * KEY - (int.from_bytes(node_id, "big") ^ self._me).bit_length()

@@ -6,12 +6,16 @@ here and whom they are told to is the business of ``machine.py`` and ``pushing.p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final
 
+from overlay import limits
 from overlay.directory import neighbours, views
 from overlay.directory.book import TABLE, Book, Unit
 from overlay.directory.neighbours import Neighbour
+from overlay.directory.replica import Replica, record_key
+from overlay.directory.spread import CORE, Spread, core
 from overlay.directory.view import ZoneView
 from overlay.name import ROOT, Path, parse_path
 from overlay.records.record import Record
@@ -22,11 +26,18 @@ WAYS: Final = 8  # cluster records that a newcomer is told: enough to knock else
 class Holdings:
     """The book as this node uses it. ``watched`` says which zones it watches; up to ``small`` clusters it keeps all."""
 
-    def __init__(self, *, me: bytes, cluster: Path, book: Book, small: int, watched: Callable[[], Collection[Path]]) -> None:
+    def __init__(
+        self, *, me: bytes, cluster: Path, book: Book, small: int, watched: Callable[[], Collection[Path]], spread: Spread, counters: Counter[str],
+    ) -> None:
         self.me = me
         self.cluster = cluster
         self.book = book
         self.small = small
+        self.spread = spread
+        self.shared_out = False  # whether there are more public nodes than one holds: see _measure
+        self.own_keepers: frozenset[bytes] = frozenset()  # where a search found that our cluster's zone belongs
+        self._core: tuple[bytes, Replica, dict[bytes, Record]] = (b"", Replica(), {})  # the table's digest, and CORE of that table
+        self._counters = counters
         self._watched = watched
         self._views: dict[Path, ZoneView] = {}
         self._ring: list[Neighbour] = []
@@ -47,7 +58,19 @@ class Holdings:
                 self._listed = frozenset(n.node_id for n in ring)
                 self._points = [n.point for n in ring]
                 self._wanted = neighbours.wanted(self.me, self.cluster, ring)
+                self._measure()
         return self._ring
+
+    def _measure(self) -> None:
+        """Whether the table is shared out: there are too many nodes here, or our neighbourhood is too dense for how few are.
+
+        The second is what a node sees that starts with its part of a table. It goes on until half as many are left.
+        """
+        whole, known = self.spread.whole, len(self._ring)
+        me = int.from_bytes(self.me, "big")
+        about = max(known, neighbours.population(me, self._ring, min(limits.NEAREST, self.spread.near)))
+        before, self.shared_out = self.shared_out, known > whole or about > (whole / 2 if self.shared_out else max(whole, 2 * known))
+        self._counters["tables_spread"] += self.shared_out and not before
 
     def listed(self) -> frozenset[bytes]:
         """The ids of the nodes on the ring."""
@@ -71,6 +94,30 @@ class Holdings:
         if found is None:
             found = self._views[path] = views.view(self.book, path)
         return found
+
+    def replica(self, unit: Unit) -> Replica | None:
+        """A unit of the book, or CORE."""
+        return self._of_core()[0] if unit == CORE else self.book.units.get(unit)
+
+    def by_key(self, unit: Unit, key: bytes) -> Record | None:
+        """The record that stands under that key in the unit."""
+        return self._of_core()[1].get(key) if unit == CORE else self.book.by_key(unit, key)
+
+    def _of_core(self) -> tuple[Replica, dict[bytes, Record]]:
+        table = self.book.units[TABLE].digest
+        if self._core[0] != table:
+            records = {record_key(record.identity): record for record in self.book.members(TABLE) if core(record)}
+            replica = Replica()
+            for record in records.values():
+                replica.put(record)
+            self._core = (table, replica, records)
+        return self._core[1:]
+
+    def keepers(self, path: Path) -> list[Neighbour]:
+        """The nodes that keep the zone at ``path``, as far as this one sees."""
+        if self.shared_out:
+            return neighbours.nearest(neighbours.point_of(path), self.ring(), self.spread.copies)
+        return neighbours.custodians(path, self.ring())
 
     def zones(self) -> list[Path]:
         """The zones held here."""
@@ -97,11 +144,14 @@ class Holdings:
         ring = self.ring()
         if self.me not in self._listed or neighbours.far(self.me, path, self._points):
             return False
+        if self.shared_out:  # who puts a zone here found us; what we know of the others near its key is less than it knew
+            return any(n.node_id == self.me for n in neighbours.nearest(neighbours.point_of(path), ring, 2 * self.spread.copies))
         return any(n.node_id == self.me for n in neighbours.custodians(path, ring))
 
     def everything(self) -> bool:
         """Whether the overlay is small enough that every node keeps every zone."""
-        return len(self.book.cuts) <= self.small
+        self.ring()
+        return len(self.book.cuts) <= self.small and not self.shared_out
 
     def changed(self, units: Collection[Unit]) -> None:
         """These units changed: views of them are made anew."""

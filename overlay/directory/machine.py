@@ -15,12 +15,16 @@ from collections import Counter
 from overlay import limits
 from overlay.directory import neighbours
 from overlay.directory.book import TABLE, Book, Unit, zone_unit
+from overlay.directory.finding import Finding
 from overlay.directory.holdings import Holdings
-from overlay.directory.neighbours import Neighbour
+from overlay.directory.neighbours import Neighbour, point_of
 from overlay.directory.outputs import Answer, Arrived, Changed, Output
 from overlay.directory.pushing import Partner, Pushing
 from overlay.directory.reaching import Reaching
 from overlay.directory.reconciling import Reconciling, compares
+from overlay.directory.replica import KEY, mark_of
+from overlay.directory.sharing import beside, to_shed
+from overlay.directory.spread import CORE, Spread
 from overlay.directory.watching import Watches
 from overlay.errors import Malformed, TrustError, UsageError
 from overlay.machine import Entropy
@@ -32,11 +36,17 @@ from overlay.wire.messages import Method
 
 SWEEP = 20.0  # seconds between sweeps of expired records
 
+SPREAD = Spread()  # as the product is
+
 
 class Directory:
     """What this node holds, and its conversation about it."""
 
-    def __init__(self, *, me: bytes, cluster: Path, book: Book, entropy: Entropy, now: float, small: int = limits.SMALL_OVERLAY) -> None:
+    def __init__(
+        self, *, me: bytes, cluster: Path, book: Book, entropy: Entropy, now: float, small: int = limits.SMALL_OVERLAY,
+        spread: Spread = SPREAD,
+    ) -> None:
+        """``small``: up to so many clusters every node holds every zone. ``spread``: how the table is shared out above its bound."""
         self.me = me
         self.cluster = cluster
         self.book = book
@@ -44,16 +54,27 @@ class Directory:
         self._entropy = entropy
         self._pending: dict[bytes, dict[bytes, Record]] = {}  # digest of the missing grant -> records that wait for it
         self._out: list[Output] = []
-        self.holdings = Holdings(me=me, cluster=cluster, book=book, small=small, watched=lambda: self._watches)
+        self._now = now
+        self.holdings = Holdings(
+            me=me, cluster=cluster, book=book, small=small, watched=lambda: self._watches, spread=spread, counters=self.counters,
+        )
         self._pushing = Pushing(book=book, holdings=self.holdings, entropy=entropy, counters=self.counters, ask=self._out.append)
         self._peers = self._pushing.partners
         self._reaching = Reaching(partners=self._peers, out=self._out.append, counters=self.counters)
-        self._watches = Watches(book=book, keepers=self.watchable, reaching=self._reaching, counters=self.counters)
-        self._reconciling = Reconciling(
-            book=book, holdings=self.holdings, pushing=self._pushing, entropy=entropy, ask=self._out.append, take=self._take_all, now=now,
+        self._finding = Finding(
+            holdings=self.holdings, reaching=self._reaching, entropy=entropy, counters=self.counters, learn=self._learn,
+            news=lambda path: self._watches.look_soon(path, self._now), over=self._found,
         )
-        self._now = now
+        self._watches = Watches(
+            book=book, keepers=self._keepers, widen=lambda path: self._finding.widen(path, self._now), reaching=self._reaching,
+            counters=self.counters,
+        )
+        self._reconciling = Reconciling(
+            holdings=self.holdings, pushing=self._pushing, entropy=entropy, ask=self._out.append, take=self._take_all,
+            partial=lambda: self._finding.look_around(self._now), now=now,
+        )
         self._sweep_at = now + SWEEP
+        self._asked_for = False  # whether what is taken in was asked for
 
     # -- peers come and go
 
@@ -86,7 +107,8 @@ class Directory:
         if self.book.add(record, at) is None:
             return
         self._out.append(Arrived(record, told=source is not None))
-        self._pushing.tell(record, source, self._now)
+        if not (self._asked_for and self.holdings.shared_out):
+            self._pushing.tell(record, source, self._now)
         for waiting in self._pending.pop(record.digest, {}).values():
             self._take_foreign(waiting, at, source)
 
@@ -105,13 +127,29 @@ class Directory:
         return None
 
     def _pushed(self, peer: Partner, raw: bytes, at: float) -> bytes | None:
-        if self.book.has(raw):
+        held = self.book.held(raw)
+        if held is not None:
             self.counters["duplicates"] += 1
+            self._pushing.heard(peer, mark_of(held))
             return None
         record = parse(raw)
         missing = self._take_foreign(record, at, peer.session)
-        peer.outbox.pop(record.digest, None)  # it has it already
+        self._pushing.heard(peer, mark_of(record))
         return missing
+
+    def _offered(self, peer: Partner, unit: Unit, listing: list[Value]) -> None:
+        """A peer names news: what has come from nobody so far is asked for."""
+        entries = [octets(entry) for entry in listing]
+        if any(len(entry) != 2 * KEY for entry in entries):
+            raise Malformed("an entry is key and mark", rule="field-range")
+        replica = self.book.units.get(unit)
+        if replica is None or not (unit == TABLE or self.holdings.holds(_path(unit.removeprefix("zone:")))):
+            return
+        for entry in entries:
+            self._pushing.heard(peer, entry[KEY:])
+        lacking = replica.lacking(entries)
+        if lacking:
+            self._reconciling.fetch(peer, unit, lacking)
 
     # -- calls from peers
 
@@ -125,11 +163,15 @@ class Directory:
 
     def _serve(self, peer: Partner, method: Method, body: Value, now: float, at: float) -> Value:
         if method is Method.SUMMARY:
-            return [self._summary(path) for path in (None, *self.holdings.zones())]
+            zones = [zone_unit(path) for path in self.holdings.zones()]
+            return [self._summary(unit) for unit in (CORE if self.holdings.shared_out else TABLE, *zones)]
         fields = Fields(body, method.name.lower())
         if method is Method.PUSH:
             missing = [self._pushed(peer, octets(raw), at) for raw in fields.items(1, 64)]
             return {1: list(dict.fromkeys(digest for digest in missing if digest))}
+        if method is Method.OFFER:
+            self._offered(peer, fields.text(1, 260), fields.items(2, 64))
+            return {}
         if method is Method.FETCH:
             return self._fetch(fields)
         if method is Method.BUCKETS:
@@ -137,23 +179,26 @@ class Directory:
         if method is Method.LISTING:
             unit = fields.text(1, 260)
             buckets = [n for n in fields.items(2, 64) if type(n) is int]
-            return list(self.book.units[unit].listing(buckets)) if unit in self.book.units else []
+            replica = self.holdings.replica(unit)
+            return list(replica.listing(buckets)) if replica is not None else []
+        if method is Method.FIND:
+            path = _path(fields.text(2, 255, default=""))
+            return self._finding.serve(point_of(path) if path != ROOT else int.from_bytes(fields.binary(1, 32, 32), "big"), path)
         if method is Method.WATCH:
             return self._watched(peer, _path(fields.text(1, 255)), fields.binary(2, 0, 8, default=b""), now)
         raise Malformed("no question for the directory", rule="method")
 
-    def _summary(self, path: Path | None) -> bytes:
-        unit = TABLE if path is None else zone_unit(path)
-        replica = self.book.units.get(unit)
+    def _summary(self, unit: Unit) -> bytes:
+        replica = self.holdings.replica(unit)
         return (replica.digest if replica is not None else bytes(8)) + unit.encode()
 
     def _replica_sums(self, unit: Unit) -> bytes:
-        replica = self.book.units.get(unit)
+        replica = self.holdings.replica(unit)
         return replica.sums() if replica is not None else b""
 
     def _fetch(self, fields: Fields) -> list[bytes]:
         unit = fields.text(2, 260, default="")
-        found = [self.book.by_key(unit, key) for key in fields.items(3, 64) if type(key) is bytes]
+        found = [self.holdings.by_key(unit, key) for key in fields.items(3, 64) if type(key) is bytes]
         found += [self.book.grants.get(wanted) for wanted in fields.items(1, 32) if type(wanted) is bytes]
         return [record.raw for record in found if record is not None]
 
@@ -167,7 +212,7 @@ class Directory:
             peer.watching[path] = now + limits.WATCH_LEASE
         if theirs == replica.digest:
             return [b"\x01"]
-        records = list(self.book.members(unit))
+        records = [*(beside(self.book, path) if self.holdings.shared_out else ()), *self.book.members(unit)]
         chain = {grant.digest: grant for record in records for grant in self.book.chain_of(record)}
         return [b"\x01", *(g.raw for g in chain.values() if g not in records), *(r.raw for r in records)]
 
@@ -217,13 +262,25 @@ class Directory:
                 finally:
                     self._watches.answered(path, keeper, now, held=held)
                 self._out.append(Changed(frozenset({zone_unit(path)})))
+            case ("find", int(), Neighbour()):
+                self._finding.answered(context, peer, body, now, at)
 
     def _take_all(self, peer: Partner, raws: list[bytes], at: float) -> tuple[int, list[bytes]]:
-        """Take in what a peer served: how many were acceptable, and the digests of the grants that are missing."""
+        """Take in what a peer served: how many were acceptable, and the digests of the grants that are missing.
+
+        It is no news to who keeps it: where the table is shared out it is told to nobody, or what was let go would go round.
+        """
+        self._asked_for = True
+        try:
+            return self._take_each(peer, raws, at)
+        finally:
+            self._asked_for = False
+
+    def _take_each(self, peer: Partner, raws: list[bytes], at: float) -> tuple[int, list[bytes]]:
         missing: dict[bytes, None] = {}
         accepted = 0
         for raw in raws:
-            if self.book.has(raw):
+            if self.book.held(raw) is not None:
                 accepted += 1
                 continue
             try:
@@ -249,6 +306,8 @@ class Directory:
                 self._pushing.flush(peer, self._now)
             case ("watch", Path() as path, bytes(keeper)):
                 self._watches.failed(path, keeper, self._now)
+            case ("find", int(), Neighbour()):
+                self._finding.failed(context, self._now)
 
     # -- watching
 
@@ -259,10 +318,35 @@ class Directory:
         return self._watches.want(path, now)
 
     def watchable(self, path: Path) -> list[Neighbour]:
-        """Where a zone can be watched: its gateways, then its custodians."""
+        """Where a zone can be watched: its gateways, then its custodians; above the table's bound, those found so far."""
+        return self._keepers(path, anew=True)
+
+    def _keepers(self, path: Path, anew: bool) -> list[Neighbour]:
         ring = self.holdings.ring()
-        found = [*(n for n in ring if n.cluster == path), *neighbours.custodians(path, ring)]
-        return list({n.node_id: n for n in found if n.node_id != self.me}.values())
+        gateways = [n for n in ring if n.cluster == path]
+        found = self._finding.keepers(path, self._now, anew=anew) if self.holdings.shared_out else neighbours.custodians(path, ring)
+        return list({n.node_id: n for n in (*gateways, *found) if n.node_id != self.me}.values())
+
+    # -- where the table is shared out
+
+    def _learn(self, peer: Partner, raws: list[bytes], at: float) -> None:
+        self._take_all(peer, raws, at)
+
+    def _found(self, key: int, found: list[Neighbour]) -> None:
+        """A search is over: where it was for our own place or our zone's, those who are there are given what is ours."""
+        sessions = {peer.node_id: peer for peer in self._peers.values()}
+        if key == point_of(self.cluster):
+            kept = found[: self.holdings.spread.copies]
+            self.holdings.own_keepers = frozenset(n.node_id for n in kept)
+            for peer in [sessions[n.node_id] for n in kept if n.node_id in sessions]:
+                for record in beside(self.book, self.cluster):
+                    self._pushing.box(peer, record)
+                self._reconciling.begin(peer.session, self._now, zone_unit(self.cluster))
+        elif key == int.from_bytes(self.me, "big"):
+            mine = self.book.records.get((self.cluster, "cluster", b"", self.me))
+            for peer in [sessions[n.node_id] for n in found if n.node_id in sessions and mine is not None]:
+                assert mine is not None
+                self._pushing.box(peer, mine)
 
     # -- time
 
@@ -270,6 +354,7 @@ class Directory:
         """When :meth:`wake` wants to be called."""
         return min(
             self._sweep_at, self._pushing.wake_at(), self._reconciling.wake_at(), self._watches.wake_at(), self._reaching.wake_at(),
+            self._finding.wake_at(),
         )
 
     def wake(self, now: float, at: float) -> None:
@@ -281,16 +366,19 @@ class Directory:
             self.failed(context, 0)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP
-            self.book.sweep(at)
+            self.book.sweep(at, to_shed(self.holdings, self._finding.contacts) if self.holdings.shared_out else ())
             for peer in self._peers.values():
                 watching = {path: until for path, until in peer.watching.items() if until > now}
                 self.counters["watches_lapsed"] += len(peer.watching) - len(watching)
                 peer.watching = watching
-            self._reaching.close_idle(now, {n.node_id for n in self.holdings.wanted()} | self._watches.holders())
+            needed = {n.node_id for n in self.holdings.wanted()} | self._watches.holders() | self.holdings.own_keepers
+            self._reaching.close_idle(now, needed)
+        self._finding.wake(now)
         self._watches.wake(now)
 
     def take(self) -> list[Output]:
         """What it wants since last asked; changed units last."""
+        self._pushing.flush_fresh(self._now)
         changed = self.book.take_changed()
         if changed:
             self.holdings.changed(changed)

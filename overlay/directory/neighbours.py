@@ -91,6 +91,15 @@ def far(me: bytes, path: Path, points: Sequence[int]) -> bool:
     return bisect_left(points, first + (1 << free)) - bisect_left(points, first) >= max(limits.NEAREST, limits.CUSTODIANS)
 
 
+def population(me: int, ring: Sequence[Neighbour], sample: int) -> float:
+    """How many public nodes there are, judged by how near the nearest of the ring are: right within a quarter for 16."""
+    near = diverse(nearest(me, ring, 2 * sample), sample) if len(ring) > CROWDED else nearest(me, ring, sample)
+    if len(near) < sample:
+        return len(ring)
+    farthest = max(n.point ^ me for n in near) + 1
+    return float(sample << 8 * KEY) / farthest
+
+
 def custodians(path: Path, ring: Sequence[Neighbour]) -> list[Neighbour]:
     """The three nodes of the ring nearest to the hash of a path, not all of one network where there are many."""
     if len(ring) <= CROWDED:

@@ -17,6 +17,9 @@ from overlay.directory.book import TABLE, Book, Unit, zone_unit
 from overlay.directory.holdings import Holdings
 from overlay.directory.neighbours import Neighbour
 from overlay.directory.outputs import Ask
+from overlay.directory.replica import mark_of, record_key
+from overlay.directory.sharing import concerns
+from overlay.directory.spread import core
 from overlay.machine import Entropy
 from overlay.name import ROOT, Path, parse_path
 from overlay.records.record import Record
@@ -25,7 +28,9 @@ from overlay.wire.messages import Method
 PUSH_OCTETS: Final = 1_000  # records a push call carries: a datagram less headers, or one record of the full size
 PUSH_PAUSE: Final = 0.1  # seconds between pushes to one peer: news at once, what follows in one datagram
 PUSHES_AT_ONCE: Final = 3  # calls in flight to one peer: leaves room among its 8 for questions
-ALL_PEERS: Final = 6  # up to so many interested peers are all told; above, the ring and a fan-out
+ALL_PEERS: Final = 6  # up to so many interested peers are all told at once; above, the ring and a fan-out
+OFFER_AFTER: Final = 0.5  # seconds a rank: what another tells at once is there by then, and what is new is offered in one datagram
+OFFERED: Final = 60  # records an offer names, of 16 octets each: a datagram less headers
 
 
 @dataclass(slots=True)
@@ -35,12 +40,14 @@ class Partner:
     session: int
     node_id: bytes
     cluster: Path
-    outbox: dict[bytes, Record] = field(default_factory=dict)  # by digest, in order
+    outbox: dict[bytes, Record] = field(default_factory=dict)  # by mark, in order
     in_flight: int = 0
     push_at: float = 0.0  # not before
     watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
-    keeps: bool = False  # whether it wants a session with us, by the ring
-    keeps_of: list[Neighbour] | None = None  # the ring that this was looked up in
+    offers: dict[bytes, Record] = field(default_factory=dict)  # what others tell it, by mark
+    offer_at: float = 0.0  # when they are named to it
+    rank: int | None = None  # our place among those that it wants sessions with, by the ring; None: it wants none
+    rank_of: list[Neighbour] | None = None  # the ring that this was looked up in
 
 
 class Pushing:
@@ -54,62 +61,96 @@ class Pushing:
         self._ask = ask
         self.counters = counters
         self._boxes: dict[int, Partner] = {}  # those with something in their outbox
+        self._fresh: dict[int, Partner] = {}  # those to whom news goes at the end of this step: what came together goes together
+        self._offering: dict[int, Partner] = {}  # those with something to be offered
 
     def left(self, session: int) -> None:
         """A session ended."""
         self.partners.pop(session, None)
         self._boxes.pop(session, None)
+        self._offering.pop(session, None)
 
-    def _interested(self, peer: Partner, unit: Unit) -> bool:
-        if unit in (TABLE, zone_unit(ROOT)) or self._holdings.everything():
+    def _interested(self, peer: Partner, record: Record, unit: Unit) -> bool:
+        if unit == zone_unit(ROOT) or self._holdings.everything():
             return True
-        path = parse_path(unit.removeprefix("zone:"))
+        if unit == TABLE and (core(record) or not self._holdings.shared_out):
+            return True
+        path = record.name if unit == TABLE else parse_path(unit.removeprefix("zone:"))
         if path == peer.cluster or path in peer.watching:
             return True
+        if self._holdings.shared_out:
+            return concerns(self._holdings, peer.node_id, record)
         return any(n.node_id == peer.node_id for n in neighbours.custodians(path, self._holdings.ring()))
 
     def tell(self, record: Record, source: int | None, now: float) -> None:
         """A record is news here; ``source`` is the session that brought it, None where it is our own."""
-        for peer in self._audience(record, source):
+        at_once, later = self._audience(record, source)
+        for peer in at_once:
             if len(peer.outbox) < limits.BOOK:
                 self.box(peer, record)
                 self.counters["pushes"] += 1
                 if now >= peer.push_at:
-                    self.flush(peer, now)
+                    self._fresh[peer.session] = peer
+        for peer in later:
+            if not peer.offers:
+                peer.offer_at = now + OFFER_AFTER * (peer.rank or 1)
+                self._offering[peer.session] = peer
+            if len(peer.offers) < limits.BOOK:
+                peer.offers[mark_of(record)] = record
 
-    def _audience(self, record: Record, source: int | None) -> list[Partner]:
-        """Whom to tell: all, where they are few; else the next on the ring, some others, and who depends on being told.
+    def _audience(self, record: Record, source: int | None) -> tuple[list[Partner], list[Partner]]:
+        """(whom to tell at once, whom to offer it a moment later): all at once where they are few; else some.
 
-        Nodes of the table hear of a change from each other. One that is not in it has no place on the ring, so all that
-        it wants sessions with tell it (and of the rest one, in case those are gone); and what a node of the table told
-        it, it leaves to the table to pass on.
+        Nodes of the table hear of a change from each other: the next on the ring and some others. One that is not in it
+        has no place on the ring; it is told by the first of those that it wants sessions with, and the others offer what
+        they have, one after the other, in case the first is gone. What a node of the table told it, it leaves to the
+        table to pass on.
         """
         unit = self._book.unit_of(record)
         told = self.partners.get(source) if source is not None else None
         listed = self._holdings.listed()
-        if told is not None and told.node_id in listed and self._holdings.me not in listed:
-            return []
+        me = self._holdings.me
+        if told is not None and told.node_id in listed and me not in listed:
+            return [], []
         heard = told.node_id if told is not None else b""
         others = [p for p in self.partners.values() if p.session != source and p.node_id not in (heard, record.signer)]
-        audience = [p for p in others if self._interested(p, unit)]
+        audience = [p for p in others if self._interested(p, record, unit)]
         if len(audience) <= ALL_PEERS:
-            return audience
-        depending = [p for p in audience if p.watching or (p.node_id not in listed and self._keeps(p))]
-        ring = sorted((p for p in audience if not p.watching and p.node_id in listed), key=lambda p: (p.node_id < self._holdings.me, p.node_id))
-        strays = [p for p in audience if not p.watching and p.node_id not in listed and not self._keeps(p)]
-        return [*depending, *ring[:1], *sample(self._entropy, ring[1:], limits.FANOUT), *sample(self._entropy, strays, 1)]
+            return audience, []
+        at_once: list[Partner] = []
+        later: list[Partner] = []
+        ring: list[Partner] = []
+        strays: list[Partner] = []
+        path = record.name if unit == TABLE else parse_path(unit.removeprefix("zone:"))
+        for peer in audience:
+            if path in peer.watching or peer.node_id in self._holdings.own_keepers:
+                at_once.append(peer)  # it hears of this from nobody else
+            elif peer.node_id in listed:
+                ring.append(peer)
+            else:
+                rank = self._rank(peer)
+                (strays if rank is None else later if rank else at_once).append(peer)
+        ring.sort(key=lambda p: (p.node_id < me, p.node_id))
+        at_once += [*ring[:1], *sample(self._entropy, ring[1:], limits.FANOUT - 1)]
+        return at_once, [*later, *sample(self._entropy, strays, 1)]
 
-    def _keeps(self, peer: Partner) -> bool:
-        """Whether this node is one of those that the peer, which is not on the ring, wants sessions with."""
+    def _rank(self, peer: Partner) -> int | None:
+        """The place of this node among those that the peer, which is not on the ring, wants sessions with."""
         ring = self._holdings.ring()
-        if peer.keeps_of is not ring:
-            peer.keeps_of = ring
-            peer.keeps = any(n.node_id == self._holdings.me for n in neighbours.wanted(peer.node_id, peer.cluster, ring))
-        return peer.keeps
+        if peer.rank_of is not ring:
+            peer.rank_of = ring
+            wanted = [n.node_id for n in neighbours.wanted(peer.node_id, peer.cluster, ring)]
+            peer.rank = wanted.index(self._holdings.me) if self._holdings.me in wanted else None
+        return peer.rank
+
+    def heard(self, peer: Partner, mark: bytes) -> None:
+        """That peer has the record of that mark already."""
+        peer.outbox.pop(mark, None)
+        peer.offers.pop(mark, None)
 
     def box(self, peer: Partner, record: Record) -> None:
         """Put it aside for that peer; :meth:`flush` sends."""
-        peer.outbox[record.digest] = record
+        peer.outbox[mark_of(record)] = record
         self._boxes[peer.session] = peer
 
     def flush(self, peer: Partner, now: float) -> None:
@@ -134,15 +175,39 @@ class Pushing:
         if not peer.outbox:
             self._boxes.pop(peer.session, None)
 
+    def _offer(self, peer: Partner) -> None:
+        """Name to that peer what it should have heard by now."""
+        del self._offering[peer.session]
+        entries: dict[Unit, list[bytes]] = {}
+        for mark, record in peer.offers.items():
+            if self._book.records.get(record.identity) is record:
+                entries.setdefault(self._book.unit_of(record), []).append(record_key(record.identity) + mark)
+        peer.offers.clear()
+        for unit, listing in entries.items():
+            for start in range(0, len(listing), OFFERED):
+                self.counters["offers"] += 1
+                self._ask(Ask(peer.session, Method.OFFER, {1: unit, 2: listing[start : start + OFFERED]}, ("offer",)))
+
+    def flush_fresh(self, now: float) -> None:
+        """The step is over: send its news."""
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            for peer in fresh.values():
+                if peer.session in self.partners:
+                    self.flush(peer, now)
+
     def wake_at(self) -> float:
-        """When a box may be sent."""
-        return min((peer.push_at for peer in self._boxes.values() if peer.in_flight < PUSHES_AT_ONCE), default=float("inf"))
+        """When a box may be sent, or an offer made."""
+        boxes = min((peer.push_at for peer in self._boxes.values() if peer.in_flight < PUSHES_AT_ONCE), default=float("inf"))
+        return min(boxes, min((peer.offer_at for peer in self._offering.values()), default=boxes))
 
     def wake(self, now: float) -> None:
         """Send what has waited its moment."""
         for peer in list(self._boxes.values()):
             if now >= peer.push_at:
                 self.flush(peer, now)
+        for peer in [peer for peer in self._offering.values() if now >= peer.offer_at]:
+            self._offer(peer)
 
 
 def sample(entropy: Entropy, among: list[Partner], count: int) -> list[Partner]:

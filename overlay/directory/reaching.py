@@ -34,7 +34,7 @@ class Reaching:
     """Questions by node. ``partners`` are the admitted peers by session."""
 
     def __init__(self, *, partners: Mapping[int, Partner], out: Callable[[Output], None], counters: Counter[str]) -> None:
-        self._partners = partners
+        self.partners = partners
         self._out = out
         self._counters = counters
         self._waiting: dict[bytes, _Waiting] = {}  # by node id, the oldest first
@@ -42,7 +42,7 @@ class Reaching:
 
     def ask(self, to: Neighbour, method: Method, body: Value, context: tuple[object, ...], now: float) -> bool:
         """Ask that node, now or when a session is up. False where too many wait for theirs."""
-        partner = next((p for p in self._partners.values() if p.node_id == to.node_id), None)
+        partner = next((p for p in self.partners.values() if p.node_id == to.node_id), None)
         if to.node_id in self._opened:
             self._opened[to.node_id] = now
         if partner is not None:
@@ -79,7 +79,7 @@ class Reaching:
     def close_idle(self, now: float, needed: Collection[bytes]) -> None:
         """Close sessions that were opened for a question and are of no more use; ``needed`` are nodes to stay with."""
         for node_id in [node_id for node_id, asked in self._opened.items() if now - asked >= IDLE and node_id not in needed]:
-            mine = [partner for partner in self._partners.values() if partner.node_id == node_id]
+            mine = [partner for partner in self.partners.values() if partner.node_id == node_id]
             if not any(partner.watching for partner in mine):
                 del self._opened[node_id]
                 for partner in mine:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from overlay import limits
-from overlay.directory.book import TABLE, Book, Unit
+from overlay.directory.book import TABLE, Unit
 from overlay.directory.holdings import Holdings
 from overlay.directory.outputs import Ask
 from overlay.directory.pushing import Partner, Pushing, sample
+from overlay.directory.spread import CORE
 from overlay.machine import Entropy
 from overlay.name import parse_path
 from overlay.wire.codec import Value, octet_list
@@ -31,6 +32,7 @@ RECORDS: Final = 64  # records asked for at once, by key
 GRANTS: Final = 32  # the same by digest
 HURRY: Final = 3.0  # seconds between tries while no comparison was ever completed
 UNITS: Final = 10_000  # that a peer may name
+NOTHING: Final = 512  # octets of the sums of a unit; as many zeros where there is nothing in it
 
 
 @dataclass(slots=True)
@@ -47,23 +49,27 @@ class _Comparison:
 
 
 class Reconciling:
-    """All comparisons of a node. ``take`` takes in records from a peer: how many were acceptable, which grants they lack."""
+    """All comparisons of a node.
+
+    ``take`` takes in records from a peer: how many were acceptable, which grants they lack. ``partial`` hears that a peer has
+    no whole table to compare.
+    """
 
     def __init__(
-        self, *, book: Book, holdings: Holdings, pushing: Pushing, entropy: Entropy, ask: Callable[[Ask], None],
-        take: Callable[[Partner, list[bytes], float], tuple[int, list[bytes]]], now: float,
+        self, *, holdings: Holdings, pushing: Pushing, entropy: Entropy, ask: Callable[[Ask], None],
+        take: Callable[[Partner, list[bytes], float], tuple[int, list[bytes]]], partial: Callable[[], None], now: float,
     ) -> None:
         self.synced = False  # whether one comparison is complete
-        self._book = book
         self._holdings = holdings
         self._pushing = pushing
         self._entropy = entropy
         self._ask = ask
         self._take = take
+        self._partial = partial
         self._comparisons: dict[int, _Comparison] = {}
         self._current = 0  # the one that has its share of time now; 0: none
         self._last = 0
-        self._queue: dict[int, None] = {}  # sessions to compare with, in order
+        self._queue: dict[tuple[int, Unit], None] = {}  # sessions to compare with, in order; in one unit alone, where it is named
         self._next_at = now + self._period()
 
     @property
@@ -72,28 +78,31 @@ class Reconciling:
 
     # -- whom
 
-    def begin(self, session: int, now: float) -> None:
-        """Compare with that peer, after those that are being compared with."""
-        self._queue[session] = None
+    def begin(self, session: int, now: float, unit: Unit = "") -> None:
+        """Compare with that peer, after those that are being compared with: all that both hold, or one unit that it should hold."""
+        self._queue[session, unit] = None
         if not self._current:
             self._begin_next(now)
 
     def left(self, session: int, now: float) -> None:
         """A session ended."""
-        self._queue.pop(session, None)
+        self._queue = {queued: None for queued in self._queue if queued[0] != session}
         for number in [number for number, one in self._comparisons.items() if one.peer.session == session]:
             self._end(number, now)
 
     def _begin_next(self, now: float) -> None:
-        for session in list(self._queue):
-            del self._queue[session]
+        for session, unit in list(self._queue):
+            del self._queue[session, unit]
             peer = self._pushing.partners.get(session)
             if peer is not None:
                 self._last += 1
                 self._current = self._last
                 self._comparisons[self._current] = _Comparison(peer, now)
                 self._counters["reconciliations"] += 1
-                self._summary(self._current)
+                if unit:
+                    self._question(self._current, Method.BUCKETS, {1: unit}, ("buckets", self._current, unit))
+                else:
+                    self._summary(self._current)
                 return
 
     def _end(self, number: int, now: float) -> None:
@@ -185,22 +194,27 @@ class Reconciling:
 
     def _compare(self, number: int, one: _Comparison, entries: list[bytes]) -> None:
         theirs = {entry[8:].decode(errors="replace"): entry[:8] for entry in entries}
+        if self._holdings.shared_out:
+            theirs.pop(TABLE, None)
+            theirs.setdefault(CORE, b"")
+        elif CORE in theirs and TABLE not in theirs:
+            self._partial()
         for unit, digest in theirs.items():
-            mine = self._book.units.get(unit)
+            mine = self._holdings.replica(unit)
             if mine is None:
-                one.again = True  # its cut is in the table, which comes first
-            elif mine.digest != digest and (unit == TABLE or self._holdings.holds(parse_path(unit.removeprefix("zone:")))):
+                one.again = not self._holdings.shared_out  # its cut is in the table, which comes first
+            elif mine.digest != digest and (unit in (TABLE, CORE) or self._holdings.holds(parse_path(unit.removeprefix("zone:")))):
                 self._question(number, Method.BUCKETS, {1: unit}, ("buckets", number, unit))
 
     def _buckets(self, number: int, unit: Unit, body: Value) -> None:
-        replica = self._book.units.get(unit)
-        if type(body) is bytes and len(body) == 512 and replica is not None:
-            buckets = replica.differing(body)
+        replica = self._holdings.replica(unit)
+        if type(body) is bytes and len(body) in (0, NOTHING) and replica is not None:
+            buckets = replica.differing(body or bytes(NOTHING))
             if buckets:
                 self._question(number, Method.LISTING, {1: unit, 2: buckets}, ("listing", number, unit, tuple(buckets)))
 
     def _exchange(self, number: int, one: _Comparison, unit: Unit, listing: list[bytes], buckets: list[int], now: float) -> None:
-        replica = self._book.units.get(unit)
+        replica = self._holdings.replica(unit)
         if replica is None:
             return
         fetch, offer = replica.compare(listing, buckets)
@@ -208,10 +222,14 @@ class Reconciling:
             keys = fetch[start : start + RECORDS]
             self._question(number, Method.FETCH, {2: unit, 3: keys}, ("fetch", number, unit, len(keys)))
         for key in offer:
-            record = self._book.by_key(unit, key)
+            record = self._holdings.by_key(unit, key)
             if record is not None:
                 self._pushing.box(one.peer, record)
         self._pushing.flush(one.peer, now)
+
+    def fetch(self, peer: Partner, unit: Unit, keys: list[bytes]) -> None:
+        """Ask that peer for records that it named."""
+        self._ask(Ask(peer.session, Method.FETCH, {2: unit, 3: keys}, ("fetch", 0, unit, len(keys))))
 
     def fetch_grants(self, peer: Partner, wanted: list[bytes], number: int = 0) -> None:
         """Ask that peer for grants that records of its stand on: what it serves, it serves with its chain."""

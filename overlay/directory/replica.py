@@ -23,6 +23,11 @@ def record_key(identity: Identity) -> bytes:
     return hashlib.blake2s(b"\x00".join((str(name).encode(), kind.encode(), item.hex().encode(), signer)), digest_size=KEY).digest()
 
 
+def mark_of(record: Record) -> bytes:
+    """8 octets that stand for its content."""
+    return record.digest[:KEY]
+
+
 class Replica:
     """The keys and marks of one unit."""
 
@@ -74,6 +79,10 @@ class Replica:
     def listing(self, buckets: Iterable[int]) -> list[bytes]:
         """Key and mark (16 octets) of each record in those buckets."""
         return [key + mark for n in buckets for key, mark in self._buckets.get(n, {}).items()]
+
+    def lacking(self, listing: Iterable[bytes]) -> list[bytes]:
+        """The keys in a listing that stand for something else here, or for nothing."""
+        return [entry[:KEY] for entry in listing if self._buckets.get(entry[0] % BUCKETS, {}).get(entry[:KEY]) != entry[KEY:]]
 
     def compare(self, listing: Iterable[bytes], buckets: Iterable[int]) -> tuple[list[bytes], list[bytes]]:
         """(keys that they have otherwise or we lack, keys that we have otherwise or they lack) in those buckets."""

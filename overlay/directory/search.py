@@ -42,12 +42,12 @@ class Search:
 
     def __init__(
         self, target: int, seeds: Sequence[Neighbour], *, me: bytes, now: float, crowded: bool = True, close: int = CLOSE,
-        paths: int = PATHS, alpha: int = ALPHA,
+        paths: int = PATHS, alpha: int = ALPHA, counters: Counter[str] | None = None,
     ) -> None:
         """``seeds``: contacts to begin with, the nearest first. ``crowded``: whether two of one network are enough near a key."""
         self.target = target
         self.holders: dict[bytes, Neighbour] = {}  # who says that it keeps what stands under the key, in the order of their answers
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = counters if counters is not None else Counter()
         self._me = me
         self._crowded = crowded
         self._alpha = alpha

@@ -41,6 +41,7 @@ class Watch:
     doubted: bool = False  # what came so far is not what the head says
     exhausted: bool = False  # all who may keep it have had their turn
     look_at: float = 0.0  # when there is something to decide
+    known: dict[bytes, Neighbour] = field(default_factory=dict)  # its keepers, as they were last named
 
     @property
     def held(self) -> bool:
@@ -95,11 +96,18 @@ class Watch:
 
 
 class Watches:
-    """The zones that a node watches. ``keepers`` says who may keep one, the best first; ``ask`` opens sessions where need be."""
+    """The zones that a node watches.
 
-    def __init__(self, *, book: Book, keepers: Callable[[Path], list[Neighbour]], reaching: Reaching, counters: Counter[str]) -> None:
+    ``keepers`` says who may keep one, the best first (and looks for more where told to), ``widen`` that these are of no use.
+    """
+
+    def __init__(
+        self, *, book: Book, keepers: Callable[[Path, bool], list[Neighbour]], widen: Callable[[Path], None], reaching: Reaching,
+        counters: Counter[str],
+    ) -> None:
         self._book = book
         self._keepers = keepers
+        self._widen = widen
         self._reaching = reaching
         self._counters = counters
         self._watches: dict[Path, Watch] = {}
@@ -141,6 +149,12 @@ class Watches:
             watch.failed(node_id, now)
             self._look(path, watch, now)
 
+    def look_soon(self, path: Path, now: float) -> None:
+        """More is known of who keeps that zone."""
+        watch = self._watches.get(path)
+        if watch is not None:
+            watch.look_at = now
+
     def left(self, node_id: bytes, now: float) -> None:
         """The session with a node ended, and what it told us with it."""
         for watch in self._watches.values():
@@ -161,9 +175,12 @@ class Watches:
         return isinstance(body, Head) and body.digest == views.view(self._book, path).digest
 
     def _look(self, path: Path, watch: Watch, now: float) -> None:
-        keepers = {keeper.node_id: keeper for keeper in self._keepers(path)}
-        chosen = watch.to_ask(list(keepers), now)
+        named = {keeper.node_id: keeper for keeper in self._keepers(path, not watch.held)}
+        keepers = watch.known = {**{node_id: watch.known[node_id] for node_id in watch.holders if node_id in watch.known}, **named}
+        chosen = watch.to_ask(list(named), now)
         watch.exhausted = not chosen and watch.idle(now)
+        if watch.exhausted and (watch.doubted or not watch.held):
+            self._widen(path)
         replica = self._book.units.get(zone_unit(path))
         body = {1: str(path), 2: replica.digest if replica is not None else b""}
         for node_id in chosen:

@@ -18,6 +18,7 @@ from random import Random
 from overlay import limits
 from overlay.acts import usable
 from overlay.admission.request import Request
+from overlay.directory.spread import Spread
 from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Signer
 from overlay.lab.agenda import TICKS, Agenda, Heap
@@ -36,6 +37,7 @@ from overlay.wire.address import Address, Way
 PORT = 7653
 ROUNDING = 1e-6  # ticks: what floating seconds lose
 EPOCH = 1_800_000_000  # UTC seconds at the world's beginning: any date after the program's build will do
+SPREAD = Spread()  # as the product is
 NO_WAIT = (0.0, 0.0)  # a disk that commits at once
 
 
@@ -56,11 +58,12 @@ class World:
 
     def __init__(
         self, seed: int, *, delay: tuple[float, float] = (0.01, 0.06), loss: float = 0.0, duplicate: float = 0.0,
-        small: int = limits.SMALL_OVERLAY, commit: tuple[float, float] = NO_WAIT, crypto: Crypto = REAL, price: Price | None = None,
-        agenda: Agenda | None = None,
+        small: int = limits.SMALL_OVERLAY, spread: Spread = SPREAD, commit: tuple[float, float] = NO_WAIT, crypto: Crypto = REAL,
+        price: Price | None = None, agenda: Agenda | None = None,
     ) -> None:
-        """``small``: up to so many clusters every node holds every zone. ``commit``: seconds that a disk takes, from .. to."""
+        """``small`` and ``spread``: as in a node's directory. ``commit``: seconds that a disk takes, from .. to."""
         self.small = small
+        self.spread = spread
         self.commit = commit
         self.crypto = crypto
         self.price = price if price is not None else Price()
@@ -159,7 +162,7 @@ class World:
         setup = Setup(
             identity=host.identity, overlay_id=self.root.digest, entropy=host.dice.randbytes, port=PORT, interfaces=(host.address,),
             advertised=(host.address,) if self.founder_way is not None and self.founder_way[0] == host.identity.exchange_public else (),
-            small=self.small, stored={table: dict(rows) for table, rows in host.disk.items()},
+            small=self.small, spread=self.spread, stored={table: dict(rows) for table, rows in host.disk.items()},
             verifier=host.meter.verifier(self._verify), suite=host.meter.suite(self.crypto.suite),
         )
         host.node = Node(setup, self._now(host), self.at(host))

@@ -196,7 +196,7 @@ def test_a_peer_that_does_not_answer_does_not_stop_pushes_to_it_or_reconciliatio
     assert following.session == 2
     assert not here.settled()
     here.left(1)
-    here.answered(following.context, 2, [there._summary(None)], 2.0, AT)
+    here.answered(following.context, 2, [there._summary("table")], 2.0, AT)
     assert here.settled() or asks(here.take())
 
 
