@@ -14,6 +14,7 @@ decides nothing about them.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlencode
@@ -35,7 +36,7 @@ from overlay.config import Config
 from overlay.directory.book import TABLE
 from overlay.driver.clock import Clock
 from overlay.driver.http import Request, Response, Site, as_json, text
-from overlay.driver.listen import Listeners, name_of
+from overlay.driver.listen import Listeners, Moved, name_of
 from overlay.driver.logfile import LogFile
 from overlay.driver.run import Engine
 from overlay.driver.store import Store
@@ -84,6 +85,7 @@ class Plugged:
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
         self._lost: dict[bytes, str] = {}  # exchange key that somebody waits for -> why its dial or session ended, empty before that
         self._news = RepeatedEvent()
+        self._served: dict[socket.socket, trio.CancelScope] = {}
         self._unseen: set[str] = set()  # units that changed and are not shown yet
         self._show_at = 0.0
         self._showing = False
@@ -94,8 +96,39 @@ class Plugged:
         self._nursery, self._desk, self._stop, self._forget = nursery, desk, stop, forget
         self._began = self.engine.clock.now()
         self.counted["control"] = desk.counters
-        nursery.start_soon(self.site.serve, self.listeners.http)
+        for sock in self.listeners.http:
+            self._serve("http", sock)
+        self.engine.on_move(self._moved)
         self._name_plugs()
+
+    def _serve(self, kind: str, sock: socket.socket) -> None:
+        """Serve on a socket of `http` or `dns` until its address is gone."""
+        scope = self._served[sock] = trio.CancelScope()
+
+        async def serve() -> None:
+            with scope:
+                if kind == "http":
+                    await self.site.serve([sock])
+                elif sock.type == socket.SOCK_DGRAM and self.names is not None:
+                    await serve_udp(sock, self.names.authoritative)
+                elif self.names is not None:
+                    await serve_tcp(sock, self.names.authoritative)
+            if scope.cancelled_caught:
+                sock.close()
+
+        self._nursery.start_soon(serve)
+
+    def _moved(self, moved: Moved) -> None:
+        for sock in moved.closing:
+            scope = self._served.pop(sock, None)
+            if scope is not None:
+                scope.cancel()
+            else:
+                sock.close()
+        for kind, sock in moved.opened:
+            if kind == "http" or self.names is not None:  # else it is served when the names are there
+                self._serve(kind, sock)
+        self._news.set()
 
     def _name_plugs(self) -> None:
         """Plug in names and control, once the founding record says zone and TLD."""
@@ -131,10 +164,8 @@ class Plugged:
         start(upstream.run)
         start(self._weigh)
         start(Health(self.engine).run)
-        for sock in self.listeners.dns_udp:
-            start(serve_udp, sock, names.authoritative)
-        for sock in self.listeners.dns_tcp:
-            start(serve_tcp, sock, names.authoritative)
+        for sock in (*self.listeners.dns_udp, *self.listeners.dns_tcp):
+            self._serve("dns", sock)
         for sock in self.listeners.stub_udp:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:

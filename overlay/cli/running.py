@@ -34,6 +34,7 @@ from overlay.cli.report import Report
 from overlay.config import Config
 from overlay.driver.clock import Clock, span
 from overlay.driver.control import open_control, serve_control
+from overlay.driver.interfaces import watch
 from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
 from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
@@ -253,6 +254,7 @@ class Running:
             entry = Entry(goal, reach, lambda line: None, lookup=self._lookup())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_peers, plugged, nursery.cancel_scope)
+                nursery.start_soon(watch, entry.hurry)
                 try:
                     await entry.run()
                 except TrustError as why:
@@ -271,7 +273,10 @@ class Running:
             entry = Entry(self._goal(pinned), partial(self._knock, nursery, start, clock), self.report.progress, lookup=self._lookup())
             late = entry.plan.unreached()
             try:
-                entered = await entry.run()
+                async with trio.open_nursery() as entering:
+                    entering.start_soon(watch, entry.hurry)
+                    entered = await entry.run()
+                    entering.cancel_scope.cancel()
             finally:
                 late = entry.plan.unreached()
             plugged = self._plugged

@@ -2,20 +2,24 @@
 
 It decides what counts as a bridge, a container's or a VPN's interface (a table of names) and leaves those out unless
 they are named. It refuses to know which addresses others can reach: that is proved, never read off a table (DESIGN 3.7).
-``getifaddrs(3)`` through ctypes: the one source that Linux and macOS share, without a dependency.
+``getifaddrs(3)`` through ctypes: the one source that Linux and macOS share, without a dependency. On Linux the kernel tells
+of changes (rtnetlink(7)); elsewhere they are looked for.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fnmatch
 import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import trio
 
 from overlay.errors import StateError
 
@@ -27,6 +31,9 @@ LEFT_OUT: Final = (
 )
 _UP: Final = 0x1  # IFF_UP and IFF_LOOPBACK, the same on Linux and macOS (net/if.h)
 _LOOPBACK: Final = 0x8
+_GROUPS: Final = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR (linux/rtnetlink.h)
+SETTLE: Final = 0.2  # seconds: what changes together is looked at together
+POLL: Final = 5.0  # seconds between looks where nobody tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,36 @@ def _address(pointer: int | None, family: int | None = None) -> tuple[str, int] 
             packed = packed[:2] + bytes(2) + packed[4:]  # BSDs write the scope into the address
         return str(ipaddress.IPv6Address(packed)), scope
     return None
+
+
+async def watch(on_change: Callable[[], None]) -> None:
+    """Call ``on_change`` at once, and whenever addresses or interfaces may have changed; until cancelled."""
+    try:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        sock.bind((0, _GROUPS))
+    except (OSError, AttributeError):
+        while True:
+            on_change()
+            await trio.sleep(POLL)
+    with sock:
+        on_change()
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            await trio.sleep(SETTLE)
+            _drain(sock)
+            on_change()
+
+
+def _drain(sock: socket.socket) -> None:
+    """What was told does not matter, only that it was."""
+    while True:
+        try:
+            sock.recv(65_536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:  # more was told than fits
+                raise
 
 
 def advertised(found: Iterable[Interface], wanted: Sequence[str] = ()) -> list[Interface]:

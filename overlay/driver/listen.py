@@ -1,8 +1,8 @@
 """Which sockets a run gets: bound as configured, by the fallbacks of CONTRACT ("Configuration", [listen]).
 
 It decides what happens where a port is taken or not permitted, that UDP and TCP of one listener stand or fall together,
-and that wildcards of ``dns`` and ``http`` become one socket per interface address. It refuses to know what is served on
-them. Sockets may also come from outside (``LISTEN_FDS`` of systemd, or a predecessor): DESIGN 3.13.
+and that wildcards of ``dns`` and ``http`` become one socket per interface address, also of addresses that come later. It
+refuses to know what is served on them. Sockets may also come from outside (``LISTEN_FDS`` of systemd, or a predecessor): DESIGN 3.13.
 
     overlay  taken: ConfigError naming the holder        dns   taken: off
     http     taken: 8053, then the next free port        stub  taken: 5300, then the next free port
@@ -15,6 +15,7 @@ import functools
 import ipaddress
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,12 +27,15 @@ from overlay.errors import ConfigError, UsageError
 from overlay.wire.address import Address
 
 OFF: Final = "off"
+ANY: Final = ("0.0.0.0", "::")
 FIRST_FALLBACK: Final = {"http": 8053, "stub": 5300}
 FALLBACKS: Final = 100  # ports tried from there
 BACKLOG: Final = 128
 _PASSED: Final = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 _REFUSED: Final = (errno.EADDRINUSE, errno.EACCES, errno.EPERM)
 _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+_IP_FREEBIND: Final = 15  # linux/in.h
+_IPV6_FREEBIND: Final = 78  # linux/in6.h
 _EPHEMERAL_TRIES: Final = 20  # a port chosen for TCP may be taken for UDP
 
 Notice = Callable[[str], None]
@@ -52,6 +56,28 @@ class Wanted(Protocol):
 
 
 @dataclass(slots=True)
+class Wildcard:
+    """A wildcard of `http` or `dns`: what it stands for changes with the machine's addresses."""
+
+    kind: str
+    asked: Address
+    port: int  # as bound: for `http` perhaps a fallback
+    told: set[str] = field(default_factory=set)  # hosts of which it was said why there is no socket
+
+    def owns(self, sock: socket.socket) -> bool:
+        """Whether a socket of its kind is there because of it."""
+        return name_of(sock).port == self.port and (sock.family == socket.AF_INET6) == (self.asked.family == 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What changed with the machine's addresses: sockets opened, by what they are for, and those that have left ``Listeners``."""
+
+    opened: tuple[tuple[str, socket.socket], ...] = ()
+    closing: tuple[socket.socket, ...] = ()
+
+
+@dataclass(slots=True)
 class Listeners:
     """Bound, listening, non-blocking sockets by what they are for."""
 
@@ -62,6 +88,7 @@ class Listeners:
     dns_tcp: list[socket.socket] = field(default_factory=list)
     stub_udp: list[socket.socket] = field(default_factory=list)
     stub_tcp: list[socket.socket] = field(default_factory=list)
+    wildcards: list[Wildcard] = field(default_factory=list)
 
     def bound(self) -> dict[str, list[str]]:
         """``listen`` of ``overlay status``: what is really bound, as ``IP:PORT``."""
@@ -71,6 +98,39 @@ class Listeners:
     def all(self) -> list[socket.socket]:
         """Every socket."""
         return [*self.overlay_udp, *self.overlay_tcp, *self.http, *self.dns_udp, *self.dns_tcp, *self.stub_udp, *self.stub_tcp]
+
+    def follow(self, here: Sequence[Interface], notice: Notice) -> Moved:
+        """The machine's addresses are these now: open what is missing, give up what is gone. Closing it is the caller's."""
+        opened: list[tuple[str, socket.socket]] = []
+        closing: list[socket.socket] = []
+        for wildcard in self.wildcards:
+            hosts = _spread(wildcard.asked, here, loopback=wildcard.kind == "http")
+            wildcard.told &= set(hosts)
+            shelves = {"http": [self.http], "dns": [self.dns_udp, self.dns_tcp]}[wildcard.kind]
+            for shelf in shelves:
+                gone = [sock for sock in shelf if wildcard.owns(sock) and name_of(sock).host not in hosts]
+                closing += gone
+                shelf[:] = [sock for sock in shelf if sock not in gone]
+            held = {name_of(sock).host for sock in shelves[0] if wildcard.owns(sock)}
+            for host in (host for host in hosts if host not in held):
+                try:
+                    opened += [(wildcard.kind, sock) for sock in self._open_at(wildcard, host)]
+                except OSError as error:
+                    one = Address(host, wildcard.port)
+                    if host not in wildcard.told and error.errno != errno.EADDRNOTAVAIL:  # not ready yet: told of again when it is
+                        notice(f"{wildcard.kind}: {one} {_reason(one, error, ('udp', 'tcp') if wildcard.kind == 'dns' else ('tcp',))}: off")
+                        wildcard.told.add(host)
+        return Moved(tuple(opened), tuple(closing))
+
+    def _open_at(self, wildcard: Wildcard, host: str) -> list[socket.socket]:
+        one = Address(host, wildcard.port)
+        if wildcard.kind == "http":
+            self.http.append(_tcp(one))
+            return self.http[-1:]
+        udp, tcp = _pair(one)
+        self.dns_udp.append(udp)
+        self.dns_tcp.append(tcp)
+        return [udp, tcp]
 
     def close(self) -> None:
         """Close every socket."""
@@ -110,7 +170,18 @@ def open_listeners(
         if not ours.stub_udp:
             _open_stub(_addresses(wanted.stub), ours, notice)
         undo.pop_all()
+    _tell_absent(ours, here, notice)
     return ours
+
+
+def _tell_absent(ours: Listeners, here: Sequence[Interface], notice: Notice) -> None:
+    """Say which addresses that were asked for the machine has not got."""
+    present = {*ANY, *(one.host for one in here)}
+    for sock in ours.all():
+        bound = name_of(sock)
+        host = bound.host.partition("%")[0]
+        if sock.type == socket.SOCK_STREAM and host not in present and not ipaddress.ip_address(host).is_loopback:
+            notice(f"{bound} is not an address of this machine yet: it is listened at from when it is")
 
 
 # --- the four kinds
@@ -143,10 +214,13 @@ def _open_http(addresses: Sequence[Address], here: Sequence[Interface], ours: Li
         hosts = _spread(address, here, loopback=True)
         found = _first_free("http", address, ("tcp",), functools.partial(_all_of, hosts), notice)
         ours.http += found or []
+        if address.host in ANY and found is not None:
+            ours.wildcards.append(Wildcard("http", address, name_of(found[0]).port if found else address.port))
 
 
 def _open_dns(addresses: Sequence[Address], here: Sequence[Interface], ours: Listeners, notice: Notice) -> None:
     for address in addresses:
+        allowed = True
         for host in _spread(address, here, loopback=False):
             # One address at a time: a hypervisor's own server on its bridge must not cost us the others.
             one = Address(host, address.port)
@@ -154,11 +228,14 @@ def _open_dns(addresses: Sequence[Address], here: Sequence[Interface], ours: Lis
                 udp, tcp = _pair(one)
             except OSError as error:
                 notice(f"dns: {one} {_reason(one, error, ('udp', 'tcp'))}: off")
-                if error.errno in (errno.EACCES, errno.EPERM):
+                allowed = error.errno not in (errno.EACCES, errno.EPERM)
+                if not allowed:
                     break  # the same on every address; said once
                 continue
             ours.dns_udp.append(udp)
             ours.dns_tcp.append(tcp)
+        if address.host in ANY and allowed:
+            ours.wildcards.append(Wildcard("dns", address, address.port))
 
 
 def _open_stub(addresses: Sequence[Address], ours: Listeners, notice: Notice) -> None:
@@ -192,7 +269,7 @@ def _first_free(
 
 def _spread(address: Address, here: Sequence[Interface], *, loopback: bool) -> list[str]:
     """A wildcard -> the interface addresses it stands for; any other address -> itself."""
-    if address.host not in ("0.0.0.0", "::"):
+    if address.host not in ANY:
         return [address.host]
     six = address.family == 6
     hosts = [one.host for one in here if (":" in one.host) is six and not one.link_local and (loopback or not one.loopback)]
@@ -235,13 +312,28 @@ def _bound(address: Address, kind: int) -> socket.socket:
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the last run may still linger
         host, _, scope = address.host.partition("%")
-        sock.bind((host, address.port, 0, socket.if_nametoindex(scope) if scope else 0) if address.family == 6 else (host, address.port))
+        name = (host, address.port, 0, socket.if_nametoindex(scope) if scope else 0) if address.family == 6 else (host, address.port)
+        try:
+            sock.bind(name)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or not _bind_free(sock):
+                raise
+            sock.bind(name)
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _bind_free(sock: socket.socket) -> bool:
+    """Let it be bound to an address that the machine has not got yet: at a boot the network may come after us. Linux only."""
+    if sys.platform != "linux":
+        return False
+    six = sock.family == socket.AF_INET6
+    sock.setsockopt(socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP, _IPV6_FREEBIND if six else _IP_FREEBIND, 1)
+    return True
 
 
 def _pair(address: Address) -> tuple[socket.socket, socket.socket]:

@@ -10,13 +10,15 @@ Task tree, one nursery for the life of the node:
     |- Udp.run          a task a socket, draining
     |- Tcp.run          a task a listener and a connection
     |- _timer           the node's next wake-up
-    `- _keep_time       the floor of trusted time, peers' clocks, interfaces
+    |- _keep_time       the floor of trusted time, peers' clocks
+    `- watch            the machine's addresses
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
@@ -24,8 +26,8 @@ from trio_util import RepeatedEvent
 
 from overlay.driver.clock import Clock, clock_trouble
 from overlay.driver.http import Site
-from overlay.driver.interfaces import advertised, interfaces
-from overlay.driver.listen import Listeners, name_of
+from overlay.driver.interfaces import Interface, advertised, interfaces, watch
+from overlay.driver.listen import Listeners, Moved, name_of
 from overlay.driver.logfile import LogFile
 from overlay.driver.recorder import act
 from overlay.driver.store import Store, TwoLots
@@ -42,7 +44,7 @@ from overlay.wire.address import Way
 
 FLOOR = b"time"  # in the store's table `own`: the durable floor of trusted time
 LAST = b"clock"  # and the time that was believed last
-LOOK = 2.0  # seconds between looks at this machine's clock and interfaces
+LOOK = 2.0  # seconds between looks at this machine's clock
 KEEP_TIME = 20.0  # seconds between looks at peers' clocks; while ours is in doubt, each look
 KEEP_LAST = 600.0  # seconds for which what is believed may go unwritten: a disk is spared, and a crash costs no more
 WITH_OTHERS = 60.0  # the same where something else is written: well within the tolerance of dates, limits.FUTURE
@@ -53,18 +55,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def own_hosts(listeners: Listeners, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+def own_hosts(listeners: Listeners, wanted: Sequence[str] = (), found: Sequence[Interface] | None = None) -> tuple[str, ...]:
     """The machine's addresses that may be told to others, as far as the overlay's listeners are bound to them.
 
     Loopback counts where a listener was bound to it by name, or where the machine has nothing else (a test bed).
     """
     bound = [name_of(sock).host for sock in listeners.overlay_udp]
-    found = interfaces()
+    found = interfaces() if found is None else found
     told = [one.host for one in advertised(found, wanted)] or [one.host for one in found if one.loopback]
     families = {"0.0.0.0": 4, "::": 6}
     anywhere = {families[host] for host in bound if host in families}
-    hosts = [host for host in bound if host not in families] + [host for host in told if (6 if ":" in host else 4) in anywhere]
-    return tuple(dict.fromkeys(hosts))
+    present = {one.host for one in found}
+    by_name = [host for host in bound if host in present or ip_address(host.partition("%")[0]).is_loopback]
+    return tuple(dict.fromkeys([*by_name, *(host for host in told if (6 if ":" in host else 4) in anywhere)]))
 
 
 class Engine:
@@ -89,12 +92,17 @@ class Engine:
         self._subscribers: list[Callable[[object], None]] = []
         self._sleeping_until = 0.0
         self._last_kept = -KEEP_LAST
-        self._hosts: tuple[str, ...] = ()
+        self._here: tuple[tuple[str, str], ...] = ()  # interface and address, of all that are up
+        self._movers: list[Callable[[Moved], None]] = []
         self._kick = RepeatedEvent()
 
     def subscribe(self, subscriber: Callable[[object], None]) -> None:
         """Call it with every event that the node raises, after what it tells of is durable."""
         self._subscribers.append(subscriber)
+
+    def on_move(self, mover: Callable[[Moved], None]) -> None:
+        """Call it with what changed among the listeners, whenever the machine's addresses have changed."""
+        self._movers.append(mover)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. A ``StateError`` ends it: a state that is damaged, or more owed to the disk than memory may hold."""
@@ -104,6 +112,7 @@ class Engine:
             nursery.start_soon(self.udp.run, self._batch, self.lots.room)
             nursery.start_soon(self._timer)
             nursery.start_soon(self._keep_time)
+            nursery.start_soon(watch, self._look_around)
             self.step()
             task_status.started()
 
@@ -199,10 +208,26 @@ class Engine:
             self.problem("clock", clock_trouble(self.clock))
             self.step()
             await trio.sleep(LOOK)
-            hosts = own_hosts(self.listeners, self._advertise)
-            if hosts != self._hosts:
-                self._hosts = hosts
-                self.node.interfaces(hosts)
+
+    def _look_around(self) -> None:
+        """The machine's addresses may have changed: listeners, paths and what is said of this node follow."""
+        found = interfaces()
+        here = tuple((one.name, one.host) for one in found)
+        if here == self._here:
+            return
+        first, self._here = not self._here, here
+        moved = self.listeners.follow(found, self._tell)
+        self.udp.leave_from(one.host for one in found)
+        self.node.interfaces(own_hosts(self.listeners, self._advertise, found))
+        if not first:
+            for peer in self.node.peers.admitted():
+                self.node.ping(peer, self.clock.now())  # from where we are now: so it learns of it, and answers there
+            self.node.remembered.try_at = 0.0
+        for mover in self._movers:
+            mover(moved)
+        for sock in moved.closing if not self._movers else ():
+            sock.close()
+        self.step()
 
     def keep_time(self) -> None:
         """Write down what time it is, for the next run. What peers alone say is not."""

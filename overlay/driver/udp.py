@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import trio
@@ -63,6 +63,12 @@ class Udp:
         self._sockets = [_Socket(sock, counters) for sock in sockets]
         self._counters = counters
         self._routes: dict[Way, Route] = {}
+        self._hosts: frozenset[str] | None = None
+
+    def leave_from(self, hosts: Iterable[str]) -> None:
+        """The machine's addresses are these now. What would leave from one that is gone leaves from whichever fits."""
+        self._hosts = frozenset(hosts)
+        self._routes.clear()
 
     async def run(self, on_batch: Callable[[Batch], None], room: Callable[[], Awaitable[None]] | None = None) -> None:
         """Hand every batch of datagrams to ``on_batch``, until cancelled.
@@ -105,7 +111,9 @@ class Udp:
         best = min(ours, key=lambda s: (s.bound.host != way.local, not s.wildcard, s.loopback is not loopback))
         if len(self._routes) >= _KNOWN:
             self._routes.clear()
-        route = self._routes[way] = (best.sock, socket_address(way.remote), best.source(way.local))
+        local = way.local.partition("%")[0]
+        gone = self._hosts is not None and local not in self._hosts and not local.startswith("127.")  # all of 127/8 is ours
+        route = self._routes[way] = (best.sock, socket_address(way.remote), best.source("" if gone else way.local))
         return route
 
 

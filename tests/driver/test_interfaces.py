@@ -7,8 +7,10 @@ import shutil
 import subprocess
 
 import pytest
+import trio
+import trio.testing
 
-from overlay.driver.interfaces import Interface, advertised, interfaces
+from overlay.driver.interfaces import POLL, Interface, advertised, interfaces, watch
 
 
 def test_loopback_is_found_and_flagged() -> None:
@@ -48,3 +50,13 @@ def test_bridges_of_containers_and_vpns_are_left_out() -> None:
 @pytest.mark.parametrize(("wanted", "host"), [("wg0", "172.16.6.1"), ("172.16.0.1", "172.16.0.1"), ("127.0.0.1", "127.0.0.1")])
 def test_what_is_named_is_told(wanted: str, host: str) -> None:
     assert host in [one.host for one in advertised(FOUND, [wanted])]
+
+
+async def test_where_nobody_tells_a_watcher_looks_from_time_to_time(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("socket.AF_NETLINK", raising=False)
+    looks: list[float] = []
+    with trio.move_on_after(3.5 * POLL):
+        await watch(lambda: looks.append(trio.current_time()))
+    assert len(looks) == 4

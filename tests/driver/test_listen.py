@@ -17,7 +17,7 @@ import pytest
 from overlay.driver import listen
 from overlay.driver.holder import holder
 from overlay.driver.interfaces import Interface
-from overlay.driver.listen import Listeners, inherited, open_listeners
+from overlay.driver.listen import Listeners, Moved, inherited, name_of, open_listeners
 from overlay.errors import ConfigError, UsageError
 from overlay.wire.address import Address
 
@@ -116,12 +116,6 @@ def test_without_an_overlay_listener_the_node_can_still_send() -> None:
         assert ours.bound() == {"overlay": [], "tls": [], "http": [], "dns": [], "stub": []}
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(ConfigError) as caught:
-        open_listeners(Listen(overlay=("203.0.113.77:7653",)), print, found=HERE)
-    assert "cannot be bound" in caught.value.what
-
-
 @pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "::1:80", "[127.0.0.1]:80", "localhost:80", "", ":80", "[::1]"])
 def test_what_is_not_an_address_is_misuse(text: str) -> None:
     with pytest.raises(UsageError):
@@ -204,12 +198,61 @@ def test_a_taken_stub_port_falls_to_5300_and_on(tcp: bool) -> None:
     assert len(notices) == 1
 
 
-def test_an_address_that_is_not_there_turns_the_listener_off_with_a_line() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="others cannot bind an address before it is there")
+def test_an_address_that_the_machine_has_not_got_yet_is_listened_at_and_told() -> None:
     notices: list[str] = []
-    wanted = Listen(http=("203.0.113.77:80",), dns=("203.0.113.77:53",), stub=("203.0.113.77:53",))
+    wanted = Listen(overlay=("203.0.113.77:7653",), http=("203.0.113.77:8053",), stub=("[2001:db8::77]:5300",))
     with opened(wanted, notices) as ours:
-        assert ours.bound()["http"] == ours.bound()["dns"] == ours.bound()["stub"] == []
-    assert len(notices) == 3 and all(line.endswith("off") for line in notices)
+        bound = ours.bound()
+        assert (bound["overlay"], bound["http"], bound["stub"]) == (["203.0.113.77:7653"], ["203.0.113.77:8053"], ["[2001:db8::77]:5300"])
+    assert len(notices) == 3 and all(" is not an address of this machine yet" in line for line in notices)
+
+
+ETH2 = Interface("eth2", "127.0.7.3", 24, False)
+
+
+def test_wildcards_follow_the_machines_addresses_and_nothing_else_does() -> None:
+    port, notices = free_port(), list[str]()
+    wanted = Listen(http=(f"0.0.0.0:{port + 1}",), dns=(f"0.0.0.0:{port}",), stub=("127.0.0.1:0",))
+    with taken("127.0.7.2", port=port + 1), opened(wanted, notices) as ours:
+        stub = ours.bound()["stub"]
+        assert len(notices) == 1  # http has moved to a fallback
+        http = port_of(ours.bound()["http"][0])
+        moved = ours.follow([HERE[0], HERE[2], ETH2], notices.append)
+        assert ours.bound()["http"] == [f"127.0.0.1:{http}", f"127.0.7.2:{http}", f"127.0.7.3:{http}"]
+        assert ours.bound()["dns"] == [f"127.0.7.2:{port}", f"127.0.7.3:{port}"]
+        assert [name_of(sock).host for sock in ours.dns_tcp] == ["127.0.7.2", "127.0.7.3"]
+        assert ours.bound()["stub"] == stub
+        assert [(kind, name_of(sock).host, sock.type) for kind, sock in moved.opened] == [
+            ("http", "127.0.7.3", socket.SOCK_STREAM), ("dns", "127.0.7.3", socket.SOCK_DGRAM), ("dns", "127.0.7.3", socket.SOCK_STREAM),
+        ]
+        assert {name_of(sock).host for sock in moved.closing} == {"127.0.7.1"} and len(moved.closing) == 3
+        for sock in moved.closing:
+            sock.close()
+        assert ours.follow([HERE[0], HERE[2], ETH2], notices.append) == Moved()
+        assert len(notices) == 1
+
+
+def test_an_address_that_comes_late_and_is_taken_is_told_once() -> None:
+    port, notices = free_port(), list[str]()
+    with opened(Listen(dns=(f"0.0.0.0:{port}",)), notices) as ours, taken("127.0.7.3", port=port):
+        for _ in range(3):
+            ours.follow([*HERE, ETH2], notices.append)
+        assert len(notices) == 1 and f"127.0.7.3:{port} is taken by" in notices[0]
+        assert len(ours.bound()["dns"]) == 2
+
+
+def test_a_node_that_started_without_addresses_listens_when_they_come() -> None:
+    port, notices = free_port(), list[str]()
+    ours = open_listeners(Listen(http=(f"0.0.0.0:{port}",), dns=(f"0.0.0.0:{port + 1}",)), notices.append, found=[])
+    try:
+        assert ours.bound()["http"] == ours.bound()["dns"] == []
+        ours.follow(HERE, notices.append)
+        assert ours.bound()["http"] == [f"127.0.0.1:{port}", f"127.0.7.1:{port}", f"127.0.7.2:{port}"]
+        assert ours.bound()["dns"] == [f"127.0.7.1:{port + 1}", f"127.0.7.2:{port + 1}"]
+        assert notices == []
+    finally:
+        ours.close()
 
 
 def test_the_holder_is_unknown_where_the_system_does_not_say(tmp_path: Path) -> None:

@@ -107,6 +107,18 @@ async def test_among_several_addresses_the_asked_one_sends() -> None:
                 assert their.recvfrom(100)[1] == (host, ours.port(n))
 
 
+async def test_what_would_leave_from_an_address_that_is_gone_leaves_from_one_that_fits() -> None:
+    async with node("0.0.0.0") as ours:
+        with peer() as sock:
+            way = Way("udp", Address(*sock.getsockname()), "192.0.2.77")
+            assert not ours.udp.send(way, b"from nowhere")
+            ours.udp.leave_from(["127.0.0.1"])
+            assert ours.udp.send(way, b"from here")
+            assert sock.recvfrom(100) == (b"from here", ("127.0.0.1", ours.port()))
+            ours.udp.leave_from(["127.0.0.1", "192.0.2.77"])
+            assert not ours.udp.send(way, b"from where it was asked, should it come back")
+
+
 async def test_a_wake_up_takes_a_bounded_batch() -> None:
     async with node("127.0.0.1") as ours:
         with peer() as their:
