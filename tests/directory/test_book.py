@@ -36,7 +36,7 @@ def test_what_is_held_already_is_no_news_and_is_not_judged_again(overlay: Overla
     book = book_of(overlay, record)
     verified = book.trust.verified
     assert book.add(record, AT) is None
-    assert book.has(record.raw) and book.known(record)
+    assert book.held(record.raw) is record and book.known(record)
     assert book.trust.verified == verified
 
 
