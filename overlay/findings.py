@@ -48,7 +48,7 @@ class Finding:
     @property
     def line(self) -> str:
         """As one text."""
-        return f"{self.what}: {self.todo}" if self.todo else self.what
+        return f"{self.what}. To do: {self.todo}" if self.todo else self.what
 
     def plain(self) -> Json:
         """As JSON has it."""
@@ -150,7 +150,7 @@ def root(reports: Reports, at: float) -> Finding:
         return Finding("root", OK, f"{len(able)} live nodes in {len(clusters)} clusters hold grant and sign on the root")
     names = ", ".join(sorted(reports.full(name) for name in able.values()))
     what = f"only {names} hold{'' if len(able) > 1 else 's'} grant and sign on the root" if able else "no live node holds grant and sign on the root"
-    what += ": without it nobody is let into a new cluster" if len(able) == 1 else ""
+    what += "; without it nobody gets into a new cluster" if len(able) == 1 else ""
     return Finding("root", WARNING, what, _next_holder(reports, held, able))
 
 

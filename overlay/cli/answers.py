@@ -7,7 +7,7 @@ for a ping.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,6 +41,7 @@ class Answers:
     reports: Reports
     incarnation: int
     began: float
+    warnings: Callable[[], list[str]]
     _pongs: dict[int, float | None] = field(default_factory=dict)
     _news: RepeatedEvent = field(default_factory=RepeatedEvent)
 
@@ -83,7 +84,7 @@ class Answers:
         found = self.reports.status(
             at=clock.at(), uptime=clock.now() - self.began, pid=os.getpid(), incarnation=self.incarnation, listen=self.engine.listeners.bound(),
         )
-        return {**found, "problems": [f"{about}: {line}" for about, line in self.engine.problems.items()]}
+        return {**found, "problems": [f"{about}: {line}" for about, line in self.engine.problems.items()], "warnings": self.warnings()}
 
     async def peers(self, args: Args) -> object:
         """`overlay peers`."""

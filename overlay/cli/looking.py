@@ -32,6 +32,7 @@ def status(call: Call) -> None:
     rows += [(f"listens: {kind}", addresses or "off") for kind, addresses in (found.get("listen") or {}).items()]
     rows += [(f"rights on {grant.get('path') or '(root)'}", grant.get("rights")) for grant in found.get("grants") or []]
     rows += [("PROBLEM", line) for line in found.get("problems") or []]
+    rows += [("WARNING", line) for line in found.get("warnings") or []]
     put(pairs(rows))
 
 

@@ -124,6 +124,10 @@ COMMANDS: Final = (
     ),
     Command(("expand",), LOOK, "who carries a name", "overlay.cli.looking:expand", (_NAME,), (JSON,)),
     Command(
+        ("doctor",), LOOK, "check this machine, its node and the bootstrap zone", "overlay.cli.doctor:doctor", (), (JSON,),
+        "Each check says what to do. Exit 1 where one failed; warnings, and what could not be checked, do not count.",
+    ),
+    Command(
         ("log",), LOOK, "the node's log", "overlay.cli.local:log", (),
         (
             Option("--follow", "", "go on as it grows", short="-f"),

@@ -12,7 +12,7 @@ STATUS = {
     "zone": str, "tld": str, "overlay_id": str, "name": str, "node_id": str, "cluster": str, "gateway": bool, "standby": bool,
     "gateway_name": (str, type(None)), "public_address": (str, type(None)), "owns_public_address": bool, "nat": str, "revision": int,
     "incarnation": int, "pid": int, "peers": int, "clusters": int, "records": int, "uptime_s": (int, float), "load": (int, float),
-    "listen": dict, "grants": list, "problems": list,
+    "listen": dict, "grants": list, "problems": list, "warnings": list,
 }  # fmt: skip
 NATS = {"none", "full-cone", "restricted", "port-restricted", "symmetric", "udp-blocked", "unknown"}
 

@@ -60,10 +60,11 @@ async def quiet_node(home: Path, name: str = "hq/founder") -> AsyncIterator[Quie
         def end() -> None:
             quiet.ended += 1
 
-        async with trio.open_nursery() as nursery:
-            desk = Desk(nursery, end)
-            nursery.start_soon(serve_control, open_control(home), desk)
-            await plugged.start(nursery, desk, end, end)
-            yield quiet
-            nursery.cancel_scope.cancel()
+        with open_control(home) as control:
+            async with trio.open_nursery() as nursery:
+                desk = Desk(nursery, end)
+                nursery.start_soon(serve_control, control, desk)
+                await plugged.start(nursery, desk, end, end)
+                yield quiet
+                nursery.cancel_scope.cancel()
     log.close()
