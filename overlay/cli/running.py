@@ -200,11 +200,9 @@ class Running:
         except (Malformed, TrustError) as error:  # its right has ended, or the disk did not keep what it wrote itself
             path = self.home / homes.STATE
             if error.rule in ENDED:
-                raise TrustError(
-                    f"this node's right to its name has ended: {error.what}",
-                    f"set this machine's clock if it is not {_date(clock.at())}; to come back under a new name, move {path} and "
-                    f"{self.home / homes.IDENTITY} aside and join again", rule=error.rule,
-                ) from None
+                late = f"set this machine's clock if it is not {_date(clock.at())}; " if error.rule == "R13" else ""
+                todo = f"{late}to come back under a new name, move {path} and {self.home / homes.IDENTITY} aside and join again"
+                raise TrustError(f"this node's right to its name has ended: {error.what}", todo, rule=error.rule) from None
             if error.rule == "R02":
                 what = f"this machine's clock ({_date(clock.at())}) is behind what this node has written itself: {error.what}"
                 raise StateError(what, "set the clock, then start again", rule="clock-behind") from None
