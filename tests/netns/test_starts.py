@@ -155,3 +155,17 @@ def test_an_address_named_in_the_configuration_may_come_after_the_node(net: Net)
     wait_until(lambda: len(alice.json("peers")) == 1, SOON, "alice has found the founder")
     everywhere((alice, story.founder), "its address", lambda host: host.dig("alice.home.eu.cloud").data == [alice.v4])
     assert story.founder.dig("alice.home.eu.cloud", at=str(alice.v4), options=("+norecurse",)).data == [alice.v4]
+
+
+def test_without_any_dns_an_enrolled_node_finds_its_peers_and_a_newcomer_joins_by_address(net: Net) -> None:
+    story = founded(net)
+    alice, bob = net.host("alice"), net.host("bob")
+    joined(alice, "--cluster", "eu/home")
+    alice.overlay("down").ok()
+    net.dns.host.switch_off()
+    alice.overlay("up", "--detach").ok()
+    wait_until(lambda: len(alice.json("peers")) == 1, SOON, "alice has found the founder")
+    everywhere((alice, story.founder), "its name", lambda host: host.dig("alice.home.eu.cloud").data == [alice.v4])
+    vain = join(bob, "--timeout", "4").exits(5)
+    assert "DNS" in vain.err.splitlines()[-2]
+    assert joined(bob, "--cluster", "us/office", where=story.founder.v4) == "bob.office.us.cloud"
