@@ -41,6 +41,7 @@ from overlay.raised import Pong
 from overlay.setup import OWN
 from overlay.unkept import kept, unkept
 from overlay.wire.address import Way
+from overlay.wire.messages import Packet
 
 FLOOR = b"time"  # in the store's table `own`: the durable floor of trusted time
 LAST = b"clock"  # and the time that was believed last
@@ -253,7 +254,8 @@ class Engine:
                     if way.proto == "udp":
                         self.udp.send(way, data)
                     else:
-                        self.tcp.accepted(way)  # an answer of ours says that what came was valid
+                        if data[0] != Packet.COOKIE.value:  # who merely knows our key has said nothing yet
+                            self.tcp.accepted(way)  # an answer of ours says that what came was valid
                         self.tcp.send(way, data)
                 case Raise(event):
                     if isinstance(event, Pong):

@@ -14,6 +14,7 @@ import socket
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
@@ -74,6 +75,7 @@ class Tcp:
         self._last = 0
         self._open = 0
         self._by_source: Counter[str] = Counter()
+        self._strangers: dict[socket.socket, Callable[[], None]] = {}  # how to end those that said nothing valid yet, the oldest first
         self._nursery: trio.Nursery | None = None
 
     async def run(
@@ -137,6 +139,7 @@ class Tcp:
         link = self._links.get(way.link)
         if link is not None and not link.accepted:
             link.accepted = True
+            self._strangers.pop(link.sock, None)
             link.scope.deadline = trio.current_time() + limits.TCP_IDLE
 
     def close(self, way: Way) -> None:
@@ -165,8 +168,7 @@ class Tcp:
                 continue
             remote = from_socket(name)
             source = source_of(remote.host)
-            if self._open >= limits.TCP_CONNECTIONS:
-                self.counters["drop:tcp-full"] += 1
+            if not self._room():
                 sock.close()
             elif source is not None and self._by_source[source] >= limits.TCP_PER_SOURCE:
                 self.counters["drop:tcp-source-full"] += 1
@@ -174,6 +176,16 @@ class Tcp:
             else:
                 self._open += 1
                 nursery.start_soon(self._inbound, sock, remote, source)
+
+    def _room(self) -> bool:
+        """Whether one more may be open. Where all places are taken, who has been silent longest gives way to who comes."""
+        if self._open < limits.TCP_CONNECTIONS:
+            return True
+        self.counters["drop:tcp-full"] += 1
+        if not self._strangers:
+            return False
+        self._strangers.pop(next(iter(self._strangers)))()
+        return True
 
     async def _inbound(self, sock: socket.socket, remote: Address, source: str | None) -> None:
         if source is not None:
@@ -193,6 +205,7 @@ class Tcp:
         except OSError as error:
             self.counters[f"tcp_closed:{_word(error)}"] += 1
         finally:
+            self._strangers.pop(sock, None)
             self._open -= 1
             if source is not None:
                 self._by_source[source] -= 1
@@ -200,7 +213,9 @@ class Tcp:
                     del self._by_source[source]
 
     async def _first_octets(self, sock: socket.socket) -> bytes:
+        first = b""
         with trio.move_on_after(limits.TCP_FIRST) as scope:
+            self._strangers[sock] = scope.cancel
             first = await _read(sock)
         if scope.cancelled_caught:
             self.counters["tcp_closed:no-valid-message"] += 1
@@ -208,6 +223,7 @@ class Tcp:
         return first
 
     async def _foreign(self, sock: socket.socket, first: bytes, remote: Address) -> None:
+        self._strangers.pop(sock, None)  # from here on the bounds of HTTP hold
         if first[0] == _TLS:
             self.counters["drop:tcp-tls"] += 1  # room for sessions inside TLS 1.3 (CONTRACT, [listen] tls)
         elif self._http is None:
@@ -239,6 +255,8 @@ class Tcp:
         life = limits.TCP_FIRST if inbound else limits.TCP_IDLE
         link = _Link(sock, way, trio.CancelScope(deadline=trio.current_time() + life), inbound)
         self._links[way.link] = link
+        if inbound:
+            self._strangers[sock] = partial(link.end, "full")
         try:
             self._on_open(way)
             with link.scope:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -256,6 +256,26 @@ async def test_the_number_of_connections_is_bounded(monkeypatch: pytest.MonkeyPa
         for stream in streams:
             await stream.aclose()
         await until(lambda: node.tcp.connections == 0)
+
+
+async def test_where_all_places_are_taken_by_the_silent_who_talks_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TCP_CONNECTIONS", 3)
+    node = Node()
+    async with running(node), AsyncExitStack() as opened:
+        silent = [await opened.enter_async_context(await to(node)) for _ in range(3)]
+        await silent[2].send_all(b"\x04")  # the first octet of a frame, and no more
+        await until(lambda: len(node.opened) == 1)
+        for number in range(1, 4):
+            talker = await opened.enter_async_context(await to(node))
+            await talker.send_all(frame(b"hello"))
+            await node.hears(number)
+        assert node.tcp.connections == 3
+        assert node.counters["drop:tcp-full"] == 3
+        assert node.counters["tcp_closed:full"] == 1
+        late = await opened.enter_async_context(await to(node))  # nobody is silent any more: it finds no place
+        for stream in (late, *silent):
+            assert await stream.receive_some(1) == b""
+        assert node.counters["drop:tcp-full"] == 4
 
 
 async def test_one_source_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
