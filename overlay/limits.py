@@ -39,6 +39,9 @@ CALLS_QUEUED = _limit("calls-queued", 256, "calls", "session", "guess, to be mea
 REPLY_OCTETS = _limit("reply-octets", 1_048_576, "octets", "paged reply", "DESIGN 3.5: a zone has 10 to 1,000 KiB", "drop:reply-too-long")
 REPLIES_KEPT = _limit("replies-kept", 64, "replies", "session", "8 outstanding calls, with room for retries", "drop:calls-full")
 SESSIONS = _limit("sessions", 4_096, "sessions", "node", "guess: 10 KiB each is 40 MiB", "drop:sessions-full")
+KEYED_PER_SOURCE = _limit(
+    "keyed-per-source", 64, "sessions not admitted", "IPv4 address or /64", "guess: an office that comes in together", "drop:keyed-source-full",
+)
 HANDSHAKES_PENDING = _limit("handshakes-pending", 256, "handshakes", "node", "guess, to be measured", "drop:handshakes-full")
 HANDSHAKES_LOADED = _limit("handshakes-loaded", 200, "handshakes a second", "node", "research F3: a tenth of what a core can do", "cookies_sent")
 HANDSHAKES_PER_SOURCE = _limit(

@@ -100,7 +100,7 @@ class Directory:
         """Take in a statement of this node's own; errors are the caller's."""
         self._take(record, at, None)
 
-    def _take(self, record: Record, at: float, source: int | None) -> None:
+    def _take(self, record: Record, at: float, source: int | None, *, asked: bool = False) -> None:
         if self.book.known(record):
             self.counters["duplicates"] += 1
             return
@@ -108,14 +108,14 @@ class Directory:
             return
         self._out.append(Arrived(record, told=source is not None))
         if not (self._asked_for and self.holdings.shared_out):
-            self._pushing.tell(record, source, self._now)
+            self._pushing.tell(record, source, self._now, asked=asked)
         for waiting in self._pending.pop(record.digest, {}).values():
-            self._take_foreign(waiting, at, source)
+            self._take_foreign(waiting, at, source, asked=asked)
 
-    def _take_foreign(self, record: Record, at: float, source: int | None) -> bytes | None:
-        """Take in what a peer sent. The digest of the grant that is missing, or None."""
+    def _take_foreign(self, record: Record, at: float, source: int | None, *, asked: bool = False) -> bytes | None:
+        """Take in what a peer sent, ``asked`` or not. The digest of the grant that is missing, or None."""
         try:
-            self._take(record, at, source)
+            self._take(record, at, source, asked=asked)
         except MissingGrant as missing:
             if sum(map(len, self._pending.values())) >= limits.PENDING:
                 self._pending.clear()
@@ -288,7 +288,7 @@ class Directory:
             except Malformed as why:
                 self.counters[f"drop:{why.rule}"] += 1
                 continue
-            wanted = self._take_foreign(record, at, peer.session)
+            wanted = self._take_foreign(record, at, peer.session, asked=True)
             if wanted is not None:
                 missing[wanted] = None
             accepted += wanted is not None or self.book.known(record)

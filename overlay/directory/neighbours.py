@@ -153,5 +153,5 @@ def wanted(me: bytes, cluster: Path, ring: Sequence[Neighbour]) -> list[Neighbou
     shortcuts = sorted(others, key=lambda n: digest(me + n.node_id))[:SHORTCUTS] if listed else []
     mates = [n for n in others if n.cluster == cluster][: MATES if listed else 1]
     keepers = custodians(cluster, others)[:1]  # one of the zone's three: they hear of changes from each other as well
-    chosen = [*successors(me, ring), *mates, *keepers, *shortcuts]
+    chosen = [*mates, *successors(me, ring), *keepers, *shortcuts]  # the first tells who is not on the ring (``pushing.py``)
     return list({n.node_id: n for n in chosen}.values())

@@ -82,9 +82,14 @@ class Pushing:
             return concerns(self._holdings, peer.node_id, record)
         return any(n.node_id == peer.node_id for n in neighbours.custodians(path, self._holdings.ring()))
 
-    def tell(self, record: Record, source: int | None, now: float) -> None:
-        """A record is news here; ``source`` is the session that brought it, None where it is our own."""
+    def tell(self, record: Record, source: int | None, now: float, *, asked: bool = False) -> None:
+        """A record is news here; ``source`` is the session that brought it, None where it is our own.
+
+        What was ``asked`` for may be news here alone (a newcomer asks for the whole table), so it is offered only.
+        """
         at_once, later = self._audience(record, source)
+        if asked:
+            at_once, later = [], [*at_once, *later]
         for peer in at_once:
             if len(peer.outbox) < limits.BOOK:
                 self.box(peer, record)

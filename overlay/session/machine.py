@@ -30,7 +30,7 @@ from overlay.session.relation import KEEPALIVE, TOKEN, Candidate, Session
 from overlay.session.suite import STANDARD, Suite
 from overlay.session.throttle import Throttle
 from overlay.session.timers import Timers
-from overlay.wire.address import Address, Way, unpack_address
+from overlay.wire.address import Address, Way, source_of, unpack_address
 from overlay.wire.codec import Value
 from overlay.wire.messages import METHODS, Frame, Grade, Method, Packet
 
@@ -72,6 +72,7 @@ class Sessions:
         self._sessions: dict[bytes, Session] = {}  # by the other end's exchange key
         self._numbers: dict[int, Session] = {}
         self._keyed: OrderedDict[int, Session] = OrderedDict()  # not admitted yet, oldest first
+        self._strangers: Counter[str | None] = Counter()  # keyed sessions of each source that dialled us
         self._next_number = 1
         self._next_ticket = 1
         self._timers: Timers[Session | Dial] = Timers()
@@ -160,7 +161,7 @@ class Sessions:
         found = self._numbers.get(session)
         if found is not None:
             found.grade = _ADMITTED
-            self._keyed.pop(session, None)
+            self._known(found)
             self._out.extend(found.held)
             found.held = []
 
@@ -218,14 +219,8 @@ class Sessions:
             self._out.append(events.Answered(session.number, dial.waiting.pop(0)[0], link.hello.answer[0]))
         session.calls.frames.insert(0, challenge(self._entropy(TOKEN)))  # proves to the responder that we are live
         session.unanswered = now
-        self._begin_waiting(session, dial, now)
+        session.begin(dial.waiting, now)
         self._flush(session, now)
-
-    @staticmethod
-    def _begin_waiting(session: Session, dial: Dial, now: float) -> None:
-        for ticket, method, body in dial.waiting:
-            session.calls.call(ticket, method, body, now)
-        dial.waiting = []
 
     # -- links and sessions
 
@@ -255,8 +250,13 @@ class Sessions:
                 self.counters["drop:sessions-full"] += 1
                 return None
             self._end(next(iter(self._keyed.values())), "sessions-full")  # strangers make room for strangers
+        source = None if link.initiator else source_of(link.way.remote.host)
+        if self._strangers[source] >= limits.KEYED_PER_SOURCE and source is not None:
+            self.counters["drop:keyed-source-full"] += 1
+            self._end(next(session for session in self._keyed.values() if session.source == source), "sessions-full")
+        self._strangers[source] += 1
         number, self._next_number = self._next_number, self._next_number + 1
-        session = Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), sent=now)
+        session = Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), source, sent=now)
         self._sessions[link.peer] = self._numbers[number] = self._keyed[number] = session
         self._links[link.local] = (link, session)
         self._out.append(events.Opened(
@@ -266,9 +266,16 @@ class Sessions:
         dial = self._handshakes.dials.get(link.peer)
         if dial is not None:  # the other end was faster
             self._handshakes.end(dial, link.way)
-            self._begin_waiting(session, dial, now)
+            session.begin(dial.waiting, now)
         self._timers.at(session, now + KEEPALIVE)
         return session
+
+    def _known(self, session: Session) -> None:
+        """It is no stranger's any more: admitted, or over."""
+        if self._keyed.pop(session.number, None) is not None:
+            self._strangers[session.source] -= 1
+            if not self._strangers[session.source]:
+                del self._strangers[session.source]
 
     def _end(self, session: Session, reason: str) -> None:
         if not session.open:
@@ -281,7 +288,7 @@ class Sessions:
                 self._links.pop(link.local, None)
         del self._numbers[session.number]
         del self._sessions[session.peer]
-        self._keyed.pop(session.number, None)
+        self._known(session)
         self._timers.forget(session)
         if session.way.proto == "tcp" and reason != "connection-closed":
             self._out.append(CloseTcp(session.way))

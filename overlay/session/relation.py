@@ -12,7 +12,8 @@ from overlay.session.calls import Calls
 from overlay.session.events import Called
 from overlay.session.link import Link
 from overlay.wire.address import Way
-from overlay.wire.messages import Grade
+from overlay.wire.codec import Value
+from overlay.wire.messages import Grade, Method
 
 KEEPALIVE = 25.0  # seconds without sending (NAT mappings of 30 s are the shortest that are common: research overlay.md 2.2)
 PROBE = 5.0  # seconds unanswered before a path is probed
@@ -49,6 +50,7 @@ class Session:
     way: Way
     link: Link
     calls: Calls
+    source: str | None  # on whose budget it stands while it is keyed
     previous: Link | None = None
     grade: int = Grade.KEYED.value
     sent: float = 0.0
@@ -56,6 +58,12 @@ class Session:
     candidate: Candidate | None = None
     held: list[Called] = field(default_factory=list)  # calls above its grade
     open: bool = True
+
+    def begin(self, waiting: list[tuple[int, Method, Value]], now: float) -> None:
+        """Make the calls that waited for the session: ticket, method, body."""
+        for ticket, method, body in waiting:
+            self.calls.call(ticket, method, body, now)
+        waiting.clear()
 
     # The same sums stand in due() and in what it leads to: a difference may round to just below a bound, and the timer
     # would fire for ever.

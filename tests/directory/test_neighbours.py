@@ -81,7 +81,7 @@ def test_nobody_wants_itself_or_anybody_twice_and_few_are_enough(count: int, on_
     chosen = wanted(me, parse_path("c0"), ring)
     assert me not in ids(chosen)
     assert len(set(ids(chosen))) == len(chosen) <= (7 if on_the_ring else 4)
-    assert ids(successors(me, ring)) == ids(chosen)[: len(successors(me, ring))]
+    assert set(ids(successors(me, ring))) <= set(ids(chosen))
 
 
 def test_shortcuts_make_the_way_around_a_large_ring_short() -> None:

@@ -265,6 +265,32 @@ def test_asks_that_cost_signature_checks_have_a_rate_by_source_and_are_asked_aga
     assert b.of(events.Called)[-1].ticket == 1_399  # what was dropped comes again, as any call, and is heard
 
 
+def test_sessions_of_one_source_that_nobody_admits_make_room_for_each_other_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KEYED_PER_SOURCE", 3)
+    wire = Wire()
+    b, newcomer = wire.end(9), wire.end(8)
+    wire.dial(newcomer, b)
+    wire.run(0.2)
+    office = [wire.end(number, "203.0.113.77") for number in range(1, 7)]
+    for end in office:
+        wire.ends.remove(end)
+        wire.ends.insert(0, end)  # whose the address is now
+        wire.dial(end, b)
+        wire.run(0.2)
+    assert [event.peer_key for event in b.of(events.Closed)] == [end.key for end in office[:3]]
+    assert b.sessions.counters["drop:keyed-source-full"] == 3
+    assert newcomer.open_now() == 1
+    b.sessions.admit(b.sessions._sessions[office[3].key].number)  # who is admitted counts no more
+    late = wire.end(7, "203.0.113.77")
+    wire.ends.insert(0, wire.ends.pop())
+    wire.dial(late, b)
+    wire.run(0.2)
+    assert len(b.of(events.Closed)) == 3
+    for session in list(b.sessions._numbers):
+        b.sessions.close(session, "over", wire.now)
+    assert not b.sessions._strangers
+
+
 # -- floods of calls
 
 
