@@ -1,4 +1,4 @@
-"""Commands that need no running node: version, config, log, zone serve.
+"""Commands that need no running node: version, config, zone serve.
 
 They read this machine's files only; ``zone serve`` brings the engine of names, imported when it is asked.
 """
@@ -6,22 +6,17 @@ They read this machine's files only; ``zone serve`` brings the engine of names, 
 from __future__ import annotations
 
 import importlib
-import os
 import platform
-import sys
-import time
 from pathlib import Path
 from typing import Final
 
 from overlay import __version__
 from overlay.cli.client import put, put_json, say
 from overlay.cli.grammar import Call
-from overlay.cli.home import asked, own
-from overlay.errors import Absent, ConfigError, UsageError
+from overlay.cli.home import own
+from overlay.errors import UsageError
 
 PROTOCOL: Final = 1
-_LOOK: Final = 0.25  # seconds between looks at a growing log
-_BLOCK: Final = 65_536
 
 
 def version(call: Call) -> None:
@@ -73,39 +68,3 @@ def zone_serve(call: Call) -> int:
         raise UsageError("`overlay zone serve` wants --listen", "say where it answers: --listen IP:PORT", rule="option-missing")
     status: int = importlib.import_module("tld.driver.serve_file").main(call.values["file"], listen)
     return status
-
-
-def log(call: Call) -> None:
-    """``overlay log [-f] [-n N]``: the log of the home, and with -f what comes after."""
-    path = next((path for home in asked(call.home) if (path := Path(home) / "log").exists()), None)
-    if path is None:
-        raise Absent(f"there is no log in {own(call.home)}", "a node writes it once it runs: overlay up", rule="log-absent")
-    try:
-        with path.open("rb") as file:
-            kept = file.read().splitlines(keepends=True)
-            lines = kept if call.values["lines"] is None else kept[len(kept) - min(call.values["lines"], len(kept)) :]
-            _write(b"".join(lines))
-            at = file.tell()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", "ask as its owner or root", rule="log-file") from None
-    while call.values["follow"]:
-        time.sleep(_LOOK)
-        at = _since(str(path), at)
-
-
-def _since(path: str, at: int) -> int:
-    """Print what was added after ``at``; begin anew where the log was turned over."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(at if size >= at else 0)
-            while block := file.read(_BLOCK):
-                _write(block)
-            return file.tell()
-    except FileNotFoundError:
-        return 0  # between the two moves of turning it over
-
-
-def _write(data: bytes) -> None:
-    sys.stdout.write(data.decode("utf-8", "replace"))
-    sys.stdout.flush()

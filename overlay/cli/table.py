@@ -128,9 +128,9 @@ COMMANDS: Final = (
         "Each check says what to do. Exit 1 where one failed; warnings, and what could not be checked, do not count.",
     ),
     Command(
-        ("log",), LOOK, "the node's log", "overlay.cli.local:log", (),
+        ("log",), LOOK, "the node's log", "overlay.cli.log_reading:log", (),
         (
-            Option("--follow", "", "go on as it grows", short="-f"),
+            Option("--follow", "", "go on as it grows, from the last 10 lines", short="-f"),
             Option("--lines", "N", "the last N lines", number(0, 1_000_000), short="-n"),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Commands that need no node: version, config, log, zone serve, completion. And what a client may load at its start."""
+"""Commands that need no node: version, config, zone serve, completion. And what a client may load at its start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 
 from overlay import __version__
 from overlay.cli.config_file import load
-from overlay.cli.local import _since
 from overlay.cli.table import COMMANDS
 from overlay.config import Config, plain
 from tests.cli.fakes import running
@@ -53,27 +52,6 @@ def test_the_settings_are_shown_as_toml_that_reads_back(run: Run, tmp_path: Path
     (tmp_path / "overlay.toml").write_text(effective)
     assert load(tmp_path) == config != Config()
     assert json.loads(run("--home", str(tmp_path), "config", "show", "--effective", "--json").out) == plain(config)
-
-
-def test_the_log_is_shown_whole_or_its_last_lines(run: Run, tmp_path: Path) -> None:
-    assert run("--home", str(tmp_path), "log").status == 1
-    (tmp_path / "log").write_bytes(b"a\nb\n\xff\n")
-    assert run("--home", str(tmp_path), "log").out == "a\nb\n\ufffd\n"
-    assert run("--home", str(tmp_path), "log", "-n", "2").out == "b\n\ufffd\n"
-    assert run("--home", str(tmp_path), "log", "-n0").out == ""
-
-
-def test_a_log_is_followed_over_its_turning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = tmp_path / "log"
-    log.write_text("one\n")
-    at = _since(str(log), 0)
-    log.write_text("one\ntwo\n")
-    at = _since(str(log), at)
-    log.write_text("new\n")
-    at = _since(str(log), at)
-    log.unlink()
-    assert _since(str(log), at) == 0
-    assert capsys.readouterr().out == "one\ntwo\nnew\n"
 
 
 @pytest.mark.parametrize(
