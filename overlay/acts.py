@@ -153,6 +153,19 @@ def revoke(node: Node, digest: bytes, at: float) -> list[Record]:
     return said
 
 
+def withdraw_invite(node: Node, item: bytes, at: float) -> Record:
+    """Let nobody in any more by a token that is about: its invite ends now. ``Absent``, or TrustError where another node issued it."""
+    told = [r for r in node.book.records.values() if r.kind == "invite" and r.item == item and not r.expired(at)]
+    if not told:
+        raise Absent("that token lets nobody in any more", "it has expired, was spent, or is of another overlay", rule="unknown-token")
+    own = next((r for r in told if r.signer == node.identity.node_id), None)
+    if own is None:
+        raise TrustError("another node issued that token", "revoke it there, where overlay invite printed it", rule="R16")
+    record = node.statements.sign(own.name, "invite", own.body, at, item=item, life=1, via=node.book.grants.get(own.via))
+    node.publish([record], at)
+    return record
+
+
 def admit(node: Node, code: str, at: float) -> Path:
     """Say yes to a newcomer that waits: its name."""
     if node.registrar is None:

@@ -61,7 +61,7 @@ CHAIN = _limit("chain", 4, "grants", "record", "DESIGN 3.2", "drop:R08")
 PASSPORT_GRANTS = _limit("passport-grants", 7, "grants", "passport", "a chain of 4, and what a renewal stands on (R21)", "reject:passport-form")
 FUTURE = _limit("future", 300, "seconds", "record", "DESIGN 3.1: tolerance of clocks", "drop:R02")
 LAPSED = _limit("lapsed", 30 * 86_400, "seconds", "grant", "DESIGN 3.2: 30 days of old names", "drop:R13")
-ROOT_VERSIONS = _limit("root-versions", 8, "records", "passport", "research, minors", "reject:passport-form")
+ROOT_VERSIONS = _limit("root-versions", 64, "records", "passport", "a change a year for a lifetime: newcomers need all", "reject:passport-form")
 VERDICTS = _limit("verdicts", 65_536, "verdicts", "node", "8 MiB of remembered signature checks", "verdicts_forgotten")
 
 # Directory (DESIGN 3.5)

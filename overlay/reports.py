@@ -13,12 +13,13 @@ from overlay.directory import views
 from overlay.directory.book import TABLE
 from overlay.directory.view import CarryEntry, GatewayEntry, HostEntry
 from overlay.errors import Absent, UsageError
+from overlay.identity.keys import KEY
 from overlay.name import ROOT, Path, parse_name
 from overlay.node import Node
 from overlay.peers import Peer
 from overlay.records.record import Record
 from overlay.records.trust import since
-from overlay.units import b64
+from overlay.units import b64, unb64
 
 Json = dict[str, Any]
 
@@ -108,6 +109,12 @@ class Reports:
         if found is None:
             raise Absent(f"no node {written[:80]!r} is known", "overlay name tree shows the nodes there are", rule="unknown-node")
         return found
+
+    def key_of(self, written: str) -> bytes:
+        """A node's id, known here or not, or the id of the node of that name; ``Absent``."""
+        with suppress(UsageError):
+            return unb64(written, KEY)
+        return self.find_node(written).node_id
 
     def peers(self, at: float) -> list[Json]:
         """`overlay peers`: admitted sessions."""

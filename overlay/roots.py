@@ -114,6 +114,16 @@ def next_version(roots: Sequence[Record], keys: Iterable[bytes], threshold: int,
     return RootDraft(roots[0].digest, draft.content(), (_ruler(newest), _ruler(body)))
 
 
+def entrusted(roots: Sequence[Record], subject: bytes, rights: frozenset[str], at: int, life: int) -> RootDraft:
+    """A grant over the root to a key, by the root keys: what outlives the node that held it before."""
+    newest = kinds.read(roots[-1])
+    assert isinstance(newest, Root)
+    draft = Draft(
+        name=ROOT, kind="grant", item=subject, seq=at * 1000, issued=at, expires=at + life, body=Grant(rights=rights).body(),
+    )
+    return RootDraft(roots[0].digest, draft.content(), (_ruler(newest),))
+
+
 def renewal(roots: Sequence[Record], grant: Record, at: int) -> RootDraft:
     """A grant by the root keys once more, with its life anew: a threshold of the newest root keys must sign."""
     newest, first = kinds.read(roots[-1]), kinds.read(grant)

@@ -132,7 +132,8 @@ class Answers:
 
     async def root_show(self, args: Args) -> object:
         """What `overlay root` works on."""
-        return self.reports.roots()
+        found = self.reports.roots()
+        return found if args.get("to") is None else {**found, "to": b64(self.reports.key_of(text(args, "to")))}
 
     # -- reaching
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 
 from bootstrap.entrance import WayIn
-from bootstrap.invite import Token, encode_token
+from bootstrap.invite import Token, decode_token, encode_token
 from overlay import acts
 from overlay.admission.shadows import Public, shadowed
 from overlay.admission.waiting import read_code
@@ -22,7 +21,7 @@ from overlay.cli.words import number, optional, text, texts
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
 from overlay.errors import Absent, UsageError
-from overlay.identity.keys import DIGEST, KEY, Signer
+from overlay.identity.keys import DIGEST, Signer
 from overlay.name import ROOT, Path, parse_name, parse_path
 from overlay.node import Node
 from overlay.records import rights
@@ -37,6 +36,7 @@ from tld.driver.stub import Stub
 
 MAX_TTL: Final = 604_800  # seconds; RFC 8767 4 advises caches to cap there
 HEALTHS: Final = ("tcp", "http://", "cmd:", "none")
+GRANT_ID: Final = 43  # characters of a grant's id; a token has far more
 LEAVING: Final = 0.5  # seconds for withdrawals to be on their way: pushed at once, answered within a round trip
 
 
@@ -184,7 +184,7 @@ class Operations:
         """`overlay grant PATH --to KEY|NODE --rights R,...`."""
         path, life = self._name(text(args, "path")), args.get("expires_s")
         given = acts.Given(
-            path=path, subject=self._key(text(args, "to")), rights=rights.parse_rights(text(args, "rights")), final=life is not None,
+            path=path, subject=self.reports.key_of(text(args, "to")), rights=rights.parse_rights(text(args, "rights")), final=life is not None,
             life=number(args, "expires_s", rights.NAME_LIFE, 60, 366 * 86_400), shadow=args.get("shadow") is True,
         )
         warning = await self._shadow(args, path)
@@ -195,14 +195,14 @@ class Operations:
             "grant": b64(record.digest), "path": str(record.name), "to": b64(record.item), "rights": list(record.body[1]), "expires": record.expires,
         }
 
-    def _key(self, written: str) -> bytes:
-        """A node's id, known here or not, or the id of the node of that name."""
-        with suppress(UsageError):
-            return unb64(written, KEY)
-        return self.reports.find_node(written).node_id
-
     async def revoke(self, args: Args) -> object:
-        """`overlay revoke GRANT`."""
+        """`overlay revoke GRANT`, or a token that is still about."""
+        written = text(args, "grant")
+        if len(written) > GRANT_ID:
+            token = decode_token(written, 0)
+            self.engine.act(acts.withdraw_invite, token.signer.public, self.engine.clock.at())
+            await self._done()
+            return {"revoked": [str(token.path)]}
         said = self.engine.act(acts.revoke, unb64(text(args, "grant"), DIGEST), self.engine.clock.at())
         await self._done()
         return {"revoked": [b64(record.item) for record in said]}

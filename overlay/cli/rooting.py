@@ -1,4 +1,4 @@
-"""``overlay root export | rotate | sign``: the root keys, which no running node needs (DESIGN 3.2; CONTRACT).
+"""``overlay root export | rotate | sign | grant``: the root keys, which no running node needs (DESIGN 3.2; CONTRACT).
 
 It decides which key files are meant, what is written where, and when a draft is complete; what a draft is stands in
 ``overlay/roots.py``. Keys never leave this process but into files that only their owner may read.
@@ -17,9 +17,11 @@ from overlay.cli.grammar import Call
 from overlay.cli.home import own
 from overlay.cli.membership import ROOT_KEY, private_file
 from overlay.errors import Absent, ConfigError, NotRunning, TrustError, UsageError
+from overlay.founding import FOUNDER_LIFE
 from overlay.identity.keys import Signer
 from overlay.records.record import Record, parse
-from overlay.roots import RootDraft, due, key_file, next_version, read_key, renewal
+from overlay.records.rights import FOUNDER, parse_rights
+from overlay.roots import RootDraft, due, entrusted, key_file, next_version, read_key, renewal
 from overlay.units import b64, unb64
 
 MAX_KEYS = 16  # overlay/records/kinds.py, Root
@@ -54,7 +56,7 @@ def rotate(call: Call) -> None:
     values = call.values
     home = Path(own(call.home))
     threshold, count = _k_of_n(values["root_keys"])
-    roots, _ = _held(call)
+    roots, _, _ = _held(call)
     out = Path(values["root_out"]) if values["root_out"] else home
     version = roots[-1].body[1] + 1
     seeds = [secrets.token_bytes(32) for _ in range(count)]
@@ -82,7 +84,7 @@ def sign(call: Call) -> None:
             raise TrustError("none of these keys is asked for, or they have signed already", "name another key: --key FILE", rule="root-key")
         _finish(call, draft, Path(values["out"]) if values["out"] else path)
         return
-    roots, grants = _held(call)
+    roots, grants, _ = _held(call)
     waiting = [grant for grant in grants if due(grant, time.time())]
     if not waiting:
         _tell(call, {"renewed": []}, [])
@@ -94,6 +96,18 @@ def sign(call: Call) -> None:
         say(draft.describe())
         draft.sign(signers)
         _finish(call, draft, Path(values["out"] or home / "root-grant.draft").with_suffix(f".{number}.draft" if number > 1 else ".draft"))
+
+
+def grant(call: Call) -> None:
+    """``overlay root grant NODE``: the root keys give a node rights over the root, so that it outlives who holds them now."""
+    values = call.values
+    home = Path(own(call.home))
+    roots, _, subject = _held(call, to=values["node"])
+    given = parse_rights(values["rights"]) if values["rights"] else FOUNDER
+    draft = entrusted(roots, subject, given, int(time.time()), FOUNDER_LIFE)
+    say(draft.describe())
+    draft.sign(_signers(home, values["key"], roots[0].digest))
+    _finish(call, draft, Path(values["out"]) if values["out"] else home / "root-grant.draft")
 
 
 def _finish(call: Call, draft: RootDraft, path: Path, keys: list[str] | None = None) -> None:
@@ -116,9 +130,11 @@ def _finish(call: Call, draft: RootDraft, path: Path, keys: list[str] | None = N
     say(f"{draft.missing()} signature(s) are missing: take {path} to a machine that holds such a key, overlay root sign DRAFT --key FILE")
 
 
-def _held(call: Call) -> tuple[list[Record], list[Record]]:
-    found = ask(call, "root.show", {})
-    return [parse(unb64(text)) for text in found["roots"]], [parse(unb64(text)) for text in found["grants"]]
+def _held(call: Call, to: str | None = None) -> tuple[list[Record], list[Record], bytes]:
+    """(root versions, what the root keys gave, the id of the node ``to``), as the running node knows them."""
+    found = ask(call, "root.show", {} if to is None else {"to": to})
+    roots, grants = ([parse(unb64(text)) for text in found[key]] for key in ("roots", "grants"))
+    return roots, grants, unb64(found.get("to", ""))
 
 
 def _in_home(home: Path) -> list[Path]:

@@ -90,7 +90,7 @@ COMMANDS: Final = (
     ),
     Command(
         ("revoke",), RIGHTS, "end a grant, and every session that stands on it", "overlay.cli.granting:revoke",
-        (Argument("GRANT", "its id, as overlay grants shows it", dashed=True),), (JSON,),
+        (Argument("GRANT", "its id, as overlay grants shows it, or a token that is about", dashed=True),), (JSON,),
     ),
     Command(
         ("root", "export"), RIGHTS, "move the root keys of this home elsewhere", "overlay.cli.rooting:export",
@@ -105,6 +105,14 @@ COMMANDS: Final = (
             Option("--admission", "invite|open", "who may join from now on", one_of("invite", "open")), JSON,
         ),
         "Both the present keys and the new ones must sign. Where keys are on other machines it writes a draft: see root sign.",
+    ),
+    Command(
+        ("root", "grant"), RIGHTS, "have the root keys give a node rights over the root", "overlay.cli.rooting:grant", (_NODE,),
+        (
+            Option("--rights", "R,...", "own, grant, sign, operate, attest (all of them)"),
+            Option("--key", "FILE", "a root key (those in the home)", many=True), Option("--out", "FILE", "where a draft is written"), JSON,
+        ),
+        "For when the node that held them is lost: what it gave itself ends with it, what the root keys give does not.",
     ),
     Command(
         ("root", "sign"), RIGHTS, "sign a draft with root keys, or renew what they gave", "overlay.cli.rooting:sign",

@@ -121,10 +121,15 @@ class Book:
         ends = record.kind in ("revoke", "root")
         if not ends and len(self.records) >= limits.BOOK and self._greediest(record.signer) is None:
             raise TrustError("the book is full", "wait until what lapsed has gone, or revoke what nobody needs", rule="book-full")
-        if self._per_signer[record.signer, ends] >= limits.PER_SIGNER:
+        quota = limits.BOOK if record.kind == "grant" and self._by_root_keys(record.signer) else limits.PER_SIGNER  # every newcomer's
+        if self._per_signer[record.signer, ends] >= quota:
             raise TrustError(
                 f"one signer says more than {limits.PER_SIGNER} things", "remove names and services that nobody needs", rule="signer-full",
             )
+
+    def _by_root_keys(self, signer: bytes) -> bool:
+        """Whether the root keys gave this key rights over the root: a registrar of the whole overlay."""
+        return any(grant.item == signer and not grant.via for grant in self._grants_at.get(ROOT, {}).values())
 
     def _greediest(self, signer: bytes) -> bytes | None:
         """Who has said the most, where that is far more than ``signer`` has."""
@@ -244,8 +249,8 @@ class Book:
 
     # -- letting go
 
-    def _remove(self, record: Record) -> None:
-        """Forget a record: its date has passed, or its chain is revoked."""
+    def _remove(self, record: Record, *, cut: bool = True) -> None:
+        """Forget a record: its date has passed, or its chain is revoked. ``cut``: and that its zone begins there."""
         if self.records.get(record.identity) is record:
             self._leave_unit(record)
             del self.records[record.identity]
@@ -253,7 +258,7 @@ class Book:
             self._raws.pop(record.raw, None)
             self._per_signer[record.signer, record.kind in ("revoke", "root")] -= 1
         if record.kind == "grant":
-            self._drop_grant(record)
+            self._drop_grant(record, uncut=cut)
         else:
             self._unhang(record)
         self._stores.append(Store(RECORDS, self._store_key(record), None))
@@ -273,7 +278,7 @@ class Book:
                 self._members.setdefault(zone_unit(cut), {})
                 self._sort_again(above)
 
-    def _drop_grant(self, grant: Record) -> None:
+    def _drop_grant(self, grant: Record, *, uncut: bool = True) -> None:
         self._unhang(grant)
         if self.grants.pop(grant.digest, None) is None:
             return
@@ -283,7 +288,7 @@ class Book:
             del self._grants_at[grant.name]
         self.outline.look_again(grant.name)
         cut = self._cut_of(grant)
-        if cut is not None and self.outline.signs_no_more(grant):
+        if cut is not None and uncut and self.outline.signs_no_more(grant):
             self._sort_again(zone_unit(cut))
             self.units.pop(zone_unit(cut), None)
             self._members.pop(zone_unit(cut), None)
@@ -303,10 +308,10 @@ class Book:
     def sweep(self, at: float, shed: Iterable[Record] = ()) -> None:
         """Let go of what is past its date; grants when their 30 days of lapse are over and no renewal stands on them.
 
-        ``shed`` is what others keep: it goes as well.
+        ``shed`` is what others keep: it goes as well, but for where zones begin: what is heard of names there still has its place.
         """
         for record in shed:
-            self._remove(record)
+            self._remove(record, cut=len(self.cuts) > limits.BOOK // 4)
         lapsed = [g for g in self.grants.values() if at >= g.expires + limits.LAPSED]
         if lapsed:
             live = [g for g in self.grants.values() if at < g.expires + limits.LAPSED and g.body.get(2)]

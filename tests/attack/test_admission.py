@@ -193,9 +193,10 @@ def test_who_may_not_admit_sends_to_who_may() -> None:
 @pytest.mark.parametrize("bound", ["BOOK", "PER_SIGNER"])
 def test_a_full_book_refuses_newcomers_in_words_and_spends_no_use(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     overlay = found(admission="invite")
-    registrar = desk(overlay, overlay.founder, invited(overlay, overlay.founder, "hq", overlay.founder))
+    first = overlay.first
+    registrar = desk(overlay, first, invited(overlay, first, "eu/home", first))
     monkeypatch.setattr(limits, bound, 1)
-    reply = ask(registrar, ALICE, "hq/alice", token=True)
+    reply = ask(registrar, ALICE, "eu/home/alice", token=True)
     assert reply.code == REFUSED and reply.what and reply.todo
     assert registrar.uses.get(TOKEN.public, 0) == 0
 
@@ -275,3 +276,14 @@ def test_a_grant_of_another_name_than_was_asked_for_is_not_taken(name: str) -> N
         assert take_grants(book_of(overlay), (grant,), replace(request, exact=False), AT) == grant
 
 
+# -- a registrar lives as long as its overlay
+
+
+def test_a_registrar_of_the_whole_overlay_is_not_bound_as_members_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    overlay = found()
+    registrar = desk(overlay, overlay.founder)
+    monkeypatch.setattr(limits, "PER_SIGNER", 6)
+    for number in range(8):
+        assert ask(registrar, actor(f"n{number}"), f"c{number}/n").code == GRANTED
+    first = desk(overlay, overlay.first)
+    assert {ask(first, actor(f"m{number}"), f"eu/home/m{number}").code for number in range(8)} == {GRANTED, REFUSED}

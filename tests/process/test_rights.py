@@ -99,6 +99,27 @@ def test_rights_are_given_shown_and_taken_away(founder: Machine, shared: Village
     assert again.status == 4 and "revoked" in again.complaint[0] and "join again" in again.complaint[1]
 
 
+def test_a_token_that_leaked_is_withdrawn(founder: Machine, shared: Village) -> None:
+    token = founder.done("invite", "eu/leaked", "--uses", "5").out.strip()
+    founder.done("revoke", token)
+    until(lambda: founder.overlay("revoke", token).status == 1, "its invite has ended")
+    late = shared.machine().overlay("join", "--invite", token, "--name", "late", "--timeout", "20")
+    assert late.status == 4 and len(late.complaint) == 2
+
+
+def test_the_root_keys_give_the_root_to_another_node(founder: Machine, shared: Village) -> None:
+    heir = shared.machine()
+    token = founder.done("invite", "eu/heir").out.strip()
+    assert heir.start("join", "--invite", token, "--name", "heir").line().startswith("joined as heir.heir.eu.cloud")
+    until(lambda: founder.ask("heir.heir.eu.cloud") == [heir.address], "the founder knows its heir")
+    keys = sorted((founder.home / "keys").glob("*.key"))
+    words = [word for key in keys for word in ("--key", str(key))]
+    assert founder.done("root", "grant", "heir.heir.eu", *words, "--json").json == {"published": True}
+    until(lambda: "" in [g["path"] for g in heir.done("status", "--json").json["grants"]], "the heir holds the root")
+    (row,) = [row for row in heir.done("grants", "/", "--json").json if row["path"] == "" and row["name"] == "heir.heir.eu.cloud"]
+    assert row["by_name"] == "root keys"
+
+
 def test_root_keys_change_by_two_of_three_on_different_machines_and_leave_the_machine(founder: Machine, shared: Village, tmp_path: Path) -> None:
     keys = founder.home / "keys"
     rotated = founder.done("root", "rotate", "--root-out", str(founder.home), "--key", str(keys / "root-1.key"), "--json").json
