@@ -171,7 +171,7 @@ class Registrar:
         if entitlement.rights:
             body = Grant(rights=entitlement.rights, shadow=request.shadow).body()
             grants.append(self.statements.sign(cluster, "grant", body, at, item=request.node_id, life=entitlement.life, via=via))
-        for grant in grants:
+        for grant in reversed(grants):  # the cluster's first: the name stands in its zone from the beginning, and is told to who keeps that
             self.directory.publish(grant, at)
         return grants
 

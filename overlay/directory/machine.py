@@ -23,7 +23,7 @@ from overlay.directory.pushing import Partner, Pushing
 from overlay.directory.reaching import Reaching
 from overlay.directory.reconciling import Reconciling, compares
 from overlay.directory.replica import KEY, mark_of
-from overlay.directory.sharing import beside, to_shed
+from overlay.directory.sharing import begins, beside, concerns, kept_with, to_shed
 from overlay.directory.spread import CORE, Spread
 from overlay.directory.watching import Watches
 from overlay.errors import Malformed, TrustError, UsageError
@@ -74,7 +74,6 @@ class Directory:
             partial=lambda: self._finding.look_around(self._now), now=now,
         )
         self._sweep_at = now + SWEEP
-        self._asked_for = False  # whether what is taken in was asked for
 
     # -- peers come and go
 
@@ -107,7 +106,8 @@ class Directory:
         if self.book.add(record, at) is None:
             return
         self._out.append(Arrived(record, told=source is not None))
-        if not (self._asked_for and self.holdings.shared_out):
+        # Where the table is shared out, what was asked for is news to nobody who keeps it, and others' passes us by: else it would go round.
+        if source is None or not self.holdings.shared_out or (not asked and concerns(self.holdings, self.me, record)):
             self._pushing.tell(record, source, self._now, asked=asked)
         for waiting in self._pending.pop(record.digest, {}).values():
             self._take_foreign(waiting, at, source, asked=asked)
@@ -199,7 +199,11 @@ class Directory:
     def _fetch(self, fields: Fields) -> list[bytes]:
         unit = fields.text(2, 260, default="")
         found = [self.holdings.by_key(unit, key) for key in fields.items(3, 64) if type(key) is bytes]
-        found += [self.book.grants.get(wanted) for wanted in fields.items(1, 32) if type(wanted) is bytes]
+        for wanted in fields.items(1, 32):
+            grant = self.book.grants.get(wanted) if type(wanted) is bytes else None
+            if grant is not None and self.holdings.shared_out:  # where its zone begins comes first: see Pushing.box
+                found += begins(self.book, kept_with(grant, self.book))[:1]
+            found.append(grant)
         return [record.raw for record in found if record is not None]
 
     def _watched(self, peer: Partner, path: Path, theirs: bytes, now: float) -> list[bytes]:
@@ -266,17 +270,7 @@ class Directory:
                 self._finding.answered(context, peer, body, now, at)
 
     def _take_all(self, peer: Partner, raws: list[bytes], at: float) -> tuple[int, list[bytes]]:
-        """Take in what a peer served: how many were acceptable, and the digests of the grants that are missing.
-
-        It is no news to who keeps it: where the table is shared out it is told to nobody, or what was let go would go round.
-        """
-        self._asked_for = True
-        try:
-            return self._take_each(peer, raws, at)
-        finally:
-            self._asked_for = False
-
-    def _take_each(self, peer: Partner, raws: list[bytes], at: float) -> tuple[int, list[bytes]]:
+        """Take in what a peer served: how many were acceptable, and the digests of the grants that are missing."""
         missing: dict[bytes, None] = {}
         accepted = 0
         for raw in raws:
@@ -373,6 +367,8 @@ class Directory:
                 peer.watching = watching
             needed = {n.node_id for n in self.holdings.wanted()} | self._watches.holders() | self.holdings.own_keepers
             self._reaching.close_idle(now, needed)
+            if self.holdings.shared_out and self.cluster not in self.book.cuts:
+                self._watches.want(self.cluster, now)  # who keeps it tells where it begins, and what stands in it
         self._finding.wake(now)
         self._watches.wake(now)
 

@@ -18,7 +18,7 @@ from overlay.directory.holdings import Holdings
 from overlay.directory.neighbours import Neighbour
 from overlay.directory.outputs import Ask
 from overlay.directory.replica import mark_of, record_key
-from overlay.directory.sharing import concerns
+from overlay.directory.sharing import begins, concerns, kept_with
 from overlay.directory.spread import core
 from overlay.machine import Entropy
 from overlay.name import ROOT, Path, parse_path
@@ -46,6 +46,7 @@ class Partner:
     watching: dict[Path, float] = field(default_factory=dict)  # what it watches here, until when
     offers: dict[bytes, Record] = field(default_factory=dict)  # what others tell it, by mark
     offer_at: float = 0.0  # when they are named to it
+    introduced: set[Path] = field(default_factory=set)  # zones that it was shown the beginning of, where the table is shared out
     rank: int | None = None  # our place among those that it wants sessions with, by the ring; None: it wants none
     rank_of: list[Neighbour] | None = None  # the ring that this was looked up in
 
@@ -155,8 +156,20 @@ class Pushing:
 
     def box(self, peer: Partner, record: Record) -> None:
         """Put it aside for that peer; :meth:`flush` sends."""
+        if self._holdings.shared_out and not core(record):
+            self._introduce(peer, kept_with(record, self._book))
         peer.outbox[mark_of(record)] = record
         self._boxes[peer.session] = peer
+
+    def _introduce(self, peer: Partner, path: Path) -> None:
+        """Show that peer once that a zone begins at ``path``: without the table it may not know, and take the names for the root's."""
+        if path in peer.introduced:
+            return
+        if len(peer.introduced) >= limits.WATCHES:
+            peer.introduced.clear()
+        peer.introduced.add(path)
+        for grant in begins(self._book, path):
+            peer.outbox[mark_of(grant)] = grant
 
     def flush(self, peer: Partner, now: float) -> None:
         """Send what is in the box, as far as calls in flight allow."""

@@ -235,7 +235,7 @@ class Reconciling:
         """Ask that peer for grants that records of its stand on: what it serves, it serves with its chain."""
         for start in range(0, len(wanted), GRANTS):
             digests = wanted[start : start + GRANTS]
-            context = ("fetch", number, "", len(digests))
+            context = ("fetch", number, "", 2 * len(digests))  # each may come with the grant by which its zone begins
             if number in self._comparisons:
                 self._question(number, Method.FETCH, {1: digests}, context)
             else:

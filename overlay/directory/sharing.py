@@ -13,7 +13,8 @@ from overlay.directory.book import TABLE, Book
 from overlay.directory.holdings import Holdings
 from overlay.directory.neighbours import nearest
 from overlay.directory.spread import core
-from overlay.name import Path
+from overlay.name import ROOT, Path
+from overlay.records import rights
 from overlay.records.record import Identity, Record
 
 
@@ -22,14 +23,21 @@ def beside(book: Book, path: Path) -> list[Record]:
     return [*book.grants_on(path), *(r for r in book.members(TABLE) if r.name == path and r.kind in ("cluster", "head"))]
 
 
+def begins(book: Book, path: Path) -> list[Record]:
+    """The grants by which a zone begins at ``path``."""
+    return [grant for grant in book.grants_on(path) if rights.SIGN in grant.body.get(1, ()) and not core(grant)]
+
+
 def kept_with(record: Record, book: Book) -> Path:
     """The path of the zone that a record is kept with."""
-    return record.name if record.kind in ("cluster", "head", "grant") else book.outline.zone_of(record.name)
+    return record.name if book.unit_of(record) == TABLE else book.outline.zone_of(record.name)
 
 
 def concerns(holdings: Holdings, node_id: bytes, record: Record) -> bool:
     """Whether that node is to keep ``record``, as one of the keepers of its zone or near its signer."""
     path = kept_with(record, holdings.book)
+    if core(record) or path == ROOT:
+        return True
     if any(n.node_id == node_id for n in holdings.keepers(path)) or (path == holdings.cluster and node_id in holdings.own_keepers):
         return True
     return record.kind == "cluster" and near(holdings, record.signer, node_id)
