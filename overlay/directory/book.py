@@ -112,7 +112,7 @@ class Book:
         self._place(record, held)
         if record.kind == "root":
             self.trust.adopt_root(record)
-        elif record.kind == "revoke" and self.trust.adopt_revoke(record):
+        elif record.kind == "revoke" and self.trust.adopt_revoke(record, self.grants.get(record.item)):
             self._judge_again(record.item, at)
         return verdict
 

@@ -15,11 +15,11 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R05 | that grant is a grant, and its subject is the signer |
 | R06 | its path covers the record's name |
 | R07 | it gives one of the rights that the kind takes |
-| R08 | at most 4 grants lead to the root keys |
+| R08 | at most 4 grants lead to the root keys, and at most 7 where renewals stand on more |
 | R09 | a grant passes on no more than its issuer holds, and its issuer holds `grant` |
 | R10 | a grant lives no longer than its issuer's |
 | R11 | the chain ends at a threshold of one root version's keys, nobody else signing, issued while that version was the newest |
-| R12 | neither it nor a grant of its chain is revoked |
+| R12 | neither it nor a grant of its chain is revoked, nor a later version of one |
 | R13 | a lapsed grant keeps what was said before, and what keeps names served, for 30 days; nothing new |
 | R14 | nothing is issued before the grant that entitles it |
 | R15 | a member takes a free name for itself only: `own`, strictly below its path |
@@ -43,7 +43,7 @@ from overlay.identity.keys import digest, verify
 from overlay.name import Path
 from overlay.records import kinds, rights
 from overlay.records.kinds import Body, Grant, Root
-from overlay.records.record import NO_OVERLAY, Record
+from overlay.records.record import NO_OVERLAY, Identity, Record
 
 Verifier = Callable[[bytes, bytes, bytes], bool]
 Grants = Callable[[bytes], Record | None]  # digest -> the grant (or revoked grant) with it, where known
@@ -80,6 +80,7 @@ class Trust:
         self._verify = verifier
         self.roots: list[Record] = []
         self.revoked: dict[bytes, Record] = {}  # digest of the grant -> its revocation
+        self._ended: dict[Identity, int] = {}  # a grant's identity -> the highest seq of it that was revoked
         self._versions: list[Root] = []
         self._verdicts: dict[bytes, None] = {}  # digests of whole records whose signatures hold, oldest first
         self.verified = 0  # signatures really checked: what CPU went into
@@ -121,12 +122,18 @@ class Trust:
         self._versions.append(body)
         return True
 
-    def adopt_revoke(self, record: Record) -> bool:
-        """Take a judged revocation into account. True where it is news."""
+    def adopt_revoke(self, record: Record, grant: Record | None = None) -> bool:
+        """Take a judged revocation of ``grant`` into account, and with it the versions before. True where it is news."""
         if record.item in self.revoked:
             return False
         self.revoked[record.item] = record
+        if grant is not None:
+            self._ended[grant.identity] = max(grant.seq, self._ended.get(grant.identity, 0))
         return True
+
+    def ended(self, grant: Record) -> bool:
+        """Whether the grant itself, or a later version of it, is revoked (R12)."""
+        return grant.digest in self.revoked or (grant.kind == "grant" and grant.seq <= self._ended.get(grant.identity, 0))
 
     def vouch(self, record: Record) -> None:
         """Remember that the signatures of a record held when this node stored it."""
@@ -191,43 +198,49 @@ class Trust:
             self.counters["verdicts_forgotten"] += 1
         self._verdicts[key] = None
 
-    def _climb(self, record: Record, at: float, grants: Grants, *, given: bool = False) -> tuple[Record, ...]:
-        """The grants that ``record`` stands on, up to the root keys, nearest first (R04 to R15, R21).
+    def _climb(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
+        """The grants that ``record`` stands on, up to the root keys, nearest first (R04 to R15, R21)."""
+        chain: dict[bytes, Record] = {}
+        self._links(record, at, grants, chain, limits.PASSPORT_GRANTS - (record.kind == "grant"))
+        return tuple(chain.values())
+
+    def _links(self, record: Record, at: float, grants: Grants, chain: dict[bytes, Record], most: int, *, given: bool = False) -> None:
+        """Put the grants above ``record`` into ``chain``: ``most`` of them, what renewals stand on among them (R08).
 
         With ``given`` it must have been given by somebody with `grant`: what a renewal stands on is no renewal itself.
         """
-        if record.digest in self.revoked:
+        if self.ended(record):
             raise _no("R12", "the grant is revoked")
-        chain: dict[bytes, Record] = {}
         current, steps = record, 0
         while not (current.kind == "grant" and not current.via):
             if not current.via:
                 raise _no("R04", f"a {current.kind} that names no grant")
             via = _known(current.via, grants)
             chain[via.digest] = via
-            steps += 1
-            if steps + (record.kind == "grant") > limits.CHAIN:
-                raise _no("R08", f"more than {limits.CHAIN} grants to the root keys")
             self._entitles(via, current)
             if renewed_by_speaker(current, via):
                 if given:
                     raise _no("R21", "a renewal stands on a renewal")
+                _bounded(chain, most)
                 origin = self._renewed(via, current, grants)
-                for link in (*self._climb(via, at, grants, given=True), origin):
-                    chain.setdefault(link.digest, link)
-                current = origin
+                self._links(via, at, grants, chain, most, given=True)
+                chain.setdefault(origin.digest, origin)
+                current = origin  # which the renewal stands for: as near to the root keys
                 continue
+            steps += 1
+            if steps + (record.kind == "grant") > limits.CHAIN:
+                raise _no("R08", f"more than {limits.CHAIN} grants to the root keys")
+            _bounded(chain, most)
             new = record.issued >= via.expires and not kinds.KINDS[record.kind].keeps
             if via.expires <= at and (new or at >= via.expires + limits.LAPSED):
                 raise _no("R13", "the right to say so has lapsed", "renew the grant: overlay grants shows it")
             current, given = via, False
-        return tuple(chain.values())
 
     def _entitles(self, via: Record, current: Record) -> None:
         held = kinds.read(via)
         if not isinstance(held, Grant) or via.item != current.signer or len(current.sigs) != 1:
             raise _no("R05", "the grant named is not the signer's")
-        if via.digest in self.revoked:
+        if self.ended(via):
             raise _no("R12", "a grant of the chain is revoked")
         self._check_signers(via)
         if not via.name.covers(current.name):
@@ -260,7 +273,7 @@ class Trust:
         assert isinstance(renewer, Grant) and isinstance(again, Grant)
         if not isinstance(first, Grant) or not origin.via:
             raise _no("R21", "what is renewed was not given by a grant")
-        if origin.digest in self.revoked:
+        if self.ended(origin):
             raise _no("R12", "the grant renewed is revoked")
         self._check_signers(origin)
         giver = _known(origin.via, grants)
@@ -298,6 +311,12 @@ class Trust:
         return ()
 
 
+def _bounded(chain: Collection[bytes], most: int) -> None:
+    """R08 where renewals stand on renewed rights, and those on renewed rights again."""
+    if len(chain) > most:
+        raise _no("R08", f"more than {limits.PASSPORT_GRANTS} grants to the root keys and to what was renewed")
+
+
 def _known(wanted: bytes, grants: Grants) -> Record:
     found = grants(wanted)
     if found is None:
@@ -323,36 +342,43 @@ def since(grant: Record) -> int:
 def chain_of(record: Record, grants: Grants) -> list[Record]:
     """The grants that a record stands on, as far as they are known: what :meth:`Trust.judge` finds, in the same order."""
     chain: dict[bytes, Record] = {}
-    current = record
-    for _ in range(2 * limits.CHAIN):
-        via = grants(current.via) if current.via else None
-        if via is None:
-            break
-        chain.setdefault(via.digest, via)
-        if renewed_by_speaker(current, via):
-            origin = grants(current.body[2])
-            for link in chain_of(via, grants):
-                chain.setdefault(link.digest, link)
-            if origin is None:
-                break
-            chain.setdefault(origin.digest, origin)
-            current = origin
-        else:
-            current = via
+    _follow(record, grants, chain)
     return list(chain.values())
 
 
-def _rank(claim: Record, grants: Grants) -> tuple[bool, int, bytes]:
-    """R20: the lower one holds the name. No claim is older than the right to make it, whatever its date says.
+def _follow(record: Record, grants: Grants, chain: dict[bytes, Record]) -> None:
+    current = record
+    while len(chain) < limits.PASSPORT_GRANTS:
+        via = grants(current.via) if current.via else None
+        if via is None:
+            return
+        chain.setdefault(via.digest, via)
+        if not renewed_by_speaker(current, via):
+            current = via
+            continue
+        _follow(via, grants, chain)
+        origin = grants(current.body[2])
+        if origin is None:
+            return
+        chain.setdefault(origin.digest, origin)
+        current = origin
 
-    What is renewed keeps its first date; whoever may give a name may say since when.
-    """
-    via = grants(claim.via) if claim.via else None
-    if via is None:
-        return (bool(claim.via), since(claim), claim.digest)
-    if renewed_by_speaker(claim, via):
-        return (False, since(claim), claim.digest)
-    return (rights.GRANT not in via.body.get(1, ()), max(since(claim), since(via)), claim.digest)
+
+def _dated(claim: Record, grants: Grants) -> int:
+    """Since when (UTC seconds) a claim counts: no claim is older than the right to make it, whatever dates say."""
+    first, current = since(claim), claim
+    for _ in range(2 * limits.CHAIN):
+        via = grants(current.via) if current.via else None
+        above = grants(current.body[2]) if via is not None and renewed_by_speaker(current, via) else via
+        if above is None:
+            break
+        first, current = max(first, since(above)), above
+    return first
+
+
+def _rank(claim: Record, grants: Grants) -> tuple[bool, int, bytes]:
+    """R20: the lower one holds the name. What is renewed keeps its first date; whoever may give a name may say since when."""
+    return (not given(claim, grants), _dated(claim, grants), claim.digest)
 
 
 def holders(claims: Iterable[Record], grants: Grants) -> dict[Path, Record]:
