@@ -425,7 +425,7 @@ class Node:
         self.dial(event.to.exchange, event.to.addresses, now, at)
 
     def _part(self, event: outputs.Part, now: float, at: float) -> None:
-        self.sessions.close(event.session, "done", now)
+        self.sessions.close(event.session, event.reason, now)
 
     def _changed(self, event: outputs.Changed, now: float, at: float) -> None:
         self._raise(ZonesChanged(event.units))

@@ -18,7 +18,7 @@ from overlay.directory.book import TABLE, Book, Unit, zone_unit
 from overlay.directory.finding import Finding
 from overlay.directory.holdings import Holdings
 from overlay.directory.neighbours import Neighbour, point_of
-from overlay.directory.outputs import Answer, Arrived, Changed, Output
+from overlay.directory.outputs import Answer, Arrived, Changed, Output, Part
 from overlay.directory.pushing import Partner, Pushing
 from overlay.directory.reaching import Reaching
 from overlay.directory.reconciling import Reconciling, compares
@@ -124,7 +124,16 @@ class Directory:
             return missing.wanted
         except (TrustError, Malformed) as why:
             self.counters[f"drop:{why.rule}"] += 1
+            if why.rule == "R01" and source in self._peers:
+                self._forged(self._peers[source])
         return None
+
+    def _forged(self, peer: Partner) -> None:
+        """A record whose signature does not hold: checking it cost more than all else, and an honest peer checks before it tells."""
+        peer.forged += 1
+        if peer.forged == limits.FORGED:
+            self.counters["drop:forged"] += 1
+            self._out.append(Part(peer.session, "forged-records"))
 
     def _pushed(self, peer: Partner, raw: bytes, at: float) -> bytes | None:
         held = self.book.held(raw)
@@ -132,6 +141,8 @@ class Directory:
             self.counters["duplicates"] += 1
             self._pushing.heard(peer, mark_of(held))
             return None
+        if peer.forged >= limits.FORGED:
+            return None  # its session is ending: nothing more of it is worth a check
         record = parse(raw)
         missing = self._take_foreign(record, at, peer.session)
         self._pushing.heard(peer, mark_of(record))
@@ -277,6 +288,8 @@ class Directory:
             if self.book.held(raw) is not None:
                 accepted += 1
                 continue
+            if peer.forged >= limits.FORGED:
+                break
             try:
                 record = parse(raw)
             except Malformed as why:

@@ -57,9 +57,10 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Close a session: what it was opened for is done."""
+    """Close a session: what it was opened for is done, or its other end is not worth listening to."""
 
     session: int
+    reason: str = "done"
 
 
 Output = Ask | Answer | Changed | Arrived | Reach | Part

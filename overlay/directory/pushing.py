@@ -48,6 +48,7 @@ class Partner:
     offer_at: float = 0.0  # when they are named to it
     introduced: set[Path] = field(default_factory=set)  # zones that it was shown the beginning of, where the table is shared out
     rank: int | None = None  # our place among those that it wants sessions with, by the ring; None: it wants none
+    forged: int = 0  # records from it whose signatures did not hold
     rank_of: list[Neighbour] | None = None  # the ring that this was looked up in
 
 

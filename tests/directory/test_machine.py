@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from overlay import limits
 from overlay.directory.book import Book
 from overlay.directory.machine import Directory
-from overlay.directory.outputs import Answer, Arrived, Ask, Changed
+from overlay.directory.outputs import Answer, Arrived, Ask, Changed, Part
 from overlay.errors import Malformed, TrustError
 from overlay.name import parse_path
 from overlay.records.record import Record
@@ -174,6 +174,22 @@ def test_what_is_refused_is_counted_under_its_rule_and_goes_no_further() -> None
     assert here.counters["drop:R02"] == 1
     assert len(here.book) == size
     assert not [o for o in here.take() if isinstance(o, Arrived)]
+
+
+def test_a_peer_that_sends_forged_signatures_costs_a_few_checks_and_its_session() -> None:
+    overlay = found()
+    first = overlay.first
+    here, _ = pair(overlay)
+    here.joined(1, first.node_id, HOME, initiator=False, now=1.0)
+    here.take()
+    good = [overlay.data(first, f"eu/home/n{number}", "TXT", "x") for number in range(200)]
+    forged = [record.raw[:-1] + bytes([record.raw[-1] ^ 1]) for record in good]
+    before = here.book.trust.verified
+    for start in range(0, 200, 50):
+        here.called(1, 1 + start, PUSH, {1: forged[start : start + 50]}, 2.0, AT)
+    assert here.book.trust.verified - before <= 2 * limits.FORGED
+    assert [output for output in here.take() if isinstance(output, Part)] == [Part(1, "forged-records")]
+    assert here.counters["drop:forged"] == 1
 
 
 def test_own_statements_that_are_not_entitled_are_told_to_who_made_them() -> None:
