@@ -14,8 +14,9 @@ from overlay.cli.grammar import Call
 from overlay.cli.home import asked
 from overlay.cli.terminal import one_line
 from overlay.driver.control_client import request
-from overlay.errors import NotRunning
+from overlay.errors import NotRunning, ReachError
 
+LISTS: Final = ("peers", "clusters", "expand", "service.list", "name.list", "grants", "admit.list", "doctor")  # commands answered by one
 PATIENCE: Final = 15.0  # seconds for an answer: a cold name takes three round trips, each with repeats
 
 
@@ -24,11 +25,19 @@ def found(call: Call, command: str, args: dict[str, Any], timeout: float = PATIE
     nobody: NotRunning | None = None
     for home in asked(call.home):
         try:
-            return home, request(home, command, args, timeout, say)
+            return home, formed(command, request(home, command, args, timeout, say))
         except NotRunning as error:
             nobody = nobody or error
     assert nobody is not None
     raise nobody
+
+
+def formed(command: str, answer: Any) -> Any:
+    """An answer of the form that the command's has, a list of objects or an object: what answers may not be a node of ours."""
+    rows = answer if command in LISTS else [answer]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ReachError("the node's answer makes no sense", "are both of the same revision?", rule="control-answer")
+    return answer
 
 
 def ask(call: Call, command: str, args: dict[str, Any], timeout: float = PATIENCE) -> Any:

@@ -19,7 +19,7 @@ import trio
 from bootstrap.driver.lookup import Lookup, Resolvers
 from bootstrap.entrance import WayIn
 from overlay.cli import machine_checks
-from overlay.cli.client import found, put, put_json, say
+from overlay.cli.client import formed, found, put, put_json, say
 from overlay.cli.config_file import load
 from overlay.cli.grammar import Call
 from overlay.cli.home import asked, own
@@ -85,7 +85,7 @@ def _node(call: Call) -> tuple[Finding, str, dict[str, Any] | None, list[Finding
     """Whether a node runs, on which home; its status and what it finds itself."""
     try:
         place, status = found(call, "status", {})
-        rows = request(place, "doctor", {}, LIMIT, say)
+        rows = formed("doctor", request(place, "doctor", {}, LIMIT, say))
         said = [Finding(*(str(row.get(key, "")) for key in ("check", "outcome", "what", "todo"))) for row in rows]
     except NotRunning as error:
         return Finding("node", SKIPPED, error.what, error.todo), _home(call), None, []

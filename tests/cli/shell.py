@@ -46,8 +46,8 @@ def runner(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return run
 
 
-def process(*words: str, env: dict[str, str] | None = None, **kinds: object) -> subprocess.Popen[str]:
+def process(*words: str, env: dict[str, str] | None = None, program: tuple[str, ...] = ("-m", "overlay"), **kinds: object) -> subprocess.Popen[str]:
     """The same as a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     ends = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kinds}
-    return subprocess.Popen([sys.executable, "-m", "overlay", *words], env=environment, text=True, cwd=ROOT, **ends)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen([sys.executable, *program, *words], env=environment, text=True, cwd=ROOT, **ends)  # type: ignore[call-overload,no-any-return]

@@ -176,11 +176,11 @@ def test_a_user_without_a_home_directory_is_told_so(run: Run, monkeypatch: pytes
 
 def test_a_users_client_finds_the_system_node_where_none_of_his_own_runs(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with running(Path(home.SYSTEM), {"peers": ["the system's"]}):
-        assert json.loads(run("peers", "--json").out) == ["the system's"]
+    with running(Path(home.SYSTEM), {"peers": [{"name": "the system's"}]}):
+        assert json.loads(run("peers", "--json").out) == [{"name": "the system's"}]
         assert run("--home", str(tmp_path / "mine"), "peers").status == 3
-        with running(Path(home.own(None)), {"peers": ["my own"]}):
-            assert json.loads(run("peers", "--json").out) == ["my own"]
+        with running(Path(home.own(None)), {"peers": [{"name": "my own"}]}):
+            assert json.loads(run("peers", "--json").out) == [{"name": "my own"}]
 
 
 def test_where_neither_runs_the_users_own_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
