@@ -69,7 +69,7 @@ def test_a_node_whose_disk_fills_up_serves_on_and_refuses_changes_until_there_is
     bob = village.machine()
     joining = bob.start("join", "--invite", token, "--name", "bob")
     with pytest.raises(AssertionError):
-        joining.line(3)
+        joining.line(1.5)
 
     ballast.unlink()
     until(lambda: not problems(small), "there is room again")

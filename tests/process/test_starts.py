@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from benchmarks.kills import Kills
 from overlay.driver.store import MIGRATIONS, lock_home
 from tests.process.conftest import Template
-from tests.process.machines import Machine, Village, until
+from tests.process.machines import COMMAND, Machine, Village, until
 
 KILLS = 30
 ENDED = {0, -signal.SIGTERM}  # by itself, or so early that nothing of ours had begun
@@ -45,17 +46,25 @@ def same(template: Template) -> Callable[[Machine], None]:
 
 
 def test_what_was_acknowledged_survives_kills_at_any_moment(village: Village) -> None:
-    machine = village.founded()
-    kills = Kills(machine.home, machine._command(())[:-2], machine._environment(), random.Random(7))
-    for _ in range(KILLS):
-        kills.round()
-    assert kills.counts["kills"] == KILLS
-    assert kills.counts["kills while starting"] >= KILLS / 5
-    assert kills.counts["acknowledged"] > KILLS
-    machine.up()
-    kills.check()
-    for name, value in kills.ledger.said.items():
-        assert machine.ask(name, "TXT") == (["NXDOMAIN"] if value is None else [f'"{value}"'])
+    """Two nodes at a time: there are two cores."""
+    machines = [village.founded() for _ in range(2)]
+    runs = [Kills(one.home, one._command(())[:-2], one._environment(), random.Random(seed)) for seed, one in enumerate(machines, 7)]
+
+    def killed(kills: Kills) -> None:
+        for _ in range(KILLS // len(runs)):
+            kills.round()
+
+    with ThreadPoolExecutor() as threads:
+        for run in [threads.submit(killed, kills) for kills in runs]:
+            run.result()
+    assert sum(kills.counts["kills"] for kills in runs) == KILLS
+    assert sum(kills.counts["kills while starting"] for kills in runs) >= KILLS / 5
+    assert sum(kills.counts["acknowledged"] for kills in runs) > KILLS
+    for machine, kills in zip(machines, runs, strict=True):
+        machine.up()
+        kills.check()
+        for name, value in kills.ledger.said.items():
+            assert machine.ask(name, "TXT") == (["NXDOMAIN"] if value is None else [f'"{value}"'])
 
 
 def test_a_start_is_ended_by_sigterm_at_any_moment_and_begins_again(stopped: Machine, same: Callable[[Machine], None]) -> None:
@@ -135,48 +144,51 @@ def dangling(path: Path) -> None:
     path.symlink_to("/nowhere/at/all")
 
 
-@pytest.mark.parametrize(
-    "name, damage, told",
-    [
-        ("state.db", emptied, "holds no enrolled node"),
-        ("state.db", halved, "is damaged"),
-        ("state.db", garbage, "is damaged"),
-        ("state.db", directory, "cannot be opened"),
-        ("state.db", dangling, "cannot be opened"),
-        ("identity", emptied, "identity"),
-        ("identity", halved, "identity"),
-        ("identity", garbage, "identity"),
-        ("identity", directory, "identity"),
-        ("overlay.toml", garbage, "overlay.toml"),
-        ("overlay.toml", directory, "overlay.toml"),
-        ("run", file, "run"),
-        ("run/lock", directory, "lock"),
-        ("run/control.sock", directory, "control.sock"),
-    ],
-)
-def test_whatever_lies_in_a_home_instead_is_named_and_left_alone(
-    stopped: Machine, name: str, damage: Callable[[Path], None], told: str
-) -> None:
-    path = stopped.home / name
-    damage(path)
-    there = sorted(stopped.home.rglob("*"))
-    refused = stopped.overlay("up")
-    assert refused.status == 1, refused
-    assert refused.out == ""
-    assert len(refused.err.splitlines()) == 2, refused.err
-    assert told in refused.complaint[0]
-    assert str(stopped.home) in refused.complaint[0]
-    assert set(there) <= set(stopped.home.rglob("*"))
+DAMAGES: list[tuple[str, Callable[[Path], None], str]] = [
+    ("state.db", emptied, "holds no enrolled node"),
+    ("state.db", halved, "is damaged"),
+    ("state.db", garbage, "is damaged"),
+    ("state.db", directory, "cannot be opened"),
+    ("state.db", dangling, "cannot be opened"),
+    ("identity", emptied, "identity"),
+    ("identity", halved, "identity"),
+    ("identity", garbage, "identity"),
+    ("identity", directory, "identity"),
+    ("overlay.toml", garbage, "overlay.toml"),
+    ("overlay.toml", directory, "overlay.toml"),
+    ("run", file, "run"),
+    ("run/lock", directory, "lock"),
+    ("run/control.sock", directory, "control.sock"),
+]
 
 
-@pytest.mark.parametrize("name", ["run/control.sock", "log", "state.db-wal", "state.db-shm", "identity.new"])
-def test_what_a_crash_may_leave_behind_is_no_hindrance(stopped: Machine, same: Callable[[Machine], None], name: str) -> None:
-    path = stopped.home / name
-    path.unlink(missing_ok=True)
-    if path.suffix == ".sock":
-        with socket.socket(socket.AF_UNIX) as left:
-            left.bind(str(path))
-    else:
-        garbage(path)
-    stopped.up()
-    same(stopped)
+def test_whatever_lies_in_a_home_instead_is_named_and_left_alone(village: Village, template: Template) -> None:
+    started = []
+    for name, damage, told in DAMAGES:
+        machine = village.machine()
+        template.lay(machine)
+        damage(machine.home / name)
+        started.append((machine.start("up"), set(machine.home.rglob("*")), told, (name, damage.__name__)))
+    for node, there, told, what in started:
+        assert node.end(COMMAND) == 1, what
+        lines = node.err.splitlines()
+        assert len(lines) == 2, (what, lines)
+        assert told in lines[0] and str(node.machine.home) in lines[0], (what, lines)
+        assert there <= set(node.machine.home.rglob("*")), what
+
+
+def test_what_a_crash_may_leave_behind_is_no_hindrance(village: Village, template: Template, same: Callable[[Machine], None]) -> None:
+    nodes = []
+    for name in ("run/control.sock", "log", "state.db-wal", "state.db-shm", "identity.new"):
+        machine = village.machine()
+        template.lay(machine)
+        path = machine.home / name
+        if path.suffix == ".sock":
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(str(path))
+        else:
+            garbage(path)
+        nodes.append(machine.start("up"))
+    for node in nodes:
+        assert node.line().startswith("up as founder.hq.cloud "), node.err
+        same(node.machine)
