@@ -62,6 +62,7 @@ PASSPORT_GRANTS = _limit("passport-grants", 7, "grants", "passport", "a chain of
 FUTURE = _limit("future", 300, "seconds", "record", "DESIGN 3.1: tolerance of clocks", "drop:R02")
 LAPSED = _limit("lapsed", 30 * 86_400, "seconds", "grant", "DESIGN 3.2: 30 days of old names", "drop:R13")
 ROOT_VERSIONS = _limit("root-versions", 64, "records", "passport", "a change a year for a lifetime: newcomers need all", "reject:passport-form")
+VERDICTS_LATELY = _limit("verdicts-lately", 4_096, "verdicts", "node", "of what nothing stands on: 0.5 MiB", "verdicts_forgotten")
 VERDICTS = _limit("verdicts", 65_536, "verdicts", "node", "8 MiB of remembered signature checks", "verdicts_forgotten")
 
 # Directory (DESIGN 3.5)

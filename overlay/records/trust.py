@@ -49,6 +49,9 @@ Verifier = Callable[[bytes, bytes, bytes], bool]
 Grants = Callable[[bytes], Record | None]  # digest -> the grant (or revoked grant) with it, where known
 
 
+AGAIN = frozenset({"grant", "root", "bind"})  # kinds that are judged again with what stands on them
+
+
 class MissingGrant(TrustError):
     """The chain names a grant that is not known here: fetch it from who served the record, then judge again."""
 
@@ -82,7 +85,9 @@ class Trust:
         self.revoked: dict[bytes, Record] = {}  # digest of the grant -> its revocation
         self._ended: dict[Identity, int] = {}  # a grant's identity -> the highest seq of it that was revoked
         self._versions: list[Root] = []
-        self._verdicts: dict[bytes, None] = {}  # digests of whole records whose signatures hold, oldest first
+        self._verdicts: dict[bytes, None] = {}  # digests of whole records whose signatures hold, oldest first: grants, roots
+        self._vouched: set[bytes] = set()  # the same of what was stored here, until it is judged
+        self._lately: dict[bytes, None] = {}  # the same of what nothing stands on
         self.verified = 0  # signatures really checked: what CPU went into
         self.counters: Counter[str] = Counter()
 
@@ -137,7 +142,11 @@ class Trust:
 
     def vouch(self, record: Record) -> None:
         """Remember that the signatures of a record held when this node stored it."""
-        self._remember(digest(record.raw))
+        self._vouched.add(digest(record.raw))
+
+    def forget(self, record: Record) -> None:
+        """It is held no more: should it come again, it is checked again."""
+        self._verdicts.pop(digest(record.raw), None)
 
     # -- the rules
 
@@ -182,21 +191,29 @@ class Trust:
 
     def _check_signatures(self, record: Record, overlay_id: bytes) -> None:
         key = digest(record.raw)
-        if key in self._verdicts:
+        if key in self._verdicts or key in self._lately:
+            return
+        if key in self._vouched:
+            self._vouched.discard(key)
+            self._remember(record, key)
             return
         message = record.message(overlay_id)
         for public, signature in record.sigs:
             self.verified += 1
             if not self._verify(public, signature, message):
                 raise _no("R01", f"a {record.kind} whose signature does not hold", "do not trust who sent it")
-        self._remember(key)
+        self._remember(record, key)
 
-    def _remember(self, key: bytes) -> None:
-        """Only what holds is remembered, so junk pushes nothing out; at the bound the oldest goes."""
-        if len(self._verdicts) >= limits.VERDICTS:
-            del self._verdicts[next(iter(self._verdicts))]
+    def _remember(self, record: Record, key: bytes) -> None:
+        """Only what holds is remembered, so junk pushes nothing out; at the bound the oldest goes.
+
+        What stands on others' words is asked for again with each of them; the rest is judged once or twice, soon.
+        """
+        verdicts, most = (self._verdicts, limits.VERDICTS) if record.kind in AGAIN else (self._lately, limits.VERDICTS_LATELY)
+        if len(verdicts) >= most:
+            del verdicts[next(iter(verdicts))]
             self.counters["verdicts_forgotten"] += 1
-        self._verdicts[key] = None
+        verdicts[key] = None
 
     def _climb(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
         """The grants that ``record`` stands on, up to the root keys, nearest first (R04 to R15, R21)."""
@@ -305,6 +322,8 @@ class Trust:
             above = grants(current.via)
             if above is None:
                 raise MissingGrant(current.via)
+            if self.ended(above) or current.body.get(2) in self.revoked:
+                raise _no("R12", "what it revokes stands on a revoked grant")
             current = above
         if record.signer not in allowed:
             raise _no("R16", "a revocation by somebody who may not")

@@ -185,11 +185,27 @@ def test_junk_does_not_make_us_forget_what_was_verified(overlay: Overlay, monkey
 
 
 def test_remembered_verdicts_are_bounded(overlay: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "VERDICTS", 8)
+    monkeypatch.setattr(limits, "VERDICTS_LATELY", 8)
+    monkeypatch.setattr(limits, "VERDICTS", 5)
     trust = overlay.trust()
     for number in range(20):
         trust.judge(overlay.data(overlay.member, "eu/home/member", "TXT", str(number)), AT, overlay.lookup)
-    assert len(trust._verdicts) <= 8 and trust.counters["verdicts_forgotten"] == trust.verified - 8
+        trust.judge(overlay.grant(overlay.first, overlay.stranger, f"eu/home/n{number}", {"own"}), AT, overlay.lookup)
+    assert len(trust._verdicts) <= 5 and len(trust._lately) <= 8
+    assert trust.counters["verdicts_forgotten"] == trust.verified - len(trust._verdicts) - len(trust._lately)
+
+
+def test_what_was_stored_is_vouched_for_once_and_pushes_nothing_out(overlay: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "VERDICTS_LATELY", 8)
+    trust = overlay.trust()
+    stored = [overlay.data(overlay.member, "eu/home/member", "TXT", str(number)) for number in range(20)]
+    for record in stored:
+        trust.vouch(record)
+    trust.judge(stored[0], AT, overlay.lookup)
+    before = trust.verified
+    for record in stored[1:]:
+        trust.judge(record, AT, overlay.lookup)
+    assert trust.verified == before and not trust._vouched
 
 
 def test_a_revocation_with_strangers_signatures_is_refused(overlay: Overlay) -> None:
