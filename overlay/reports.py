@@ -211,8 +211,13 @@ class Reports:
             for above in path.ancestors():
                 kinds.setdefault(above, set())
 
+        below: dict[Path, list[Path]] = {}
+        for path in sorted(kinds):
+            if path != ROOT:
+                below.setdefault(path.parent, []).append(path)
+
         def branch(path: Path) -> Json:
-            below = sorted(p for p in kinds if len(p) == len(path) + 1 and path.covers(p))
-            return {"label": path.leaf or self.tld, "name": self.full(path), "kinds": sorted(kinds[path]), "children": [branch(p) for p in below]}
+            children = [branch(child) for child in below.get(path, ())]
+            return {"label": path.leaf or self.tld, "name": self.full(path), "kinds": sorted(kinds[path]), "children": children}
 
         return branch(ROOT)

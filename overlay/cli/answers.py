@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import trio
@@ -29,6 +30,7 @@ from tld import codes
 from tld.driver.stub import Stub
 from tld.explain import expand
 
+SHOWN: Final = 500  # names of nodes that a shell is offered
 PING_TIMEOUT: Final = 5.0  # seconds for one ping, and for a session to a node that none is open to
 
 
@@ -56,7 +58,7 @@ class Answers:
     def handlers(self) -> Mapping[str, Handler]:
         """Command -> handler; group `overlay` may ask all of them."""
         commands = {
-            "status": self.status, "peers": self.peers, "clusters": self.clusters, "ping": self.ping, "resolve": self.resolve,
+            "status": self.status, "nodes": self.nodes, "peers": self.peers, "clusters": self.clusters, "ping": self.ping, "resolve": self.resolve,
             "expand": self.expand, "service.list": self.service_list, "name.list": self.name_list, "name.tree": self.name_tree,
             "grants": self.grants, "admit.list": self.admit_list, "root.show": self.root_show,
         }
@@ -85,6 +87,10 @@ class Answers:
             at=clock.at(), uptime=clock.now() - self.began, pid=os.getpid(), incarnation=self.incarnation, listen=self.engine.listeners.bound(),
         )
         return {**found, "problems": [f"{about}: {line}" for about, line in self.engine.problems.items()], "warnings": self.warnings()}
+
+    async def nodes(self, args: Args) -> object:
+        """The names of nodes known here, for shells that complete them: not all of thousands."""
+        return [{"name": self.reports.full(host.name)} for host in islice(self.reports.hosts(), SHOWN)]
 
     async def peers(self, args: Args) -> object:
         """`overlay peers`."""

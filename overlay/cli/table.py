@@ -195,7 +195,7 @@ COMMANDS: Final = (
     ),
     Command(
         ("completion",), MACHINE, "print a completion script", "overlay.cli.completion:completion",
-        (Argument("SHELL", "bash, zsh or fish", one_of("bash", "zsh", "fish")),),
+        (Argument("SHELL", "bash, zsh or fish; or nodes: the names that the script completes", one_of("bash", "zsh", "fish", "nodes")),),
     ),
     Command(("version",), MACHINE, "print the version", "overlay.cli.local:version", (), (JSON,)),
 )  # fmt: skip

@@ -1,11 +1,10 @@
-"""Commands that need no node: version, config, zone serve, completion. And what a client may load at its start."""
+"""Commands that need no node: version, config, zone serve. And what a client may load at its start."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 
 from overlay import __version__
 from overlay.cli.config_file import load
-from overlay.cli.table import COMMANDS
 from overlay.config import Config, plain
 from tests.cli.fakes import running
 from tests.cli.shell import ROOT, Run
@@ -60,37 +58,6 @@ def test_the_settings_are_shown_as_toml_that_reads_back(run: Run, tmp_path: Path
 def test_a_zone_that_cannot_be_served_is_told(run: Run, words: list[str], status: int) -> None:
     seen = run("zone", "serve", *words)
     assert (seen.status, seen.out, len(seen.complaint)) == (status, "", 2)
-
-
-# Completion
-
-COMPLETE = 'eval "$(cat)"; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _overlay; printf "%s\\n" "${{COMPREPLY[@]}}"'
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("overlay sta", ["status"]),
-        ("overlay --home /x na", ["name"]),
-        ("overlay name ", ["list", "remove", "set", "tree"]),
-        ("overlay name se", ["set"]),
-        ("overlay peers --j", ["--json"]),
-        ("overlay service add --po", ["--port"]),
-        ("overlay join --det", ["--detach"]),
-    ],
-)
-def test_bash_completes_commands_and_options(run: Run, typed: str, offered: list[str]) -> None:
-    words = " ".join(f"'{word}'" for word in typed.split(" "))
-    script = run("completion", "bash").out
-    said = subprocess.run(["bash", "-c", COMPLETE.format(words=words)], input=script, capture_output=True, text=True, timeout=30)
-    assert (sorted(said.stdout.split()), said.stderr) == (offered, "")
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_command_is_completed_in_every_shell(run: Run, shell: str) -> None:
-    script = run("completion", shell).out
-    assert all(word in script for command in COMMANDS for word in command.words)
 
 
 # Start (GOALS, "Start, memory, size"): at most four empty interpreters
