@@ -1,6 +1,6 @@
 # What a newcomer types. Each target brings what it needs; a second run is quick.
 
-.PHONY: help demo test check docs bench install uninstall debian lock clean
+.PHONY: help demo test check fuzz docs bench install uninstall debian lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -10,6 +10,7 @@ help:
 	@echo 'make demo       five nodes on this machine: found, join, carry, resolve, lose the founder, resolve again'
 	@echo 'make test       every test (as root also those in network namespaces; installs what they need)'
 	@echo 'make check      ruff, mypy --strict, the rules of the house'
+	@echo 'make fuzz       every decoder for a minute (docs/fuzzing.md); crashers go to build/crashers.txt'
 	@echo 'make docs       the reference pages of docs/, from the tables of the program'
 	@echo 'make bench      measurements, written below benchmarks/results'
 	@echo 'make install    the program "overlay" in an environment of its own, on the path'
@@ -38,6 +39,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/house
+
+fuzz: $(VENV)/.dev
+	@nice $(BIN)/python -m tests.fuzz $(FUZZ)
 
 docs: $(VENV)/.dev
 	@$(BIN)/python -m tools.docs

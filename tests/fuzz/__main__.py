@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU for each decoder (60)")
     parser.add_argument("--decoder", action="append", choices=sorted(DECODERS), help="only these (all)")
     parser.add_argument("--seed", type=int, default=time.time_ns(), help="of the dice (the time)")
-    parser.add_argument("--crashers", type=Path, default=Path("crashers.txt"), help="where to add what crashed: NAME HEX # WHAT")
+    parser.add_argument("--crashers", type=Path, default=Path("build/crashers.txt"), help="where to add what crashed: NAME HEX # WHAT")
     parser.add_argument("--figures", type=Path, help="a file of figures to put the outcome into")
     chosen = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
@@ -58,8 +58,10 @@ def main() -> int:
         row = _row(figures)
         print(f"{name:18} {row['inputs']:>9} inputs {row['per_s']:>7} a second {row['ways']:>4} ways out {row['crashes']} crashes", flush=True)
         crashed += len(figures.crashes)
-        with chosen.crashers.open("a") as file:
-            file.writelines(f"{name} {crash.data.hex()}  # {crash.what}\n" for crash in figures.crashes)
+        if figures.crashes:
+            chosen.crashers.parent.mkdir(parents=True, exist_ok=True)
+            with chosen.crashers.open("a") as file:
+                file.writelines(f"{name} {crash.data.hex()}  # {crash.what}\n" for crash in figures.crashes)
         if chosen.figures is not None:
             _merged(chosen.figures, {name: {"date": time.strftime("%Y-%m-%d"), **row}})
     return 1 if crashed else 0

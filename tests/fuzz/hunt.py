@@ -83,7 +83,7 @@ def ending(decoder: Decoder, data: bytes) -> tuple[Way, str]:
             way, wrong = _line(error), ""
         except (Exception, Stuck) as error:  # noqa: BLE001  # whatever it is: that is what the hunt is for
             way, wrong = _line(error), f"{type(error).__name__}: {str(error)[:120]}"
-    if not wrong and time.thread_time() - begun > SLOW:
+    if not wrong and not decoder.walk and time.thread_time() - begun > SLOW:
         wrong = f"slow: {time.thread_time() - begun:.2f} s"
     return way, wrong
 

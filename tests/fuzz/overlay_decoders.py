@@ -219,7 +219,7 @@ _REFUSAL = hello.accept(passport_digest=HASH, seen=FOUR, boot_nonce=b"n" * 8, ve
 _INITIATOR = Initiator(prologue=_PROLOGUE, static=ME, responder=THEM.public, ephemeral=ME, payload=_OFFER)
 _ANSWER = Responder(prologue=_PROLOGUE, static=THEM, message=_INITIATOR.message).respond(ephemeral=THEM, payload=_ACCEPT)[0]
 # Points of low order, for which X25519 gives zeros (RFC 7748, 6.1).
-_LOW = (bytes(32), b"\x01" + bytes(31), bytes.fromhex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"))
+LOW = (bytes(32), b"\x01" + bytes(31), bytes.fromhex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"))
 
 
 def _packet(data: bytes) -> None:
@@ -393,8 +393,8 @@ DECODERS = (
             b"\x04" + packet.pad(b"payload"), bytes(73),
         ),
     ),
-    Decoder(name="noise-first", run=_first, errors=(Malformed,), seeds=(_INITIATOR.message, *(low + bytes(80) for low in _LOW)), words=_LOW),
-    Decoder(name="noise-second", run=_second, errors=(Malformed,), seeds=(_ANSWER, *(low + bytes(80) for low in _LOW)), words=_LOW),
+    Decoder(name="noise-first", run=_first, errors=(Malformed,), seeds=(_INITIATOR.message, *(low + bytes(80) for low in LOW)), words=LOW),
+    Decoder(name="noise-second", run=_second, errors=(Malformed,), seeds=(_ANSWER, *(low + bytes(80) for low in LOW)), words=LOW),
     Decoder(name="hello-offer", run=_offer, errors=(Malformed,), seeds=(packet.unpad(_OFFER),), packed=True, longest=packet.PAYLOAD_1),
     Decoder(name="hello-accept", run=_accept, errors=(Malformed,), seeds=(_ACCEPT, _REFUSAL), packed=True),
     Decoder(name="frames", run=_frames, errors=(Malformed,), packed=True, seeds=(encode([[2, 1, 1, {}, 1], [8]]), encode([[9, HASH[:8], HASH]]))),

@@ -88,7 +88,7 @@ _FACTS = Facts(
     overlay_id=KEY, zone="cloud.example.org", tld="cloud", name="founder.hq.cloud", node_id=KEY, key=KEY, addresses=WAYS[0].addresses, record=b"r",
     revision=0, cluster="hq",
 )  # fmt: skip
-_WELL_KNOWN = json.dumps(way_in(_FACTS)).encode()
+WELL_KNOWN = json.dumps(way_in(_FACTS)).encode()
 
 
 def _mirror(data: bytes) -> None:
@@ -227,7 +227,7 @@ DECODERS = (
         name="where", run=_where, errors=(UsageError,), text=True, words=(b".", b":", b"[", b"]", b"lan", b"/", b"%"),
         seeds=(b"cloud.example.org", b"lan", b"203.0.113.10:7653", b"[2001:db8::1]:443", b"::1", b"1.2.3.4"),
     ),
-    Decoder(name="well-known", run=_way_in, errors=(Malformed,), words=_JSON, seeds=(_WELL_KNOWN,)),
+    Decoder(name="well-known", run=_way_in, errors=(Malformed,), words=_JSON, seeds=(WELL_KNOWN,)),
     Decoder(name="mirror", run=_mirror, errors=(), text=True, words=(b"?", b"&", b"IP", b"nonce=", b"%0a"), seeds=(b"/?IP&nonce=abc", b"/status")),
     Decoder(
         name="http", run=_http, errors=(), longest=16_384, seeds=_REQUESTS,
