@@ -327,6 +327,7 @@ class Book:
             self._hangs.setdefault(named, {})[record.digest] = record
 
     def _unhang(self, record: Record) -> None:
+        self.trust.forget(record)
         for named in _links(record):
             there = self._hangs.get(named, {})
             there.pop(record.digest, None)

@@ -32,7 +32,7 @@ MAX_TIME = 2**40  # seconds; far beyond any date, well inside 64 bits
 MAX_SEQ = 2**53
 MAX_SIGNATURES = 16
 _ENVELOPE = 1 + 3 + 1 + 1 + 2 + KEY + 2 + SIGNATURE  # heads of the record's parts, and one signature
-PARSED = 1_024  # records remembered as they read: 3 MiB at most
+PARSED = 512  # records remembered as they read: 1.5 MiB at most, and full within minutes (benchmarks/soak.py)
 _HEADER = frozenset({1, 2, 3, 4, 5, 6, 7})
 
 Identity = tuple[Path, str, bytes, bytes]  # (name, kind, item, signer): what a newer record replaces

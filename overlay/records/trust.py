@@ -146,7 +146,9 @@ class Trust:
 
     def forget(self, record: Record) -> None:
         """It is held no more: should it come again, it is checked again."""
-        self._verdicts.pop(digest(record.raw), None)
+        key = digest(record.raw)
+        self._verdicts.pop(key, None)
+        self._lately.pop(key, None)
 
     # -- the rules
 
