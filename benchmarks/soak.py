@@ -90,6 +90,10 @@ class Soaked:
             found[name] = {"warm_mib": round(first, 2), "end_mib": round(last, 2), "grown": round(last / first - 1, 4)}
         return found
 
+    def by_minute(self) -> list[float]:
+        """MiB of all those nodes together, each time that they were weighed: whether it still grows at the end."""
+        return [round(sum(samples[number][1] for samples in self.memory.values()), 1) for number in range(min(map(len, self.memory.values())))]
+
 
 def ask(machine: Machine, questions: Iterable[Question], patience: float = 1.0) -> dict[Question, frozenset[str]]:
     """What a machine's stub answers to each, asked in one go: texts of the answers, none where there is no such name or type."""
@@ -302,7 +306,7 @@ def report(soak: Soak, minutes: float) -> dict[str, object]:
         "acts": dict(seen.acts), "known_to_all_s": {
             "median": round(statistics.median(after), 2), "p95": round(after[int(len(after) * 0.95)], 2), "most": round(after[-1], 2),
         },
-        "memory": growth, "logged": dict(seen.logged), "failures": seen.failures,
+        "memory": growth, "together_mib": seen.by_minute(), "logged": dict(seen.logged), "failures": seen.failures,
     }  # fmt: skip
 
 
