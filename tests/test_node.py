@@ -232,3 +232,17 @@ def test_between_two_sessions_to_one_node_one_is_kept() -> None:
     say(world, alice, "eu/home/motd", "x")
     world.run(1)
     assert text(bob, "eu/home/motd") == ("x",)
+
+
+def test_a_node_that_goes_away_before_it_was_asked_for_its_passport_was_not_rejected() -> None:
+    world, founder, alice = pair()
+    world.stop(founder)
+    world.run(1)
+    world.start(founder)
+    assert world.run_until(lambda: bool(node(alice).peers.peers) and not node(alice).peers.admitted(), 20, 0.001) is not None
+    world.crash(founder)  # the session is up, and nothing more
+    world.run(5)
+    world.start(founder)
+    assert world.run_until(lambda: bool(node(alice).peers.admitted()), 20) is not None
+    assert alice.logs["peer-rejected"] == 0
+    assert not node(alice).peers.counters

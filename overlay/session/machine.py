@@ -281,8 +281,6 @@ class Sessions:
         if not session.open:
             return
         session.open = False
-        session.calls.abandon("closed")
-        self._report(session)
         for link in (session.link, session.previous):
             if link is not None:
                 self._links.pop(link.local, None)
@@ -293,6 +291,8 @@ class Sessions:
         if session.way.proto == "tcp" and reason != "connection-closed":
             self._out.append(CloseTcp(session.way))
         self._out.append(events.Closed(session.number, session.peer, reason))
+        session.calls.abandon("closed")
+        self._report(session)  # after that: who waits for an answer knows by then that nobody is there
 
     def _move(self, session: Session, way: Way) -> None:
         session.way, session.candidate = way, None

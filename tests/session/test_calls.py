@@ -319,3 +319,12 @@ def test_a_call_that_was_lost_is_taken_though_all_places_are_held_by_those_behin
     assert calls.called(1, 1)
     calls.answer(1, {}, 0.0)
     assert calls.called(100, 100)
+
+
+def test_who_waits_for_an_answer_hears_of_the_end_of_the_session_first() -> None:
+    wire, a, b = joined()
+    b.alive = False
+    wire.call(a, {})
+    a.sessions.close(a.number, "over", wire.now)
+    wire.settle(a)
+    assert [type(event) for event in a.events[-2:]] == [events.Closed, events.CallFailed]
