@@ -208,10 +208,10 @@ class Registrar:
         """Nobody becomes owner above what others own, nor, openly, of a cluster that has members and lost its owner."""
         book = self.directory.book
         since = at - limits.LAPSED
-        others = [c for c in book.cuts if cluster.covers(c) and any(g.item != newcomer for g in book.grants_on(c, since))]
-        if cluster in others and not invited:
+        if not invited and any(g.item != newcomer for g in book.grants_on(cluster, since)):
             raise TrustError(f"{cluster.dotted} has members and no owner", "ask for a token: overlay invite", rule="no-owner")
-        below = next((c for c in others if c != cluster), None)
+        under = (c for c in book.cuts if c != cluster and cluster.covers(c))
+        below = next((c for c in under if any(g.item != newcomer for g in book.grants_on(c, since))), None)
         if below is not None:
             raise TrustError(
                 f"{cluster.dotted} lies above {below.dotted}, which has an owner", "choose a cluster beside or below it", rule="above-others",
@@ -244,7 +244,7 @@ class Registrar:
     def _held_labels(self, cluster: Path, newcomer: bytes, at: float) -> set[str]:
         """Labels in the cluster where, at or below them, somebody else holds something; what lapsed is held for 30 days."""
         book, depth, since = self.directory.book, len(cluster), at - limits.LAPSED
-        grants = (g for g in book.grants.values() if g.item != newcomer and since < g.expires and g.digest not in book.trust.revoked)
+        grants = (g for g in book.standing() if g.item != newcomer and since < g.expires)
         said = (r for r in book.records.values() if r.kind in ("data", "carry") and r.signer != newcomer and r.body)
         names = [*(record.name for record in (*grants, *said)), *book.cuts]
         return {name.labels[depth] for name in names if len(name) > depth and cluster.covers(name)}
@@ -281,7 +281,7 @@ class Registrar:
         """A redeemer gives in the issuer's name: no more than the issuer may, and nothing after its right has ended."""
         book = self.directory.book
         via = book.grants.get(invite.via)
-        ended = via is None or at >= via.expires or via.digest in book.trust.revoked
+        ended = via is None or at >= via.expires or book.trust.ended(via)
         if via is None or ended or not wanted <= rights.grantable(frozenset(via.body[1])):
             raise TrustError("who issued the token may no longer let anybody in there", "ask for a new one: overlay invite", rule="invite-issuer")
 

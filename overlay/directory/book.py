@@ -40,10 +40,11 @@ class Book:
     def __init__(self, trust: Trust) -> None:
         self.trust = trust
         self.records: dict[Identity, Record] = {}
-        self.grants: dict[bytes, Record] = {}  # by digest, superseded ones too: chains name them
+        self.grants: dict[bytes, Record] = {}  # by digest; those superseded too, as long as something stands on them
         self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
         self.outline = Outline(self._named)
+        self.cuts = self.outline.cuts  # the paths below the root where zones of their own begin
         self._raws: dict[bytes, Record] = {}
         self._changed: set[Unit] = set()  # since last asked
         self._bodies: dict[Identity, Body] = {}
@@ -73,7 +74,7 @@ class Book:
             self.trust.vouch(record)
             if record.kind == "grant":
                 self._keep_grant(record)
-        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), r.seq)):
+        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), self._cut_of(r) is None, r.seq)):
             try:
                 self.add(record, at)
             except (TrustError, Malformed) as why:
@@ -94,12 +95,19 @@ class Book:
         held = self.records.get(record.identity)
         return held is not None and held.order >= record.order
 
-    def add(self, record: Record, at: float) -> Verdict | None:
-        """Judge and take in. None where it is no news; the verdict where it is; else Malformed, TrustError, MissingGrant."""
+    def add(self, record: Record, at: float, *, wanted: bool = False) -> Verdict | None:
+        """Judge and take in. None where it is no news; the verdict where it is; else Malformed, TrustError, MissingGrant.
+
+        ``wanted``: something names this grant, so it is kept for that though it has been given again since.
+        """
         held = self.records.get(record.identity)
         if held is not None and held.order >= record.order:
             if held.seq == record.seq and held.digest != record.digest:
                 self.counters["equivocations"] += 1
+            if wanted and record.kind == "grant" and record.digest not in self.grants:
+                self.trust.judge(record, at, self.grants.get)
+                self._keep_grant(record)
+                self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
             return None
         if held is None:
             self._admit(record)
@@ -113,7 +121,7 @@ class Book:
         if record.kind == "root":
             self.trust.adopt_root(record)
         elif record.kind == "revoke" and self.trust.adopt_revoke(record, self.grants.get(record.item)):
-            self._judge_again(record.item, at)
+            self._judge_again(self.grants[record.item], at)
         return verdict
 
     def _admit(self, record: Record) -> None:
@@ -154,14 +162,13 @@ class Book:
 
     def _place(self, record: Record, held: Record | None) -> None:
         """Put a judged record where it belongs, in place of ``held``. One that says the same anew shows nowhere."""
-        anew = held is not None and record.kind != "head" and (held.body, held.via) == (record.body, record.via)
+        stood = held is not None and held.identity in self._unit
+        anew = held is not None and stood and record.kind != "head" and (held.body, held.via) == (record.body, record.via)
         if held is None:
             self._per_signer[record.signer, record.kind in ("revoke", "root")] += 1
         else:
             self._leave_unit(held, shows=not anew, replaced=True)
             self._raws.pop(held.raw, None)
-            if held.kind != "grant":
-                self._unhang(held)
         self.records[record.identity] = record
         self._raws[record.raw] = record
         self.highest_seq[record.signer] = max(self.highest_seq[record.signer], record.seq)
@@ -169,8 +176,16 @@ class Book:
             self._keep_grant(record)
         else:
             self._hang(record)
+            if held is not None:
+                self._unhang(held)
         self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
         self._enter_unit(record, shows=not anew)
+        if record.kind == "grant":
+            self._rises(record)
+            if held is not None:
+                if stood:
+                    self._falls(held)
+                self._let_go(held.digest)
 
     @staticmethod
     def _cut_of(record: Record) -> Path | None:
@@ -183,11 +198,6 @@ class Book:
         return record.digest if record.kind == "grant" else record_key(record.identity)
 
     # -- units
-
-    @property
-    def cuts(self) -> set[Path]:
-        """The paths below the root where zones of their own begin."""
-        return self.outline.cuts
 
     def unit_of(self, record: Record) -> Unit:
         """The unit that a record belongs to."""
@@ -252,23 +262,53 @@ class Book:
     def _remove(self, record: Record, *, cut: bool = True) -> None:
         """Forget a record: its date has passed, or its chain is revoked. ``cut``: and that its zone begins there."""
         if self.records.get(record.identity) is record:
+            stood = record.identity in self._unit
             self._leave_unit(record)
             del self.records[record.identity]
             del self._bodies[record.identity]
             self._raws.pop(record.raw, None)
             self._per_signer[record.signer, record.kind in ("revoke", "root")] -= 1
+            if record.kind == "grant" and stood:
+                self._falls(record, uncut=cut)
         if record.kind == "grant":
-            self._drop_grant(record, uncut=cut)
+            self._drop_grant(record)
         else:
             self._unhang(record)
         self._stores.append(Store(RECORDS, self._store_key(record), None))
 
     def _keep_grant(self, grant: Record) -> None:
-        if grant.digest in self.grants:
+        if grant.digest not in self.grants:
+            self.grants[grant.digest] = grant
+            self._grants_at.setdefault(grant.name, {})[grant.digest] = grant
+            self._hang(grant)
+
+    def _drop_grant(self, grant: Record) -> None:
+        if self.grants.pop(grant.digest, None) is None:
             return
-        self.grants[grant.digest] = grant
-        self._grants_at.setdefault(grant.name, {})[grant.digest] = grant
-        self._hang(grant)
+        there = self._grants_at[grant.name]
+        del there[grant.digest]
+        if not there:
+            del self._grants_at[grant.name]
+        self._unhang(grant)
+
+    def _let_go(self, digest: bytes) -> None:
+        """Forget a grant that was given again since, once nothing stands on it: who says it a thousand times fills no book."""
+        grant = self.grants.get(digest)
+        if grant is not None and digest not in self._hangs and not self._current(grant):
+            self._drop_grant(grant)
+            self._stores.append(Store(RECORDS, self._store_key(grant), None))
+
+    def _current(self, grant: Record) -> bool:
+        """Whether it is the newest of its versions."""
+        held = self.records.get(grant.identity)
+        return held is not None and held.digest == grant.digest
+
+    def _stands(self, grant: Record) -> bool:
+        """Whether it is the newest of its versions, and neither it nor what it stands on is revoked."""
+        return grant.identity in self._unit and self._current(grant)
+
+    def _rises(self, grant: Record) -> None:
+        """A grant stands from now on: names, and a zone perhaps."""
         self.outline.look_again(grant.name)
         cut = self._cut_of(grant)
         if cut is not None:
@@ -278,14 +318,8 @@ class Book:
                 self._members.setdefault(zone_unit(cut), {})
                 self._sort_again(above)
 
-    def _drop_grant(self, grant: Record, *, uncut: bool = True) -> None:
-        self._unhang(grant)
-        if self.grants.pop(grant.digest, None) is None:
-            return
-        there = self._grants_at[grant.name]
-        del there[grant.digest]
-        if not there:
-            del self._grants_at[grant.name]
+    def _falls(self, grant: Record, *, uncut: bool = True) -> None:
+        """It stands no more. ``uncut``: nor does its zone begin there by it."""
         self.outline.look_again(grant.name)
         cut = self._cut_of(grant)
         if cut is not None and uncut and self.outline.signs_no_more(grant):
@@ -321,6 +355,8 @@ class Book:
                     self._remove(grant)
         for record in [r for r in self.records.values() if r.kind not in ("root", "grant") and at >= r.expires]:
             self._remove(record)
+        for digest in [digest for digest in self.grants if digest not in self._hangs]:
+            self._let_go(digest)  # what was kept for something that did not come
 
     def _hang(self, record: Record) -> None:
         for named in _links(record):
@@ -333,33 +369,37 @@ class Book:
             there.pop(record.digest, None)
             if not there:
                 self._hangs.pop(named, None)
+                self._let_go(named)
 
-    def _judge_again(self, revoked: bytes, at: float) -> None:
+    def _judge_again(self, revoked: Record, at: float) -> None:
         """Judge what hangs on a revoked grant, and only that: else revoking names of one's own would stall every node."""
-        waiting, reached = [revoked], {revoked}
+        versions = [g for g in self._grants_at.get(revoked.name, {}).values() if g.identity == revoked.identity and self.trust.ended(g)]
+        waiting = [grant.digest for grant in versions]
+        reached = set(waiting)
         while waiting:
             for record in list(self._hangs.get(waiting.pop(), {}).values()):
+                if record.kind == "revoke" and record.item == revoked.digest:
+                    continue  # what ends it goes on
                 if record.kind == "grant" and record.digest not in reached:
                     reached.add(record.digest)
                     waiting.append(record.digest)
                 self._end(record, at)
-        first = self.grants.get(revoked)
-        if first is not None:
-            self._end(first, at)
+        for grant in versions:
+            self._end(grant, at)
 
     def _end(self, record: Record, at: float) -> None:
         """Take what no longer holds out of sight. A revoked grant stays known: its revocation refers to it."""
-        if self.records.get(record.identity) is not record:
+        if not self._current(record):
             return
         try:
             self.trust.judge(record, at, self.grants.get)
         except TrustError:
+            self.counters["revoked"] += 1
             if record.kind != "grant":
                 self._remove(record)
-            else:
+            elif self._stands(record):
                 self._leave_unit(record)
-                self.outline.look_again(record.name)
-            self.counters["revoked"] += 1
+                self._falls(record)
 
     # -- reading
 
@@ -367,14 +407,18 @@ class Book:
         """The body of a record that is held, as it was read when the record was judged."""
         return self._bodies[record.identity]
 
+    def standing(self) -> Iterator[Record]:
+        """All grants that stand: the newest of their versions, nothing of theirs being revoked."""
+        return filter(self._stands, self.grants.values())
+
     def grants_on(self, path: Path, at: float | None = None) -> list[Record]:
-        """Grants on exactly that path that are not revoked: live at ``at``, or, without it, lapsed ones too."""
+        """Grants on exactly that path that stand, nothing of theirs being revoked: live at ``at``, or, without it, lapsed ones too."""
         held = self._grants_at.get(path, {}).values()
-        return [g for g in held if (at is None or at < g.expires) and g.digest not in self.trust.revoked]
+        return [g for g in held if (at is None or at < g.expires) and self._stands(g)]
 
     def grants_of(self, subject: bytes, at: float) -> list[Record]:
-        """Live grants of a subject, widest path first, the longest-lived first."""
-        found = [g for g in self.grants.values() if g.item == subject and at < g.expires and g.digest not in self.trust.revoked]
+        """Live grants of a subject that stand, widest path first, the longest-lived first."""
+        found = [g for g in self.grants.values() if g.item == subject and at < g.expires and self._stands(g)]
         return sorted(found, key=lambda g: (len(g.name), -g.expires, g.digest))
 
     def chain_of(self, record: Record) -> list[Record]:
@@ -397,6 +441,6 @@ class Book:
 
 
 def _links(record: Record) -> list[bytes]:
-    """The grants that a record names: by whose right it stands, and what it renews."""
-    renews = record.body.get(2) if record.kind == "grant" else None
-    return [named for named in (record.via, renews) if named]
+    """The grants that a record names: by whose right it stands, and what it renews or revokes."""
+    other = record.body.get(2) if record.kind == "grant" else record.item if record.kind == "revoke" else None
+    return [named for named in (record.via, other) if named]

@@ -100,17 +100,22 @@ class Directory:
         self._take(record, at, None)
 
     def _take(self, record: Record, at: float, source: int | None, *, asked: bool = False) -> None:
-        if self.book.known(record):
+        wanted = record.digest in self._pending
+        if self.book.known(record) and not wanted:
             self.counters["duplicates"] += 1
             return
-        if self.book.add(record, at) is None:
-            return
+        if self.book.add(record, at, wanted=wanted) is not None:
+            self._news(record, source, asked=asked)
+        for waiting in self._pending.pop(record.digest, {}).values():
+            self._take_foreign(waiting, at, source, asked=asked)
+
+    def _news(self, record: Record, source: int | None, *, asked: bool) -> None:
         self._out.append(Arrived(record, told=source is not None))
         # Where the table is shared out, what was asked for is news to nobody who keeps it, and others' passes us by: else it would go round.
         if source is None or not self.holdings.shared_out or (not asked and concerns(self.holdings, self.me, record)):
             self._pushing.tell(record, source, self._now, asked=asked)
-        for waiting in self._pending.pop(record.digest, {}).values():
-            self._take_foreign(waiting, at, source, asked=asked)
+        else:
+            self._pushing.tell_watchers(record, source, self._now)
 
     def _take_foreign(self, record: Record, at: float, source: int | None, *, asked: bool = False) -> bytes | None:
         """Take in what a peer sent, ``asked`` or not. The digest of the grant that is missing, or None."""
@@ -326,34 +331,39 @@ class Directory:
 
     def watchable(self, path: Path) -> list[Neighbour]:
         """Where a zone can be watched: its gateways, then its custodians; above the table's bound, those found so far."""
-        return self._keepers(path, anew=True)
+        surest, others = self._keepers(path, anew=True)
+        return list({n.node_id: n for n in (*surest, *others)}.values())
 
-    def _keepers(self, path: Path, anew: bool) -> list[Neighbour]:
+    def _keepers(self, path: Path, anew: bool) -> tuple[list[Neighbour], list[Neighbour]]:
+        """(who is told of changes there first, who else may keep it)."""
         ring = self.holdings.ring()
-        gateways = [n for n in ring if n.cluster == path]
-        found = self._finding.keepers(path, self._now, anew=anew) if self.holdings.shared_out else neighbours.custodians(path, ring)
-        return list({n.node_id: n for n in (*gateways, *found) if n.node_id != self.me}.values())
+        gateways = [n for n in ring if n.cluster == path and n.node_id != self.me]
+        if not self.holdings.shared_out:
+            return gateways, [n for n in neighbours.custodians(path, ring) if n.node_id != self.me]
+        nearest, claiming = self._finding.keepers(path, self._now, anew=anew)
+        return [*gateways, *nearest[: self.holdings.spread.copies]], [*claiming, *nearest]
 
     # -- where the table is shared out
 
     def _learn(self, peer: Partner, raws: list[bytes], at: float) -> None:
         self._take_all(peer, raws, at)
 
-    def _found(self, key: int, found: list[Neighbour]) -> None:
-        """A search is over: where it was for our own place or our zone's, those who are there are given what is ours."""
+    def _found(self, path: Path | None, found: list[Neighbour]) -> None:
+        """A search is over: who keeps a zone that is here is given it, who is near is shown this node's record."""
         sessions = {peer.node_id: peer for peer in self._peers.values()}
-        if key == point_of(self.cluster):
-            kept = found[: self.holdings.spread.copies]
-            self.holdings.own_keepers = frozenset(n.node_id for n in kept)
-            for peer in [sessions[n.node_id] for n in kept if n.node_id in sessions]:
-                for record in beside(self.book, self.cluster):
-                    self._pushing.box(peer, record)
-                self._reconciling.begin(peer.session, self._now, zone_unit(self.cluster))
-        elif key == int.from_bytes(self.me, "big"):
+        if path is None:
             mine = self.book.records.get((self.cluster, "cluster", b"", self.me))
             for peer in [sessions[n.node_id] for n in found if n.node_id in sessions and mine is not None]:
                 assert mine is not None
                 self._pushing.box(peer, mine)
+        elif path == self.cluster or path in self.holdings.custody():
+            keepers = found[: self.holdings.spread.copies]
+            if path == self.cluster:
+                self.holdings.own_keepers = frozenset(n.node_id for n in keepers)
+            for peer in [sessions[n.node_id] for n in keepers if n.node_id in sessions]:
+                for record in beside(self.book, path):
+                    self._pushing.box(peer, record)
+                self._reconciling.begin(peer.session, self._now, zone_unit(path))
 
     # -- time
 
