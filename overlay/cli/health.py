@@ -9,11 +9,15 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import trio
 
 from overlay import acts
 from overlay.driver.run import Engine
+from overlay.errors import UsageError
+from overlay.name import parse_zone
 from overlay.statements import Service
 
 EVERY = 1.0  # seconds between rounds (GOALS: a dead carrier is out of answers within 3 s)
@@ -57,14 +61,32 @@ async def probe(service: Service, host: str) -> bool:
     if service.health.startswith("cmd:"):
         return await _command(service.health.removeprefix("cmd:"))
     if service.health.startswith("http://"):
-        authority, _, path = service.health.removeprefix("http://").partition("/")
-        name, _, port = authority.partition(":")
-        return await _http(name or where, int(port) if port.isdigit() else service.port, "/" + path)
+        with suppress(UsageError):  # of a service from before such texts were refused
+            return await _http(*target(service.health, where, service.port))
+        return False
     return await _limited(LIMIT, lambda: _tcp(where, service.port)) or await _limited(LIMIT, lambda: _tcp("127.0.0.1", service.port))
 
 
+def target(health: str, host: str, port: int) -> tuple[str, int, str]:
+    """Where an ``http://`` check asks: host, port, path. What the text leaves out is the service's. Else a ``UsageError``."""
+    try:
+        url = urlsplit(health)
+        if not health.isascii() or not health.isprintable() or " " in health or url.username is not None:
+            raise ValueError
+        name = url.hostname or host
+        if name != host and not name.replace(".", "").isdigit() and ":" not in name:
+            parse_zone(name)
+        elif name != host:
+            ip_address(name)
+        return name, url.port or port, (url.path or "/") + (f"?{url.query}" if url.query else "")
+    except (ValueError, UsageError):
+        raise UsageError(
+            f"{health[:60]!r} is no place to ask", "write http://HOST:PORT/PATH; what is left out is the service's", rule="health",
+        ) from None
+
+
 async def _limited(limit: float, check: Callable[[], object]) -> bool:
-    with trio.move_on_after(limit), suppress(OSError):
+    with trio.move_on_after(limit), suppress(OSError, trio.BrokenResourceError):
         result = check()
         return bool(await result)  # type: ignore[misc]
     return False
@@ -95,6 +117,7 @@ async def _http(host: str, port: int, path: str) -> bool:
 
 async def _command(line: str) -> bool:
     with trio.move_on_after(COMMAND_LIMIT), suppress(OSError):
-        done = await trio.run_process(["/bin/sh", "-c", line], check=False, stdin=subprocess.DEVNULL, capture_stdout=True, capture_stderr=True)
+        nowhere = subprocess.DEVNULL
+        done = await trio.run_process(["/bin/sh", "-c", line], check=False, stdin=nowhere, stdout=nowhere, stderr=nowhere)
         return done.returncode == 0
     return False

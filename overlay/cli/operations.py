@@ -17,6 +17,7 @@ from bootstrap.invite import Token, decode_token, encode_token
 from overlay import acts
 from overlay.admission.shadows import Public, shadowed
 from overlay.admission.waiting import read_code
+from overlay.cli.health import target
 from overlay.cli.words import number, optional, text, texts
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
@@ -104,6 +105,8 @@ class Operations:
         proto, health = text(args, "proto", "tcp"), text(args, "health", "none")
         if not health.startswith(HEALTHS):
             raise UsageError(f"{health[:60]!r} is not a health check", "choose tcp, http://..., cmd:... or none")
+        if health.startswith("http://"):
+            target(health, "127.0.0.1", 1)
         addresses = tuple(parse_address(one, 1).host for one in texts(args, "address"))
         service = Service(
             name=name, proto=proto, port=number(args, "port", 0, 1, 65_535), addresses=addresses, health=health,

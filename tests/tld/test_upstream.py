@@ -268,3 +268,19 @@ def test_a_changed_file_is_read_again_and_a_missing_one_is_empty(tmp_path: File)
     file.write_text("nameserver 192.0.2.2\n# moved\n")
     now[0] = 4.0
     assert resolvers.current() == (Address("192.0.2.2", 53),)
+
+
+async def test_a_connection_that_breaks_before_the_question_is_sent_is_an_upstream_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reset that comes between connecting and sending once ended the node."""
+
+    async def broken(stream: trio.SocketStream, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        raise trio.BrokenResourceError
+
+    async with trio.open_nursery() as nursery:
+        upstream = to(await Fake(silent).start(nursery))
+        monkeypatch.setattr(trio.SocketStream, "send_all", broken)
+        answer = await upstream.ask(QUERY, udp=False)
+        assert answer is not None and answer[3] & 15 == 2
+        assert upstream.counters["upstream_unreachable"] == 1
+        nursery.cancel_scope.cancel()

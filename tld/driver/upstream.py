@@ -64,6 +64,10 @@ class Upstream:
         async for address in self._probing:
             await self._probe(address)
 
+    def asked(self) -> tuple[str, ...]:
+        """Whom a query would be passed on to now, in order."""
+        return tuple(address.host for address in self._order())
+
     async def ask(self, query: bytes, *, udp: bool) -> bytes | None:
         """The answer for the client (its own id restored), a SERVFAIL of ours that says why, or None (dropped, counted)."""
         try:
@@ -152,9 +156,12 @@ class Upstream:
         with trio.move_on_after(TCP_TIMEOUT), trio.socket.socket(socket.AF_INET6 if address.family == 6 else socket.AF_INET) as sock:
             await sock.connect(tuple(address))
             stream = trio.SocketStream(sock)
-            await stream.send_all(len(query).to_bytes(2, "big") + ident + query[2:])
-            head = await _exactly(stream, 2)
-            answer = await _exactly(stream, int.from_bytes(head, "big"))
+            try:
+                await stream.send_all(len(query).to_bytes(2, "big") + ident + query[2:])
+                head = await _exactly(stream, 2)
+                answer = await _exactly(stream, int.from_bytes(head, "big"))
+            except trio.BrokenResourceError as why:
+                raise ConnectionError("broken") from why
             if self._believed(answer, ident, question):
                 return query[:2] + answer[2:]
         return None
@@ -194,13 +201,10 @@ class Upstream:
 
 
 async def _exactly(stream: trio.SocketStream, count: int) -> bytes:
-    """``count`` octets, or ``ConnectionError`` where the stream ends before."""
+    """``count`` octets, or ``ConnectionError`` where the stream ends before, ``trio.BrokenResourceError`` where it breaks."""
     found = bytearray()
     while len(found) < count:
-        try:
-            chunk = await stream.receive_some(count - len(found))
-        except trio.BrokenResourceError as why:
-            raise ConnectionError("broken") from why
+        chunk = await stream.receive_some(count - len(found))
         if not chunk:
             raise ConnectionError("closed")
         found += chunk
