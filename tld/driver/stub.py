@@ -58,11 +58,13 @@ class Stub:
         name = full_name(text, self.names)
         data = ask(0, to_wire(name), number, edns=limits.EDNS, flags=codes.RD)
         found = self.names.stub(data, _HERE, False)
-        reply = found if found is None or isinstance(found, bytes) else await self._later(found, data, _HERE, False)
-        told = explain(self.names, name, number)
-        return told if reply is None else {**told, **outcome(told, read(reply))}
+        instead: list[bytes] = []
+        reply = found if found is None or isinstance(found, bytes) else await self._later(found, data, _HERE, False, instead)
+        told = explain(self.names, name, number, ours=bool(instead) and reply is not instead[0])
+        return outcome(told, None if reply is None else read(reply), self.upstream.asked())
 
-    async def _later(self, found: Later, data: bytes, source: Source, udp: bool) -> bytes | None:
+    async def _later(self, found: Later, data: bytes, source: Source, udp: bool, ours: list[bytes] | None = None) -> bytes | None:
+        """The reply in the end. ``ours`` gets the public answer that the overlay's was preferred to (public-first)."""
         fetched: set[Path] = set()
         passed: bytes | None = None  # the public answer that ours was preferred to (public-first)
         while True:
@@ -71,6 +73,8 @@ class Stub:
                 if not found.else_local or reply is None or reply[3] & 15 != codes.NXDOMAIN:
                     return reply
                 passed, instead = reply, self.names.instead(data, found.query, source, udp)
+                if instead is not None and ours is not None:
+                    ours.append(reply)
                 if instead is None or isinstance(instead, bytes):
                     return instead or reply
                 found = instead
