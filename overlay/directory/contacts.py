@@ -99,7 +99,7 @@ class Contacts:
         return any(used[place] >= limits.SAME_NETWORK for place in places(node.addresses))
 
     def _wait(self, bucket: _Bucket, node: Neighbour) -> None:
-        self.counters["contacts_waiting"] += 1
+        self.counters["contacts_waiting"] += node.node_id not in bucket.waiting
         bucket.waiting.pop(node.node_id, None)
         bucket.waiting[node.node_id] = node
         while len(bucket.waiting) > WAITING:

@@ -31,10 +31,7 @@ from overlay.records.record import Record, parse
 from overlay.wire.codec import Value, octet_list
 from overlay.wire.messages import Method
 
-FRESH: Final = 300.0  # seconds that what a search found stands: a head's repeat (DESIGN 3.1 gives heads 10 min)
-AROUND: Final = 600.0  # seconds between looks at who is near (guess; Kademlia refreshes hourly)
 AGAIN: Final = 30.0  # seconds between looks where peers say that the table is shared out and it does not seem so (guess)
-REFRESH: Final = 300.0  # seconds between searches that refresh contacts: 16 buckets in 80 min, records live for 2 h
 FOUND: Final = 1_000  # results kept: as many as watches
 ANSWER: Final = 1 + limits.NEAREST * (1 + 2 * limits.CHAIN)  # items of an answer at most
 
@@ -53,13 +50,13 @@ class _Errand:
 class Finding:
     """The searches of one node.
 
-    ``learn`` takes in records that a peer showed; ``news`` hears that more is known of who keeps a zone, ``over`` what a
-    search for a key found.
+    ``learn`` takes in records that a peer showed; ``news`` hears that more is known of who keeps a zone, ``over`` whom a search
+    found: the keepers of a zone, or who is near to this node.
     """
 
     def __init__(
         self, *, holdings: Holdings, reaching: Reaching, entropy: Entropy, counters: Counter[str],
-        learn: Callable[[Partner, list[bytes], float], object], news: Callable[[Path], None], over: Callable[[int, list[Neighbour]], None],
+        learn: Callable[[Partner, list[bytes], float], object], news: Callable[[Path], None], over: Callable[[Path | None, list[Neighbour]], None],
     ) -> None:
         self.contacts = Contacts(holdings.me, holdings.cluster, size=holdings.spread.bucket, counters=counters)
         self._holdings = holdings
@@ -81,21 +78,25 @@ class Finding:
         return self._holdings.book
 
     @property
+    def _again(self) -> float:
+        """Seconds between searches for the same: who is near, who keeps the own zone, contacts of one of 16 buckets."""
+        return self._holdings.spread.again
+
+    @property
     def _crowded(self) -> bool:
         return len(self._holdings.ring()) > CROWDED
 
     # -- what is wanted
 
-    def keepers(self, path: Path, now: float, *, anew: bool) -> list[Neighbour]:
-        """Who keeps that zone as far as is known, who says so first. ``anew``: search where that was not done of late."""
+    def keepers(self, path: Path, now: float, *, anew: bool) -> tuple[list[Neighbour], list[Neighbour]]:
+        """(the nearest to that zone's key, once a search is over, who says that it keeps it). ``anew``: search if not done of late."""
         key = point_of(path)
         errand = self._errands.get(key)
-        if anew and (errand is None or (errand.search.over and now - errand.begun >= FRESH)):
+        if anew and (errand is None or (errand.search.over and now - errand.begun >= self._again)):
             errand = self._begin(key, path, now, CLOSE) or errand
         if errand is None:
-            return []
-        found = errand.search.found() if errand.search.over else []
-        return list({n.node_id: n for n in (*errand.search.holders.values(), *found)}.values())
+            return [], []
+        return errand.search.found() if errand.search.over else [], list(errand.search.holders.values())
 
     def widen(self, path: Path, now: float) -> None:
         """Nobody who was found has the zone: look further."""
@@ -144,7 +145,8 @@ class Finding:
             errand.told = True
             found = errand.search.found()
             self._counters["searches_short"] += len(found) < self._holdings.spread.copies
-            self._over(key, found)
+            if errand.path is not None or key == self._me:
+                self._over(errand.path, found)
         if errand.path is not None:
             self._news(errand.path)
 
@@ -193,15 +195,20 @@ class Finding:
             elif record.kind == "cluster" and len(records) < limits.NEAREST:
                 records.append(record)
         for record in records:
+            held = self._book.held(record.raw)
+            chain: tuple[Record, ...]
             try:
-                verdict = self._book.trust.judge(record, at, lambda digest: self._book.grants.get(digest) or grants.get(digest))
+                if held is not None:
+                    said, chain = self._book.body(held), ()  # judged before
+                else:
+                    verdict = self._book.trust.judge(record, at, lambda digest: self._book.grants.get(digest) or grants.get(digest))
+                    said, chain = verdict.body, verdict.chain
             except (TrustError, Malformed) as why:
                 self._counters[f"drop:{why.rule}"] += 1
                 continue
-            said = verdict.body
             if isinstance(said, Cluster) and said.addresses and not said.withdrawn:
                 node = Neighbour(record.signer, said.exchange, said.addresses, record.name, int.from_bytes(record.signer, "big"))
-                yield node, [*(grant.raw for grant in reversed(verdict.chain)), record.raw]
+                yield node, [*(grant.raw for grant in reversed(chain)), record.raw]
 
     # -- what others ask
 
@@ -230,26 +237,38 @@ class Finding:
         shared_out = self._holdings.shared_out
         if shared_out and self._refresh_at == float("inf"):
             self._around_at = self._own_at = now
-            self._refresh_at = now + REFRESH
+            self._refresh_at = now + self._again
         if now >= self._around_at:
             self._looked_at = now
-            self._around_at = now + AROUND if shared_out else float("inf")
+            self._around_at = now + self._again if shared_out else float("inf")
             self._begin(self._me, None, now, self._holdings.spread.copies)
         if now >= self._own_at:
-            self._own_at = now + FRESH if shared_out else float("inf")
-            if shared_out and self._speaks():
-                self._begin(point_of(self._holdings.cluster), self._holdings.cluster, now, self._holdings.spread.copies)
+            self._own_at = now + self._again if shared_out else float("inf")
+            for path in self._to_place() if shared_out else ():
+                self._begin(point_of(path), path, now, self._holdings.spread.copies)
         if now >= self._refresh_at:
-            self._refresh_at = now + REFRESH if shared_out else float("inf")
+            self._refresh_at = now + self._again if shared_out else float("inf")
             self._refresh(now)
 
+    def _to_place(self) -> list[Path]:
+        """The zones that this node puts where they are looked for: its cluster's, and of those it keeps one after the other.
+
+        A zone outlives its cluster, and so do those who keep it die, and others come that are nearer to its key.
+        """
+        own = self._holdings.cluster
+        kept = [path for path in self._holdings.custody() if path != own]
+        return [*([own] if self._speaks() else []), *(kept[int.from_bytes(self._entropy(4), "big") % len(kept) :][:1] if kept else [])]
+
     def _speaks(self) -> bool:
-        """Whether it is for this node to put its cluster's zone where it is looked for: public nodes do, or who is there."""
+        """Whether it is for this node to place its cluster's zone: public nodes do, or who is there."""
         gateways = [n for n in self._holdings.ring() if n.cluster == self._holdings.cluster]
         return not gateways or any(n.node_id == self._holdings.me for n in gateways)
 
     def _refresh(self, now: float) -> None:
-        """Look for a key in some distance: a bucket's contacts show newer records of theirs, or are gone."""
+        """Look for a key in some distance: a bucket's contacts show newer records of theirs, or are gone.
+
+        16 buckets take 80 minutes; cluster records live for two hours.
+        """
         listed = self._holdings.listed()
         for node in list(self.contacts):
             if node.node_id not in listed:
@@ -261,4 +280,4 @@ class Finding:
         free = 8 * KEY - 1 - depth
         key = self._me ^ (1 << free) ^ (int.from_bytes(self._entropy(KEY), "big") & ((1 << free) - 1))
         self._begin(key, None, now, CLOSE)
-        self._errands = {key: errand for key, errand in self._errands.items() if not errand.search.over or now - errand.begun < FRESH}
+        self._errands = {key: errand for key, errand in self._errands.items() if not errand.search.over or now - errand.begun < self._again}

@@ -123,16 +123,16 @@ class Holdings:
         """The zones held here."""
         if self.everything():
             return [ROOT, *sorted(self.book.cuts)]
-        held = {self.cluster, *self._watched(), *self._custody()} & self.book.cuts
+        held = {self.cluster, *self._watched(), *self.custody()} & self.book.cuts
         return [ROOT, *sorted(held)]
 
     def holds(self, path: Path) -> bool:
         """Whether this node keeps the zone at ``path``."""
         if path == ROOT or path == self.cluster or self.everything() or path in self._watched():
             return True
-        return path in self._custody() if path in self.book.cuts else self._keeps(path)
+        return path in self.custody() if path in self.book.cuts else self._keeps(path)
 
-    def _custody(self) -> frozenset[Path]:
+    def custody(self) -> frozenset[Path]:
         """The zones that this node is custodian of: found once for a ring and the cuts of the tree."""
         found_for = (self.ring(), self.book.outline.shape)
         if self._kept_of[0] is not found_for[0] or self._kept_of[1] != found_for[1]:

@@ -105,6 +105,13 @@ class Pushing:
             if len(peer.offers) < limits.BOOK:
                 peer.offers[mark_of(record)] = record
 
+    def tell_watchers(self, record: Record, source: int | None, now: float) -> None:
+        """The same, to those alone who watch its zone here: they hear of it from us."""
+        path = kept_with(record, self._book)
+        for peer in self.partners.values():
+            if path in peer.watching and peer.session != source and len(peer.outbox) < limits.BOOK:
+                self.box(peer, record)
+
     def _audience(self, record: Record, source: int | None) -> tuple[list[Partner], list[Partner]]:
         """(whom to tell at once, whom to offer it a moment later): all at once where they are few; else some.
 

@@ -20,6 +20,7 @@ class Spread:
     near: int = 2 * limits.NEAREST  # nearest to its own id of whom a node keeps the records: a neighbour's 16 are among them
     bucket: int = limits.BUCKET  # contacts in each bucket of the others
     copies: int = limits.COPIES  # nodes that keep a zone
+    again: float = 300.0  # seconds after which a search is done anew: half the life of a head (DESIGN 3.1)
 
 
 def core(record: Record) -> bool:

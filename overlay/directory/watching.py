@@ -48,26 +48,29 @@ class Watch:
         """Whether somebody gave the zone and goes on telling of changes."""
         return bool(self.holders)
 
-    def to_ask(self, keepers: Sequence[bytes], now: float) -> list[bytes]:
-        """Whom to ask now, the best first; they count as asked from here on."""
+    def to_ask(self, keepers: Sequence[bytes], now: float, surest: Sequence[bytes] = ()) -> list[bytes]:
+        """Whom to ask now, the best first; they count as asked from here on.
+
+        One of ``surest`` is always among them while one may answer: it is told of changes before all others.
+        """
         chosen = []
         for node_id in [node_id for node_id, renew in self.holders.items() if now >= renew and node_id not in self._asked]:
-            if len(self.holders) > AT_ONCE and not self.doubted:
+            if len(self.holders) > AT_ONCE and not self.doubted and node_id not in surest:
                 del self.holders[node_id]  # asked in doubt, which is over
             else:
                 chosen.append(node_id)
         places = AT_ONCE - sum(now < until for node_id, until in self._asked.items() if node_id not in self.holders)
         places -= 0 if self.doubted else len(self.holders)
-        for node_id in keepers:
-            if places <= 0:
-                break
-            not_before = self._barren.get(node_id, (0.0, 0.0))[0]
-            if node_id not in self.holders and node_id not in self._asked and now >= not_before:
-                chosen.append(node_id)
-                places -= 1
+        free = [node_id for node_id in (*surest, *keepers) if self._may_ask(node_id, now)]
+        if not any(node_id in self.holders or now < self._asked.get(node_id, now) for node_id in surest):
+            places = max(places, int(any(node_id in surest for node_id in free)))
+        chosen += list(dict.fromkeys(free))[: max(places, 0)]
         for node_id in chosen:
             self._asked[node_id] = now + PATIENCE
         return chosen
+
+    def _may_ask(self, node_id: bytes, now: float) -> bool:
+        return node_id not in self.holders and node_id not in self._asked and now >= self._barren.get(node_id, (0.0, 0.0))[0]
 
     def answered(self, node_id: bytes, now: float, *, held: bool) -> None:
         """Its answer came; ``held``: with the zone in it."""
@@ -98,12 +101,13 @@ class Watch:
 class Watches:
     """The zones that a node watches.
 
-    ``keepers`` says who may keep one, the best first (and looks for more where told to), ``widen`` that these are of no use.
+    ``keepers`` says who is sure to keep one, and who may, the best first (and looks for more where told to); ``widen`` hears that
+    these are of no use.
     """
 
     def __init__(
-        self, *, book: Book, keepers: Callable[[Path, bool], list[Neighbour]], widen: Callable[[Path], None], reaching: Reaching,
-        counters: Counter[str],
+        self, *, book: Book, keepers: Callable[[Path, bool], tuple[list[Neighbour], list[Neighbour]]], widen: Callable[[Path], None],
+        reaching: Reaching, counters: Counter[str],
     ) -> None:
         self._book = book
         self._keepers = keepers
@@ -175,9 +179,10 @@ class Watches:
         return isinstance(body, Head) and body.digest == views.view(self._book, path).digest
 
     def _look(self, path: Path, watch: Watch, now: float) -> None:
-        named = {keeper.node_id: keeper for keeper in self._keepers(path, not watch.held)}
+        surest, others = self._keepers(path, not watch.held)
+        named = {keeper.node_id: keeper for keeper in (*surest, *others)}
         keepers = watch.known = {**{node_id: watch.known[node_id] for node_id in watch.holders if node_id in watch.known}, **named}
-        chosen = watch.to_ask(list(named), now)
+        chosen = watch.to_ask(list(named), now, [keeper.node_id for keeper in surest])
         watch.exhausted = not chosen and watch.idle(now)
         if watch.exhausted and (watch.doubted or not watch.held):
             self._widen(path)

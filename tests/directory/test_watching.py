@@ -70,3 +70,15 @@ def test_in_doubt_all_the_others_are_asked_two_at_a_time() -> None:
     assert watch.to_ask([*KEEPERS, b"e"], 0.3) == [b"e"]
     watch.doubted = False
     assert watch.to_ask([*KEEPERS, b"e", b"f"], 9.0) == [] and len(watch.holders) > AT_ONCE
+
+
+def test_one_gateway_is_always_asked_and_kept_whoever_else_has_the_zone() -> None:
+    watch = Watch(0.0)
+    for node_id in watch.to_ask(KEEPERS, 0.0):
+        watch.answered(node_id, 0.0, held=True)
+    assert watch.to_ask(KEEPERS, 0.1, [C, D]) == [C], "it became known with the first answer"
+    watch.answered(C, 0.2, held=True)
+    assert watch.to_ask(KEEPERS, 0.3, [C, D]) == []
+    assert C in watch.to_ask(KEEPERS, RENEW + 0.2, [C, D]) and len(watch.holders) == AT_ONCE
+    watch.failed(C, 50.0)
+    assert watch.to_ask(KEEPERS, 50.0, [C, D])[0] == D

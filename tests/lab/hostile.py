@@ -96,6 +96,19 @@ class Stale(Hostile):
         return {1: []} if method is Method.PUSH else LIE
 
 
+class Misleading(Hostile):
+    """Says of every zone that it keeps it, gives none, and shows searches the way to nobody but itself."""
+
+    def answers(self, session: int, method: Method, body: Value) -> Any:
+        match method:
+            case Method.FIND:
+                mine = [record for record in self.real.book.records.values() if record.kind == "cluster" and record.signer == self.real.me]
+                return [b"\x01", *(record.raw for record in mine), *(g.raw for record in mine for g in self.real.book.chain_of(record))]
+            case Method.WATCH:
+                return [b"\x00"]
+        return LIE
+
+
 class Lying(Hostile):
     """Lists units, sums and records that do not exist: whoever compares asks and asks."""
 

@@ -88,7 +88,7 @@ def story() -> Story:
     assert world.run_until(lambda: all(map(world.joined, hosts)), 60) is not None
     tale = Story(world)
     tell(tale, hosts, "once")
-    world.run(40)
+    world.run(SECONDS)
     tale.bad = hosts[1 :: round(1 / SHARE)]
     tale.good = [host for host in hosts if host not in tale.bad]
     for number, host in enumerate(tale.bad):
