@@ -31,6 +31,7 @@ from overlay.cli.again import same_overlay
 from overlay.cli.desk import Desk
 from overlay.cli.plugged import Plugged
 from overlay.cli.report import Report
+from overlay.cli.starting import HEARD
 from overlay.config import Config
 from overlay.driver.clock import Clock, span
 from overlay.driver.control import open_control, serve_control
@@ -159,11 +160,13 @@ class Running:
                         await self._enter(nursery, start, clock, began)
                     await trio.sleep_forever()
                 finally:
+                    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
                     with trio.CancelScope(shield=True):
                         await self._farewell(start, clock)
 
     async def _signals(self) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as signals:
+        with trio.open_signal_receiver(*HEARD) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
             async for signum in signals:
                 if signum != signal.SIGUSR2:
                     self._scope.cancel()

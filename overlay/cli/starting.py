@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +21,8 @@ from overlay.cli.home import made, own
 from overlay.config import Config, overrides
 
 WAIT: Final = 60.0  # seconds: CONTRACT, `join --detach`
-_MARGIN: Final = 2.0  # seconds that a child has to tell why it gives up, before its parent does
+HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_MARGIN: Final = 5.0  # seconds that a child has to start, and to tell why it gives up, before its parent does
 
 
 def join(call: Call) -> int:
@@ -46,8 +50,22 @@ def configured(call: Call) -> tuple[Path, Config]:
     return home, overrides(load(home), call.values)
 
 
+@contextmanager
+def waiting_signals() -> Iterator[None]:
+    """While a run is imported, set up and taken down its signals wait (`running.py` hears them between)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    try:
+        yield
+    finally:
+        if hasattr(signal, "sigtimedwait"):
+            while signal.sigtimedwait(HEARD, 0) is not None:
+                pass  # it asked for the end, which is here
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _here(call: Call, home: Path, config: Config) -> int:
-    status: int = getattr(importlib.import_module("overlay.cli.entering"), call.command.name)(call, home, config)
+    with waiting_signals():
+        status: int = getattr(importlib.import_module("overlay.cli.entering"), call.command.name)(call, home, config)
     return status
 
 

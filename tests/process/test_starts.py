@@ -67,14 +67,21 @@ def test_what_was_acknowledged_survives_kills_at_any_moment(village: Village) ->
             assert machine.ask(name, "TXT") == (["NXDOMAIN"] if value is None else [f'"{value}"'])
 
 
-def test_a_start_is_ended_by_sigterm_at_any_moment_and_begins_again(stopped: Machine, same: Callable[[Machine], None]) -> None:
+def test_a_start_is_ended_by_signals_at_any_moment_and_begins_again(stopped: Machine, same: Callable[[Machine], None]) -> None:
     dice = random.Random(11)
-    for _ in range(10):
+    for turn in range(12):
         node = stopped.start("up")
-        time.sleep(dice.uniform(0.02, 0.8))
-        node.signal(signal.SIGTERM)
-        assert node.end(5) in ENDED, node.err
+        if turn % 3 == 0:
+            time.sleep(dice.uniform(0.02, 0.5))
+        else:  # from where it has taken its home to some time after it is ready
+            until((stopped.home / "run" / "lock").read_text, "it has begun")
+            time.sleep(dice.uniform(0.0, 0.4))
+        node.signal(signal.SIGINT if turn % 3 == 1 else signal.SIGTERM)
+        if turn % 2:
+            node.signal(signal.SIGINT if turn % 3 == 1 else signal.SIGTERM)  # impatiently
+        assert node.end() in (ENDED if turn % 3 == 0 else {0}), (turn, node.err)
         assert node.err == ""
+        (stopped.home / "run" / "lock").write_text("")
     stopped.up()
     same(stopped)
 
