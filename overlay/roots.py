@@ -87,8 +87,9 @@ class RootDraft:
                     draft.sigs[unb64(parts[0], KEY)] = unb64(parts[1], SIGNATURE)
                 else:
                     raise ValueError
-            header = decode(draft.content)
-            if not draft.rulers or any(not 1 <= ruler.threshold <= len(ruler.keys) for ruler in draft.rulers) or type(header) is not list:
+            said = parse(encode([draft.content, [[bytes(KEY), bytes(SIGNATURE)]]]))
+            kinds.read(said)
+            if not draft.rulers or any(not 1 <= ruler.threshold <= len(ruler.keys) for ruler in draft.rulers) or said.kind not in ("root", "grant"):
                 raise ValueError
         except (ValueError, IndexError, UsageError, Malformed):
             raise UsageError(f"{where} is no draft of `overlay root`, or is damaged", "copy it again, whole", rule="root-draft") from None

@@ -38,12 +38,12 @@ def export(call: Call) -> None:
         raise ConfigError(f"{taken[0]} exists", "choose an empty directory", rule="root-out")
     written = []
     for path in files:
-        text = path.read_text()
+        text = _read(path)
         read_key(text, str(path))
         _write(to / path.name, text)
         written.append(to / path.name)
     for path, copy in zip(files, written, strict=True):
-        if copy.read_text() != path.read_text():
+        if _read(copy) != _read(path):
             raise ConfigError(f"{copy} does not read as it was written", "use another medium; nothing was removed", rule="root-out")
     for path in files:
         path.unlink()

@@ -330,6 +330,13 @@ def _root_draft(data: bytes) -> None:
     draft.record()
 
 
+def _draft_content(data: bytes) -> None:
+    """What a holder of a root key is told before it signs whatever it was sent."""
+    draft = RootDraft(OVERLAY.overlay_id, data, _DRAFT.rulers)
+    draft.sign(OVERLAY.keys)
+    _root_draft(draft.text().encode())
+
+
 _DRAFT = next_version([OVERLAY.root], [key.public for key in OVERLAY.keys], 2, None, AT)
 _SIGNED_DRAFT = next_version([OVERLAY.root], [key.public for key in OVERLAY.keys], 1, "invite", AT)
 _SIGNED_DRAFT.sign(OVERLAY.keys)
@@ -418,5 +425,9 @@ DECODERS = (
     Decoder(
         name="root-draft", run=_root_draft, errors=(UsageError, Malformed), text=True, words=(b"\n", b" ", b"of 1 ", b"by "),
         seeds=(_DRAFT.text().encode(), _SIGNED_DRAFT.text().encode()), longest=8_192,
+    ),
+    Decoder(
+        name="root-draft-content", run=_draft_content, errors=(UsageError,), packed=True, words=_WORDS,
+        seeds=(_DRAFT.content, *(grant.content for grant in OVERLAY.founder.grants)),
     ),
 )  # fmt: skip
