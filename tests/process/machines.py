@@ -183,10 +183,10 @@ class Machine:
         assert node.line().startswith("joined as "), node.err
         return node
 
-    def ask(self, name: str, kind: str = "A") -> list[str]:
+    def ask(self, name: str, kind: str = "A", port: int = 5300) -> list[str]:
         """What this machine's stub answers over UDP; the rcode's word where there are no answers, "silent" where nobody is."""
         try:
-            answer = dns.query.udp(dns.message.make_query(name, kind), self.address, port=5300, timeout=2)
+            answer = dns.query.udp(dns.message.make_query(name, kind), self.address, port=port, timeout=2)
         except (dns.exception.Timeout, OSError):
             return ["silent"]
         found = sorted(item.to_text() for rrset in answer.answer for item in rrset)
