@@ -89,6 +89,8 @@ class Registrar:
             self._nothing_below(cluster, request.node_id, at, invited=invite is not None)
         if invite is None and taken_by is not None and not self._speaks_for(taken_by, at):
             return self._elsewhere(taken_by, at), []
+        if invite is None and not self._may(cluster, self._joining(invited=False, taken=taken_by is not None), at):
+            return self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
         if invite is None and self.quota.spent(asker.host, at):
             self.counters["drop:enrol-rate"] += 1
             raise TrustError("too many names were given to your network in the last hour", "try again later, or ask for a token", rule="enrol-rate")
@@ -118,15 +120,21 @@ class Registrar:
 
     def _wait(self, request: Request, cluster: Path, asker: Asker, at: float) -> tuple[Reply, list[Store]]:
         """A newcomer without a token, where one is needed: it waits for `overlay admit` here, or where somebody may."""
-        try:
-            self.granting_right(cluster, frozenset({rights.OWN}), at)
-        except TrustError:
+        if not self._may(cluster, None, at):
             return self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
         waiting = self.room.enter(request, asker.session_hash, asker.host, at)
         if waiting is None:
             self.counters["drop:waiting-full"] += 1
             return Reply(code=LATER, what="too many are waiting to be admitted"), []
         return Reply(code=WAITING, what=waiting.code), []
+
+    def _may(self, cluster: Path, how: Joining | None, at: float) -> bool:
+        """Whether this node itself may give a name there, and what comes with that way of joining."""
+        try:
+            self.granting_right(cluster, (rights.TABLE[how].rights if how is not None else frozenset()) | {rights.OWN}, at)
+        except TrustError:
+            return False
+        return True
 
     def _may_grant(self, cluster: Path, at: float) -> frozenset[bytes]:
         book = self.directory.book
@@ -229,7 +237,7 @@ class Registrar:
         ways = tuple((n.exchange, n.addresses) for n in able)[:4]
         if those is not None and not ways:
             raise TrustError(
-                "this overlay takes newcomers by invite, and nobody who may admit them can be asked now",
+                f"nobody who may let newcomers in below {path.dotted} can be asked now",
                 "ask for a token: overlay invite, then overlay join --invite TOKEN", rule="admission",
             )
         if not ways and any(at < g.issued + SETTLING for g in self.directory.book.grants_on(path, at) if rights.GRANT in g.body[1]):
@@ -239,7 +247,7 @@ class Registrar:
                 f"{path.dotted} is taken and none of its gateways can be asked", "join under another cluster, or with a token from one of its nodes",
                 rule="consent",
             )
-        return Reply(code=ELSEWHERE, what=f"{path.dotted} is taken; its gateway decides", elsewhere=ways)
+        return Reply(code=ELSEWHERE, what=f"others decide about {path.dotted}", elsewhere=ways)
 
     def _held_labels(self, cluster: Path, newcomer: bytes, at: float) -> set[str]:
         """Labels in the cluster where, at or below them, somebody else holds something; what lapsed is held for 30 days."""

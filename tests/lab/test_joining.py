@@ -114,11 +114,34 @@ def test_reserved_paths_are_given_to_nobody(name: str) -> None:
     refused(world, name)
 
 
-def test_with_the_founder_dead_nobody_takes_a_free_path_and_is_told_so() -> None:
+@pytest.mark.parametrize("asked", range(4))
+def test_whichever_member_a_newcomer_asks_first_it_is_sent_to_one_that_may_give_a_new_path(asked: int) -> None:
+    world = World(20 + asked)
+    world.found("hq/founder")
+    world.run(1)
+    members = enter(world, "a/n1", "b/n2", "c/n3", "d/n4")
+    late = world.join("new/place", through=members[asked])
+    assert world.run_until(lambda: world.joined(late), 20) is not None, refusal_of(late)
+
+
+def test_with_the_founder_away_nobody_takes_a_free_path_and_who_waits_for_it_is_in_when_it_is_back() -> None:
     world, founder = open_world()
     (alice,) = enter(world, "eu/home/alice")
     world.crash(founder)
+    host = world.join("us/office/carol", through=alice)
+    world.run(45)
+    assert not world.joined(host) and refusal_of(host) is None
+    world.start(founder)
+    assert world.run_until(lambda: world.joined(host), 30) is not None
+
+
+def test_where_nobody_who_may_give_a_free_path_is_known_a_newcomer_is_told_so() -> None:
+    world, founder = open_world()
+    (alice,) = enter(world, "eu/home/alice")
+    world.stop(founder)
+    world.run(7_500)  # its records have ended
     error = refused(world, "us/office/carol", through=alice)
+    assert error.what == "nobody who may let newcomers in below office.us can be asked now"
     assert error.todo
 
 
