@@ -7,7 +7,7 @@ outcome of its own: it is not "no".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -143,8 +143,7 @@ def _days(seconds: float) -> str:
 def root(reports: Reports, at: float) -> Finding:
     """Whether the root survives the loss of one machine: two live nodes in two clusters that hold `grant` and `sign` there."""
     held = _on_root(reports.node, at)
-    live = _live(reports)
-    able = {node_id: live[node_id] for node_id, mine in held.items() if mine >= BOTH and node_id in live}
+    able = _live(reports, {node_id for node_id, mine in held.items() if mine >= BOTH})
     clusters = {name.parent for name in able.values()}
     if len(able) >= 2 and len(clusters) >= 2:
         return Finding("root", OK, f"{len(able)} live nodes in {len(clusters)} clusters hold grant and sign on the root")
@@ -162,13 +161,13 @@ def _on_root(node: Node, at: float) -> dict[bytes, frozenset[str]]:
     return held
 
 
-def _live(reports: Reports) -> dict[bytes, Path]:
-    """The nodes that are known to live, and their names: connected, listed in the table, or told of within two hours."""
+def _live(reports: Reports, wanted: Collection[bytes]) -> dict[bytes, Path]:
+    """Those of them that are known to live, and their names: connected, listed in the table, or told of within two hours."""
     node = reports.node
-    live = {host.node_id: host.name for host in reports.hosts()}
-    live |= {gateway.node_id: gateway.cluster.node for gateway in views.gateways(node.book)}
-    live |= {peer.passport.node_id: peer.passport.name for peer in node.peers.admitted() if peer.passport is not None}
-    if node.presence is not None:
+    live = {host.node_id: host.name for host in reports.hosts() if host.node_id in wanted}
+    live |= {gateway.node_id: gateway.cluster.node for gateway in views.gateways(node.book) if gateway.node_id in wanted}
+    live |= {p.passport.node_id: p.passport.name for p in node.peers.admitted() if p.passport is not None and p.passport.node_id in wanted}
+    if node.presence is not None and node.identity.node_id in wanted:
         live[node.identity.node_id] = node.presence.name
     return live
 
@@ -182,7 +181,7 @@ def _next_holder(reports: Reports, held: Mapping[bytes, frozenset[str]], able: M
     free = [g for g in views.gateways(node.book) if g.node_id not in able and g.path not in taken and g.cluster.addresses]
     if not free:
         return "let a public node of another cluster in, then give it these rights: doctor shows the line"
-    chosen = min(free, key=lambda g: (g.node_id not in connected, g.path, g.node_id))
+    chosen = min([g for g in free if g.node_id in connected] or free, key=lambda g: (g.path, g.node_id))
     giver = node.identity.node_id if node.identity.node_id in able else min(able)
     passed = ",".join(right for right in PASSED_ON if right in held[giver])
     line = f"overlay grant / --to {reports.full(chosen.cluster.node)} --rights {passed} --expires {LASTING}"

@@ -40,7 +40,8 @@ class Reports:
         """`overlay status`."""
         node, presence = self.node, self.node.presence
         assert presence is not None
-        first = next((g for g in self._gateways() if g.path == presence.cluster), None)
+        gateways = self._gateways()
+        first = next((g for g in gateways if g.path == presence.cluster), None)
         addresses = presence.addresses
         return {
             "zone": self.zone, "tld": self.tld, "overlay_id": b64(node.setup.overlay_id), "name": self.full(presence.name),
@@ -50,8 +51,9 @@ class Reports:
             "public_address": addresses[0].host if addresses else None,
             "owns_public_address": bool(addresses) and addresses[0].host in presence.interfaces,
             "nat": "none" if addresses else "unknown", "revision": 0, "incarnation": incarnation, "pid": pid,
-            "peers": len(node.peers.admitted()), "clusters": len(self.clusters(at)), "records": len(node.book), "uptime_s": round(uptime, 3),
-            "load": node.load / 1000, "listen": {kind: list(bound) for kind, bound in listen.items()}, "grants": self.own_grants(at),
+            "peers": len(node.peers.admitted()), "clusters": len({*node.book.cuts, *(gateway.path for gateway in gateways)}),
+            "records": len(node.book), "uptime_s": round(uptime, 3), "load": node.load / 1000,
+            "listen": {kind: list(bound) for kind, bound in listen.items()}, "grants": self.own_grants(at),
         }
 
     def own_grants(self, at: float) -> list[Json]:

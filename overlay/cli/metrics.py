@@ -123,7 +123,7 @@ MEASURED: Final[dict[str, str]] = {
     "overlay_clusters": "clusters known",
     "overlay_records": "records held",
     "overlay_load_ratio": "how busy this node says it is",
-    "overlay_warnings": "how many warnings overlay status shows",
+    "overlay_warnings": "how many warnings and problems overlay status shows, counted once a minute",
     "process_cpu_seconds_total": "processor time used",
     "process_resident_memory_bytes": "memory held (Linux alone)",
     "process_open_fds": "open descriptors (Linux alone)",

@@ -328,8 +328,7 @@ class Plugged:
 
     def _metrics(self) -> str:
         uptime = self.engine.clock.now() - self._began
-        warnings = len(self.engine.problems) + (len(self.checks.warnings()) if self.checks is not None else 0)
-        measured = metrics.gauges(self.node, uptime=uptime, warnings=warnings)
+        measured = metrics.gauges(self.node, uptime=uptime, warnings=self.checks.alarms() if self.checks is not None else 0)
         return metrics.render({**metrics.of_machines(self.node), **self.counted}, measured)
 
     def _expand(self, name: str | None) -> Response:
