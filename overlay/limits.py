@@ -139,5 +139,6 @@ CONTROL_CONNECTIONS = _limit("control-connections", 64, "connections", "node", "
 LOTS_PENDING = _limit("lots-pending", 1_024, "steps", "node", "0.25 ms a commit: far beyond a healthy disk", "store_pressed")
 OWED = _limit("owed", 131_072, "values", "node", "a full book twice over, while the disk takes nothing", "owed_full")
 LOG_FILE = _limit("log-file", 10_485_760, "octets", "log and its predecessor", "guess: days of a busy node", "log_rotated")
+LOG_EVENT = _limit("log-event", 120, "lines a minute", "event", "guess: a node of 100 peers that all come back", "log_left_out")
 LOG_LINE = _limit("log-line", 4_096, "octets", "line", "one write(2) stays whole", "log_cut")
 FLIGHT = _limit("flight", 1_048_576, "octets", "node", "2 % of an idle node's memory: docs/decisions/0012", "flight_forgotten")

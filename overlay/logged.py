@@ -53,6 +53,10 @@ EVENTS: Final[dict[str, Event]] = {
         "warning", {"file": "the recording", "reason": "of the system"}, "the last inputs of this node could not be written down",
         "make room, or mend that directory",
     ),
+    "left-out": Event(
+        "warning", {"event": "which", "lines": "how many"}, "in the minute before, an event happened more often than it may fill the log",
+        "the counters (`/metrics`) go on; many `newcomer` or `peer-rejected` lines are somebody who tries",
+    ),
     "way-in": Event(
         "warning", {"what": "what it leads to"}, "while looking for the others: the bootstrap zone names another overlay than this node's",
         "`overlay doctor` compares both; mend the TXT records, or leave this overlay",

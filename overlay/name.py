@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from overlay.errors import UsageError
 
@@ -17,6 +18,7 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?|\*")
 MAX_PATH = 180  # characters of a path: 255 less a TLD or bootstrap zone of up to 73 (guess; nobody came near it)
 MAX_SUFFIX = 73  # characters of the TLD and of the zone: what a path leaves of 255
 MAX_DEPTH = 16  # labels
+PARSED = 4_096  # paths remembered as they read: 1 MiB at most
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,8 +26,10 @@ class Path:
     """A name-path. ``Path(("eu", "home"))`` is ``eu/home``; the root is ``ROOT``, an empty tuple of labels."""
 
     labels: tuple[str, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)  # paths are keys everywhere
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self.labels))
         if len(self.labels) > MAX_DEPTH or sum(map(len, self.labels)) + len(self.labels) > MAX_PATH:
             raise UsageError(
                 f"the name {str(self)[:80]!r} is too long", f"use at most {MAX_PATH} characters and {MAX_DEPTH} labels", rule="name-length",
@@ -37,6 +41,9 @@ class Path:
                     "use 1 to 63 of a-z 0-9 - _, no - at either end; * only as the first label of a DNS name",
                     rule="label",
                 )
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return "/".join(self.labels)
@@ -55,7 +62,7 @@ class Path:
     @property
     def parent(self) -> Path:
         """One label up; the root is its own parent."""
-        return Path(self.labels[:-1])
+        return _checked(self.labels[:-1])
 
     @property
     def leaf(self) -> str:
@@ -69,7 +76,7 @@ class Path:
     def ancestors(self) -> Iterator[Path]:
         """This path and all above it, nearest first, the root last."""
         for end in range(len(self.labels), -1, -1):
-            yield Path(self.labels[:end])
+            yield _checked(self.labels[:end])
 
     def fqdn(self, suffix: str) -> str:
         """The full name under ``suffix`` (the TLD or zone), without final dot."""
@@ -79,11 +86,20 @@ class Path:
 ROOT = Path()
 
 
+def _checked(labels: tuple[str, ...]) -> Path:
+    """A path of labels that stood in one before."""
+    path = object.__new__(Path)
+    object.__setattr__(path, "labels", labels)
+    object.__setattr__(path, "_hash", hash(labels))
+    return path
+
+
 def _lower(text: str) -> str:
     """ASCII in lower case. Other letters stay and are refused as labels: some of them have ASCII as their lower case."""
     return text.lower() if text.isascii() else text
 
 
+@lru_cache(maxsize=PARSED)
 def parse_path(text: str) -> Path:
     """``eu/home`` (or ``""`` for the root), exactly as stored in records and JSON."""
     return Path(tuple(_lower(text).split("/"))) if text else ROOT

@@ -93,7 +93,7 @@ class Book:
     def known(self, record: Record) -> bool:
         """Whether these bytes, or something that outranks them, are held already: nothing to judge."""
         held = self.records.get(record.identity)
-        return held is not None and held.order >= record.order
+        return held is not None and not record.outranks(held)
 
     def add(self, record: Record, at: float, *, wanted: bool = False) -> Verdict | None:
         """Judge and take in. None where it is no news; the verdict where it is; else Malformed, TrustError, MissingGrant.
@@ -101,7 +101,7 @@ class Book:
         ``wanted``: something names this grant, so it is kept for that though it has been given again since.
         """
         held = self.records.get(record.identity)
-        if held is not None and held.order >= record.order:
+        if held is not None and not record.outranks(held):
             if held.seq == record.seq and held.digest != record.digest:
                 self.counters["equivocations"] += 1
             if wanted and record.kind == "grant" and record.digest not in self.grants:

@@ -1,7 +1,8 @@
 """The node's log, ``log`` in the home: one line an event, bounded in size, never the reason a node stops.
 
-It decides the form of a line and when the file is turned over (one predecessor is kept). It refuses to know what is worth
-a line. A full or read-only disk costs lines, which are counted, and nothing else.
+It decides the form of a line, how many lines a minute one event may have (strangers cause some of them, and must not
+push out what a person looks for), and when the file is turned over (one predecessor is kept). It refuses to know what is
+worth a line. A full or read-only disk costs lines, which are counted, and nothing else.
 
     2026-11-22T23:02:31.123Z warning session-refused peer=alice.home.eu reason="no passport"
 """
@@ -19,6 +20,7 @@ from typing import Final
 
 from overlay import limits, machine
 
+MINUTE: Final = 60.0  # seconds
 LEVELS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without blank, quote, "=" and backslash
 
@@ -47,11 +49,24 @@ class LogFile:
         self._bound = bound
         self._descriptor = -1
         self._octets = 0
+        self._minutes: dict[str, tuple[float, int]] = {}  # event -> (when its minute began, lines wanted in it)
 
     def write(self, log: machine.Log, at: float) -> bool:
         """Write one event, dated ``at`` (UTC seconds); False where it was lost (counted) or is below the level."""
         if LEVELS.get(log.level, 3) < self._least:
             return False
+        began, wanted = self._minutes.get(log.event, (at, 0))
+        if not 0 <= at - began < MINUTE:
+            if wanted > limits.LOG_EVENT:
+                self._put(machine.Log("warning", "left-out", {"event": log.event, "lines": wanted - limits.LOG_EVENT}), at)
+            began, wanted = at, 0
+        self._minutes[log.event] = (began, wanted + 1)
+        if wanted >= limits.LOG_EVENT:
+            self.counters["log_left_out"] += 1
+            return False
+        return self._put(log, at)
+
+    def _put(self, log: machine.Log, at: float) -> bool:
         data = line(at, log).encode()
         if len(data) > limits.LOG_LINE:
             data = data[: limits.LOG_LINE - 3].decode("utf-8", "ignore").encode() + b"..."

@@ -46,7 +46,7 @@ class Passport:
 
 def passport_digest(records: Sequence[Record]) -> bytes:
     """The digest under which peers know a passport."""
-    return digest(b"".join(digest(record.raw) for record in records))
+    return digest(b"".join(record.seal for record in records))
 
 
 def assemble(binding: Record, chain: Sequence[Record], roots: Sequence[Record]) -> tuple[Record, ...]:

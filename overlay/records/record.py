@@ -54,6 +54,10 @@ class Record:
     via: bytes  # digest of the grant that entitles the signer; empty where none is needed
     body: dict[int, Any]
     sigs: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    # What is asked for each time that a record is looked at:
+    signer: bytes = field(repr=False)  # the first signer's key; the only one for most kinds
+    identity: Identity = field(repr=False)  # what a newer record of the same identity replaces
+    seal: bytes = field(repr=False)  # digest of the whole, signatures included
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and self.raw == other.raw
@@ -62,19 +66,13 @@ class Record:
         return hash(self.digest)
 
     @property
-    def signer(self) -> bytes:
-        """The first signer's key; the only one for most kinds."""
-        return self.sigs[0][0]
-
-    @property
-    def identity(self) -> Identity:
-        """What a newer record of the same identity replaces."""
-        return (self.name, self.kind, self.item, self.signer)
-
-    @property
     def order(self) -> tuple[int, bytes]:
         """Of two with one identity the greater counts: higher seq, then the lower digest (research F1)."""
         return (self.seq, bytes(255 - octet for octet in self.digest))
+
+    def outranks(self, other: Record) -> bool:
+        """Whether of two with one identity this one counts."""
+        return self.seq > other.seq or (self.seq == other.seq and self.digest < other.digest)
 
     def expired(self, at: float) -> bool:
         """Whether its own date has passed."""
@@ -113,10 +111,11 @@ def _parse(raw: bytes) -> Record:
     if str(name) != text:
         raise Malformed("record name is not in lower case", rule="record-name")
     via = header.binary(7, DIGEST, DIGEST, default=b"")
+    kind, item, sigs = header.text(2, 16), header.binary(3, 0, 64), _signatures(outer[1])
     return Record(
-        raw=raw, content=content, digest=digest(content), name=name, kind=header.text(2, 16), item=header.binary(3, 0, 64),
+        raw=raw, content=content, digest=digest(content), name=name, kind=kind, item=item,
         seq=header.integer(4, 1, MAX_SEQ), issued=header.integer(5, 0, MAX_TIME), expires=header.integer(6, 0, MAX_TIME),
-        via=via, body=inner[1], sigs=_signatures(outer[1]),
+        via=via, body=inner[1], sigs=sigs, signer=sigs[0][0], identity=(name, kind, item, sigs[0][0]), seal=digest(raw),
     )
 
 

@@ -39,7 +39,7 @@ from dataclasses import dataclass
 
 from overlay import limits
 from overlay.errors import TrustError
-from overlay.identity.keys import digest, verify
+from overlay.identity.keys import verify
 from overlay.name import Path
 from overlay.records import kinds, rights
 from overlay.records.kinds import Body, Grant, Root
@@ -142,6 +142,7 @@ class Trust:
 
     def vouch(self, record: Record) -> None:
         """Remember that the signatures of a record held when this node stored it."""
+<<<<<<< Updated upstream
         self._vouched.add(digest(record.raw))
 
     def forget(self, record: Record) -> None:
@@ -149,6 +150,9 @@ class Trust:
         key = digest(record.raw)
         self._verdicts.pop(key, None)
         self._lately.pop(key, None)
+=======
+        self._remember(record.seal)
+>>>>>>> Stashed changes
 
     # -- the rules
 
@@ -192,12 +196,17 @@ class Trust:
         self._check_signatures(record, self.overlay_id)
 
     def _check_signatures(self, record: Record, overlay_id: bytes) -> None:
+<<<<<<< Updated upstream
         key = digest(record.raw)
         if key in self._verdicts or key in self._lately:
             return
         if key in self._vouched:
             self._vouched.discard(key)
             self._remember(record, key)
+=======
+        key = record.seal
+        if key in self._verdicts:
+>>>>>>> Stashed changes
             return
         message = record.message(overlay_id)
         for public, signature in record.sigs:

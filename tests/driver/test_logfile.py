@@ -51,7 +51,7 @@ def test_what_is_below_the_level_is_not_written(tmp_path: Path) -> None:
 def test_the_log_and_its_predecessor_are_bounded(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "log", bound=1_000)
     for n in range(200):
-        assert log.write(Log("info", "event", {"n": n}), AT)
+        assert log.write(Log("info", "event", {"n": n}), AT + n)
     log.close()
     assert sorted(os.listdir(tmp_path)) == ["log", "log.1"]
     assert all(path.stat().st_size <= 1_000 for path in tmp_path.iterdir())
@@ -83,3 +83,18 @@ def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path, monkeypatch: p
 
 def test_a_log_that_cannot_be_opened_is_counted(tmp_path: Path) -> None:
     assert not LogFile(tmp_path / "nowhere" / "log").write(Log("info", "lost"), AT)
+
+
+def test_one_event_cannot_push_the_others_out_and_how_often_it_was_is_told_afterwards(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log")
+    told = [log.write(Log("info", "newcomer", {"number": number}), AT + number / 100) for number in range(1_000)]
+    assert told == [True] * limits.LOG_EVENT + [False] * (1_000 - limits.LOG_EVENT)
+    assert log.write(Log("info", "peer"), AT + 11)
+    assert log.write(Log("info", "newcomer"), AT + 60)
+    assert log.write(Log("info", "newcomer"), AT - 3_600)  # a clock that was put back
+    log.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert len(lines) == limits.LOG_EVENT + 4
+    assert "info peer" in lines[limits.LOG_EVENT]
+    assert lines[-3].endswith(f"warning left-out event=newcomer lines={1_000 - limits.LOG_EVENT}")
+    assert log.counters["log_left_out"] == 1_000 - limits.LOG_EVENT
