@@ -142,17 +142,12 @@ class Trust:
 
     def vouch(self, record: Record) -> None:
         """Remember that the signatures of a record held when this node stored it."""
-<<<<<<< Updated upstream
-        self._vouched.add(digest(record.raw))
+        self._vouched.add(record.seal)
 
     def forget(self, record: Record) -> None:
         """It is held no more: should it come again, it is checked again."""
-        key = digest(record.raw)
-        self._verdicts.pop(key, None)
-        self._lately.pop(key, None)
-=======
-        self._remember(record.seal)
->>>>>>> Stashed changes
+        self._verdicts.pop(record.seal, None)
+        self._lately.pop(record.seal, None)
 
     # -- the rules
 
@@ -196,17 +191,12 @@ class Trust:
         self._check_signatures(record, self.overlay_id)
 
     def _check_signatures(self, record: Record, overlay_id: bytes) -> None:
-<<<<<<< Updated upstream
-        key = digest(record.raw)
+        key = record.seal
         if key in self._verdicts or key in self._lately:
             return
         if key in self._vouched:
             self._vouched.discard(key)
             self._remember(record, key)
-=======
-        key = record.seal
-        if key in self._verdicts:
->>>>>>> Stashed changes
             return
         message = record.message(overlay_id)
         for public, signature in record.sigs:
