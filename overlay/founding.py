@@ -13,11 +13,12 @@ from overlay.errors import UsageError
 from overlay.identity.keys import Identity, Signer
 from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
-from overlay.records.kinds import Grant, Root, version_item
+from overlay.records.kinds import Cluster, Grant, Root, version_item
 from overlay.records.record import NEVER, NO_OVERLAY, Draft, Record, sign
 from overlay.records.rights import TABLE, Joining
 from overlay.units import DAY
 
+LEAST_ROOM = 40  # octets of the founder's cluster record for its addresses: two of IPv6
 FOUNDER_LIFE = 365 * DAY  # DESIGN 3.2: the founder's rights on the root hold 1 year
 
 
@@ -48,6 +49,11 @@ class Plan:
             raise UsageError(f"admission {admission!r} is unknown", "choose open or invite")
         if len(name) < 2 or rights.reserved(name):
             raise UsageError(f"{name.dotted} cannot be a node's name", "choose other values for --name and --cluster")
+        if Cluster.room(name) < LEAST_ROOM:
+            raise UsageError(
+                f"{name.dotted[:80]} is too long a name for the founder: nobody could be told its address", "choose a shorter --name or --cluster",
+                rule="name-length",
+            )
         return cls(zone=zone, tld=tld, admission=admission, name=name, threshold=threshold)
 
 

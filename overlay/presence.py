@@ -16,11 +16,10 @@ from overlay import limits
 from overlay.directory.machine import Directory
 from overlay.directory.neighbours import Neighbour, wanted
 from overlay.errors import TrustError
-from overlay.identity.keys import DIGEST, KEY
 from overlay.name import ROOT, Path
 from overlay.records import rights
-from overlay.records.kinds import MAX_ADDRESSES, MOST, Cluster, Head
-from overlay.records.record import MAX_SEQ, MAX_TIME, Draft, Record
+from overlay.records.kinds import MAX_ADDRESSES, Cluster, Head
+from overlay.records.record import Record
 from overlay.renewal import Renewals
 from overlay.statements import Statements
 from overlay.wire.address import Address, routable
@@ -160,9 +159,7 @@ class Presence:
         """Those that fit into the table's small record, both families in turn; one at least, and then the record says that it is too long."""
         four, six = ([a for a in addresses if a.family == family] for family in (4, 6))
         turns = [a for pair in zip_longest(four, six) for a in pair if a is not None][:MAX_ADDRESSES]
-        widest = Cluster(exchange=bytes(KEY), addresses=(), node=self.name, nodes=MOST, load=MOST, dns=True, withdrawn=True)
-        draft = Draft(name=self.cluster, kind="cluster", seq=MAX_SEQ, issued=MAX_TIME, expires=MAX_TIME, via=bytes(DIGEST), body=widest.body())
-        room = limits.CLUSTER_RECORD - draft.size()
+        room = Cluster.room(self.name)
         kept = 1
         while kept < len(turns) and sum(len(a.packed) + 2 for a in turns[: kept + 1]) <= room:
             kept += 1

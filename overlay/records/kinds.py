@@ -15,7 +15,7 @@ from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY
 from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
-from overlay.records.record import NEVER, PARSED, Record
+from overlay.records.record import MAX_SEQ, MAX_TIME, NEVER, PARSED, Draft, Record
 from overlay.units import DAY, HOUR, MINUTE
 from overlay.wire.address import Address, unpack_address
 from overlay.wire.codec import Fields, Value, ordered
@@ -68,7 +68,7 @@ class Root:
 class Grant:
     """Rights of the subject (the record's item) over the record's name. ``shadow``: claimed over a public name.
 
-    ``renews`` is the digest of the grant that a holder of `speak` says again (R21). ``final``: nobody renews it, a person
+    ``renews`` is the digest of the grant that somebody else says again (R21). ``final``: nobody renews it, a person
     chose its date. ``since`` (UTC seconds) is when the subject first got it: renewed names keep their rank (R20).
     """
 
@@ -163,6 +163,13 @@ class Cluster:
             1: self.exchange, 2: [a.packed for a in self.addresses], 3: str(self.node), 4: self.nodes, 5: self.load, 6: self.dns or None,
             7: self.withdrawn or None,
         })
+
+    @classmethod
+    def room(cls, node: Path) -> int:
+        """Octets that a gateway of that name has for its addresses: 20 for one of IPv6, 8 for one of IPv4. The table's records are small."""
+        widest = cls(exchange=bytes(KEY), addresses=(), node=node, nodes=MOST, load=MOST, dns=True, withdrawn=True)
+        draft = Draft(name=node.parent, kind="cluster", seq=MAX_SEQ, issued=MAX_TIME, expires=MAX_TIME, via=bytes(DIGEST), body=widest.body())
+        return limits.CLUSTER_RECORD - draft.size()
 
     @classmethod
     def read(cls, record: Record) -> Cluster:

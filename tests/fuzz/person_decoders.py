@@ -152,6 +152,7 @@ _REQUEST = b"GET /?IP&nonce=abc HTTP/1.1\r\nHost: 203.0.113.10\r\nAccept: */*\r\
 _REQUESTS = (
     _REQUEST, _REQUEST * 2, b"HEAD /.well-known/overlay HTTP/1.0\r\n\r\n", b"GET http://founder.hq.cloud/status HTTP/1.1\r\nhost: x\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/1.1\r\nHost: [::1]\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nPRI *",
     b"GET /%2e%2e/%00?a=%ff&IP HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
 )  # fmt: skip
 

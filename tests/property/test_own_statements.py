@@ -12,6 +12,7 @@ import pytest
 from overlay import limits
 from overlay.directory.book import Book
 from overlay.errors import Malformed, UsageError
+from overlay.founding import Plan
 from overlay.identity.keys import Identity
 from overlay.lab.world import World
 from overlay.name import MAX_PATH, parse_path
@@ -82,12 +83,21 @@ def test_a_gateway_with_more_addresses_than_its_record_holds_lists_those_that_fi
 
 def test_a_name_too_long_for_the_table_is_said_everywhere_else_and_the_node_goes_on() -> None:
     world = World(1)
-    founder = world.found(str(LONGEST))
+    world.found("hq/founder")
+    newcomer = world.join(str(LONGEST))
+    assert world.run_until(lambda: world.joined(newcomer), 20) is not None
     world.run(30)
-    assert founder.node is not None
-    assert founder.node.statements.held(LONGEST, "host") is not None
-    assert founder.node.statements.held(LONGEST.parent, "head") is not None
-    assert founder.logs["unsaid"] > 0
+    assert newcomer.node is not None
+    assert newcomer.node.statements.held(LONGEST, "host") is not None
+    assert newcomer.node.statements.held(LONGEST.parent, "head") is not None
+    assert newcomer.logs["unsaid"] > 0
+
+
+def test_a_founders_name_leaves_room_for_its_addresses() -> None:
+    plan = {"zone": "cloud.example.org", "tld": "cloud", "admission": "open"}
+    with pytest.raises(UsageError, match="too long"):
+        Plan.checked(**plan, name=LONGEST)
+    assert Plan.checked(**plan, name=parse_path("a" * 30 + "/" + "b" * 30))
 
 
 def test_a_grant_that_has_no_room_for_its_renewal_keeps_no_other_from_being_renewed() -> None:
