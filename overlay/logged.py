@@ -38,11 +38,17 @@ EVENTS: Final[dict[str, Event]] = {
         "info", {"file": "the recording", "whole": "`True`: it goes back to the start"},
         "the last inputs of this node were written down, as SIGUSR2 asked or because it crashed; `overlay lab replay` plays them",
     ),
+    "service-up": Event("info", {"name": "of the service", "proto": "`tcp` or `udp`"}, "a service that this node carries passes its check"),
     "mended": Event("info", {"about": "as in `problem`", "what": "what it was"}, "a problem is gone"),
     "peer-rejected": Event(
         "warning", {"reason": "a rule of [rights.md](rights.md), `passport-form`, `no-answer` or `twin`"},
         "a node showed a passport that does not count",
         "one line now and then is a node that lapsed or was revoked; many are somebody who tries: see `overlay peers`",
+    ),
+    "service-down": Event(
+        "warning", {"name": "of the service", "proto": "`tcp` or `udp`", "check": "as `service add --health` has it"},
+        "a service that this node carries has failed its check twice: names no longer lead to it here",
+        "mend it; `overlay expand NAME` shows who else carries it",
     ),
     "unsaid": Event(
         "warning", {"kind": "of the record", "name": "of the record", "reason": "the rule that it breaks"},

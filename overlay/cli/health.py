@@ -1,11 +1,13 @@
 """Checks of the services that this node carries: is each alive, as the person said to find out (CONTRACT, `service add`).
 
-It asks and reports; what a failing check means for names is decided elsewhere. One task, one round a second, each check
-with a time limit, all of a round side by side.
+It asks and reports; what a failing check means for names is decided elsewhere. Each service is checked once a second, or as
+often as its check ends within its time limit, all of them side by side.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,38 +19,59 @@ import trio
 from overlay import acts
 from overlay.driver.run import Engine
 from overlay.errors import UsageError
-from overlay.name import parse_zone
+from overlay.machine import Log
+from overlay.name import Path, parse_zone
 from overlay.statements import Service
 
 EVERY = 1.0  # seconds between rounds (GOALS: a dead carrier is out of answers within 3 s)
 LIMIT = 1.0  # seconds for a TCP or HTTP check
 COMMAND_LIMIT = 10.0  # seconds for a command
+Key = tuple[Path, str]  # name, protocol
+
 FAILURES = 2  # in a row before a service counts as down: one lost packet is not an outage
 
 
 class Health:
-    """The checks of one node."""
+    """The checks of one node. A check that takes its time keeps no other waiting."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._failures: dict[tuple[object, str], int] = {}
+        self._failures: dict[Key, int] = {}  # in a row
+        self._checking: set[Key] = set()
 
     async def run(self) -> None:
         """Check for ever."""
-        while True:
-            await trio.sleep(EVERY)
-            async with trio.open_nursery() as nursery:
-                for service in list(self._engine.node.statements.services.values()):
-                    if service.health != "none":
-                        nursery.start_soon(self._check, service)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(EVERY)
+                carried = self._engine.node.statements.services
+                self._failures = {key: count for key, count in self._failures.items() if key in carried}
+                for key, service in carried.items():
+                    if service.health != "none" and key not in self._checking:
+                        self._checking.add(key)
+                        nursery.start_soon(self._check, key, service)
 
-    async def _check(self, service: Service) -> None:
-        alive = await probe(service, self._engine.listeners.overlay_udp and self._own_host() or "127.0.0.1")
-        key = (service.name, service.proto)
+    async def _check(self, key: Key, service: Service) -> None:
+        try:
+            alive = await probe(service, self._engine.listeners.overlay_udp and self._own_host() or "127.0.0.1")
+        finally:
+            self._checking.discard(key)
+        now = self._engine.node.statements.services.get(key)
+        if now is None or now.health != service.health:
+            return  # it is carried no longer, or to be checked otherwise
         self._failures[key] = 0 if alive else self._failures.get(key, 0) + 1
-        if alive or self._failures[key] >= FAILURES:
-            self._engine.act(acts.health, service.name, service.proto, alive)
-            self._engine.step()
+        if (alive and not now.healthy) or self._failures[key] == FAILURES:
+            self._tell(service, alive)
+
+    def _tell(self, service: Service, alive: bool) -> None:
+        """What is new: to the names, and to the log."""
+        name, proto = service.name, service.proto
+        self._engine.act(acts.health, name, proto, alive)
+        if alive:
+            self._engine.let_out((Log("info", "service-up", {"name": name.dotted, "proto": proto}),))
+        else:
+            self._engine.let_out((Log("warning", "service-down", {"name": name.dotted, "proto": proto, "check": service.health}),))
+        self._engine.step()
 
     def _own_host(self) -> str:
         presence = self._engine.node.presence
@@ -118,6 +141,14 @@ async def _http(host: str, port: int, path: str) -> bool:
 async def _command(line: str) -> bool:
     with trio.move_on_after(COMMAND_LIMIT), suppress(OSError):
         nowhere = subprocess.DEVNULL
-        done = await trio.run_process(["/bin/sh", "-c", line], check=False, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+        done = await trio.run_process(
+            ["/bin/sh", "-c", line], check=False, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True, deliver_cancel=_end,
+        )
         return done.returncode == 0
     return False
+
+
+async def _end(shell: trio.Process) -> None:
+    """End the shell and all that it started: they are one process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(shell.pid, signal.SIGKILL)
