@@ -15,7 +15,7 @@ from overlay.node import Node
 from overlay.records import rights
 from overlay.records.kinds import Grant
 from overlay.records.record import Record
-from overlay.records.trust import chain_of, holders
+from overlay.records.trust import holders
 from overlay.statements import SERVICES, Service
 
 
@@ -47,13 +47,14 @@ def leave(node: Node, at: float) -> None:
     given_back = [name] if name is not None else []
     if node.presence is not None and node.presence.cluster != ROOT:
         given_back += _alone_in(node, node.presence.cluster, at)
-    node.publish([node.statements.sign(grant.name, "revoke", {}, at, item=grant.digest) for grant in given_back], at)
+    stands = {grant.digest for grant in node.book.standing()}
+    node.publish([node.statements.sign(g.name, "revoke", {}, at, item=g.digest) for g in given_back if g.digest in stands], at)
     node.presence = None  # it says nothing more
 
 
 def _alone_in(node: Node, cluster: Path, at: float) -> list[Record]:
     """This node's grants on its cluster, where no other key holds anything there; else none."""
-    live = [g for g in node.book.grants.values() if at < g.expires and g.digest not in node.trust.revoked and cluster.covers(g.name)]
+    live = [g for g in node.book.standing() if at < g.expires and cluster.covers(g.name)]
     return [g for g in live if g.name == cluster] if all(g.item == node.identity.node_id for g in live) else []
 
 
@@ -134,18 +135,18 @@ def revoke(node: Node, digest: bytes, at: float) -> list[Record]:
     ended = node.book.grants.get(digest)
     if ended is None:
         raise Absent("no grant with that id is known here", "overlay grants shows those that are", rule="unknown-grant")
-    me = node.identity.node_id
-    same = [g for g in node.book.grants.values() if (g.name, g.item, g.body[1]) == (ended.name, ended.item, ended.body[1])]
-    said = []
-    for one in same:
-        if one.digest in node.trust.revoked:
-            continue
-        above = chain_of(one, node.book.grants.get)
-        if me in (one.item, one.signer) or any(me in (link.signer, link.item) for link in above if rights.GRANT in link.body[1]):
-            record = node.statements.sign(one.name, "revoke", {}, at, item=one.digest)
+    same = [g for g in node.book.standing() if (g.name, g.item, g.body[1]) == (ended.name, ended.item, ended.body[1])]
+    said, refused = [], False
+    for one in sorted(same, key=lambda g: bool(g.body.get(2))):  # with what was given most renewals end by themselves
+        record = node.statements.sign(one.name, "revoke", {}, at, item=one.digest)
+        try:
             node.publish([record], at)
             said.append(record)
-    if not said and digest not in node.trust.revoked:
+        except TrustError as why:
+            if why.rule not in ("R12", "R16"):
+                raise
+            refused = refused or why.rule == "R16"
+    if refused and not said:
         raise TrustError(
             f"this node may not revoke a grant on {ended.name.dotted or 'the root'}",
             "that is for who gave it, who stands above, its subject, or the root keys", rule="R16",

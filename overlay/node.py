@@ -29,10 +29,10 @@ from overlay.presence import Presence
 from overlay.probing import probes
 from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
 from overlay.records import passport as passports
-from overlay.records.record import Record
+from overlay.records.record import Record, parse
 from overlay.records.trust import Trust
 from overlay.remembered import Remembered
-from overlay.renewal import Renewals, newer_name
+from overlay.renewal import Renewals, best_name
 from overlay.session import events
 from overlay.session.machine import Sessions
 from overlay.setup import FOUNDING, NAME, OWN, PASSPORT, PEERS, Setup, Stored, counted
@@ -100,8 +100,8 @@ class Node:
         if PASSPORT in own:
             try:
                 passport = passports.check(decode(own[PASSPORT]), self.identity.exchange_public, at, self.trust)
-            except TrustError:  # its date has passed: bound anew from the grant that stands in the book
-                grant = self.book.grants.get(own.get(NAME, b""))
+            except TrustError:  # its date has passed, or who renewed it was revoked: bound anew from what stands in the book
+                grant = best_name(self.book, parse(decode(own[PASSPORT])[1]), at)
                 if grant is None:
                     raise
                 passport = self._bind(grant, at)
@@ -440,8 +440,8 @@ class Node:
             self.peers.judge_again(at)
         elif kind == "revoke":
             self._turn_out(event.record, now)
-            if own is not None and any(grant.digest == event.record.item for grant in own.chain):
-                self._log("error", "own-name-revoked", name=own.name.dotted)
+            if own is not None and any(self.trust.ended(grant) for grant in own.chain):
+                self._renewed(own, at)
         elif kind in ("cluster", "grant") and self.presence is not None:
             self.presence.look_soon(now)
         if kind == "grant" and own is not None and event.record.item == own.node_id:
@@ -465,13 +465,15 @@ class Node:
             self._judge_at = min(self._judge_at, now + TURNED_OUT)
 
     def _renewed(self, own: passports.Passport, at: float) -> None:
-        """This node's name was renewed: from now on it shows the newer grant."""
-        newer = newer_name(self.book, own.chain[0], at)
-        if newer is not None:
-            passport = self._bind(newer, at)
+        """This node's name was renewed, or a renewal of it has ended: from now on it shows what stands and lasts longest."""
+        best = best_name(self.book, own.chain[0], at)
+        if best is None and any(self.trust.ended(grant) for grant in own.chain):
+            self._log("error", "own-name-revoked", name=own.name.dotted)
+        elif best is not None and best.digest != own.chain[0].digest:
+            passport = self._bind(best, at)
             self.sessions.set_passport(passport.digest)
             self.peers.set_own(passport)
-            self._log("info", "name-renewed", name=passport.name.dotted, until=newer.expires)
+            self._log("info", "name-renewed", name=passport.name.dotted, until=best.expires)
 
     # -- small things
 

@@ -173,8 +173,9 @@ class Peers:
             self._reject(peer, "no-answer")
 
     def standing_on(self, grant: bytes) -> list[Peer]:
-        """The peers whose passport has that grant in its chain."""
-        return [p for p in self.peers.values() if p.passport is not None and any(link.digest == grant for link in p.passport.chain)]
+        """The peers whose passport has that grant in its chain, or one that has ended with it."""
+        ended = self._trust.ended
+        return [p for p in self.peers.values() if p.passport is not None and any(g.digest == grant or ended(g) for g in p.passport.chain)]
 
     def judge_again(self, at: float, revoked: bytes | None = None) -> None:
         """End the sessions that stand on what no longer holds: all are looked at, or those that stand on one revoked grant."""

@@ -28,7 +28,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R18 | labels reserved for the root are granted to nobody |
 | R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
 | R20 | of two claims to one name, or one above the other, what a holder of `grant` gave stands above what a member took, then the earlier holds |
-| R21 | a holder of `speak` renews for another, unchanged, what was given by `grant`: for no longer than that, nor than its giver's right |
+| R21 | a holder of `speak` or `grant` renews for another, unchanged, what was given by `grant`: for no longer than that, nor than its giver's right |
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Trust:
             via = _known(current.via, grants)
             chain[via.digest] = via
             self._entitles(via, current)
-            if renewed_by_speaker(current, via):
+            if renewal(current):
                 if given:
                     raise _no("R21", "a renewal stands on a renewal")
                 _bounded(chain, most)
@@ -272,7 +272,7 @@ class Trust:
             return
         passed = kinds.read(current)
         assert isinstance(passed, Grant)
-        if renewed_by_speaker(current, via):
+        if renewal(current):
             return  # R21 asks for what it renews
         if current.expires > via.expires:
             raise _no("R10", "a grant outlives its issuer's")
@@ -285,7 +285,7 @@ class Trust:
         raise _no("R09", "a grant passes on more than its issuer holds" if rights.GRANT in held.rights else "the issuer may not grant")
 
     def _renewed(self, via: Record, current: Record, grants: Grants) -> Record:
-        """R21: the grant that ``current``, by a holder of `speak` (``via``), says again."""
+        """R21: the grant that ``current``, by a holder of `speak` or `grant` (``via``), says again."""
         origin = _known(current.body[2], grants)
         renewer, first, again = kinds.read(via), kinds.read(origin), kinds.read(current)
         assert isinstance(renewer, Grant) and isinstance(again, Grant)
@@ -295,8 +295,8 @@ class Trust:
             raise _no("R12", "the grant renewed is revoked")
         self._check_signers(origin)
         giver = _known(origin.via, grants)
-        if rights.SPEAK not in renewer.rights or (renewer.final and current.issued >= via.expires):
-            raise _no("R21", "who renews a grant holds `speak`")
+        if not renewer.rights & {rights.SPEAK, rights.GRANT} or (renewer.final and current.issued >= via.expires):
+            raise _no("R21", "who renews a grant holds `speak` or `grant`")
         if current.item == via.item:
             raise _no("R21", "nobody renews for itself")
         same = (origin.name, origin.item, first.rights, first.shadow, since(origin)) == (
@@ -314,8 +314,12 @@ class Trust:
         lasting = min(kept_until(grant), record.issued + kinds.KINDS["revoke"].life)
         if grant.name != record.name or record.expires < lasting:
             raise _no("R16", "a revocation names another path, or ends before what it revokes")
-        if self._by_root(record, newest=True):
-            return ()
+        if not self.may_end(record, grant, grants):
+            raise _no("R16", "a revocation by somebody who may not")
+        return ()
+
+    def may_end(self, revocation: Record, grant: Record, grants: Grants) -> bool:
+        """R16: whether who signed ``revocation`` may end ``grant``. A TrustError where that stands on what is revoked: it has ended."""
         allowed = {grant.item}
         current = grant
         while current.via:
@@ -326,9 +330,7 @@ class Trust:
             if self.ended(above) or current.body.get(2) in self.revoked:
                 raise _no("R12", "what it revokes stands on a revoked grant")
             current = above
-        if record.signer not in allowed:
-            raise _no("R16", "a revocation by somebody who may not")
-        return ()
+        return revocation.signer in allowed or self._by_root(revocation, newest=True)
 
 
 def _bounded(chain: Collection[bytes], most: int) -> None:
@@ -344,9 +346,9 @@ def _known(wanted: bytes, grants: Grants) -> Record:
     return found
 
 
-def renewed_by_speaker(grant: Record, via: Record) -> bool:
-    """Whether ``grant``, issued by right of ``via``, says another's grant again by the right `speak` alone (R21)."""
-    return grant.kind == "grant" and bool(grant.body.get(2)) and rights.GRANT not in via.body.get(1, ())
+def renewal(grant: Record) -> bool:
+    """Whether ``grant`` says again what somebody else gave (R21)."""
+    return grant.kind == "grant" and bool(grant.body.get(2))
 
 
 def kept_until(grant: Record) -> float:
@@ -373,7 +375,7 @@ def _follow(record: Record, grants: Grants, chain: dict[bytes, Record]) -> None:
         if via is None:
             return
         chain.setdefault(via.digest, via)
-        if not renewed_by_speaker(current, via):
+        if not renewal(current):
             current = via
             continue
         _follow(via, grants, chain)
@@ -389,7 +391,7 @@ def _dated(claim: Record, grants: Grants) -> int:
     first, current = since(claim), claim
     for _ in range(2 * limits.CHAIN):
         via = grants(current.via) if current.via else None
-        above = grants(current.body[2]) if via is not None and renewed_by_speaker(current, via) else via
+        above = grants(current.body[2]) if via is not None and renewal(current) else via
         if above is None:
             break
         first, current = max(first, since(above)), above
@@ -465,4 +467,4 @@ def _elder(other: Record | None, claim: Record, grants: Grants | None) -> bool:
 def given(claim: Record, grants: Grants) -> bool:
     """Whether a name was given by somebody with `grant` (and perhaps renewed), as names of nodes are, and not taken by a member."""
     via = grants(claim.via) if claim.via else None
-    return not claim.via or (via is not None and (renewed_by_speaker(claim, via) or rights.GRANT in via.body.get(1, ())))
+    return not claim.via or (via is not None and (renewal(claim) or rights.GRANT in via.body.get(1, ())))

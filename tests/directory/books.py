@@ -9,6 +9,7 @@ from overlay.directory.book import Book
 from overlay.directory.machine import Directory
 from overlay.name import parse_path
 from overlay.records.record import Record
+from overlay.records.trust import MissingGrant
 from tests.records.actors import AT, Actor, Overlay
 
 
@@ -16,8 +17,17 @@ def book_of(overlay: Overlay, *more: Record, at: float = AT) -> Book:
     """A book with the root, everything that was granted so far, and what else is given."""
     book = Book(overlay.trust())
     for record in (overlay.root, *overlay.records.values(), *more):
-        book.add(record, at)
+        take(book, overlay, record, at)
     return book
+
+
+def take(book: Book, overlay: Overlay, record: Record, at: float = AT) -> None:
+    """Take a record in as nodes do: a grant that it names and that was given again since is fetched."""
+    try:
+        book.add(record, at)
+    except MissingGrant as missing:
+        book.add(overlay.records[missing.wanted], at, wanted=True)
+        take(book, overlay, record, at)
 
 
 def entropy(seed: int = 1) -> Callable[[int], bytes]:

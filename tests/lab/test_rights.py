@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from overlay import acts
+from overlay import acts, limits
 from overlay.errors import Absent, TrustError
 from overlay.lab.world import Host, World, name_of
 from overlay.name import ROOT, parse_path
@@ -186,3 +186,28 @@ def test_lapse_has_no_cliff() -> None:
         acts.set_data(node(alice), parse_path("hq/alice/new"), "TXT", ("x",), 30, world.at(alice))
     world.start(bob)
     assert world.run_until(lambda: node(bob).peers.by_node(alice.identity.node_id) is not None, 60) is not None
+
+
+def test_who_was_renewed_by_a_neighbour_that_is_then_revoked_stays() -> None:
+    """All that the neighbour said again ends with its right; what was given before it stands."""
+    world, founder, (alice, bob, carol) = home()
+    for host in (founder, carol):
+        world.crash(host)
+    days_pass(world, 40)
+    own = node(alice).peers.own
+    assert own is not None and own.chain[0].signer == bob.identity.node_id, "renewed by who was left"
+    for host in (founder, carol):
+        world.start(host)
+    world.run(20)
+    theirs = [g.digest for g in node(founder).book.grants_of(bob.identity.node_id, world.at(founder) - limits.LAPSED)]
+    for digest in theirs:
+        act(world, founder, lambda digest=digest: acts.revoke(node(founder), digest, world.at(founder)))  # type: ignore[misc]
+    assert world.run_until(lambda: world.joined(alice) and len(node(alice).peers.admitted()) >= 2, 60) is not None
+    assert bob.identity.node_id not in {p.passport.node_id for p in node(founder).peers.admitted() if p.passport is not None}
+    assert world.run_until(lambda: lasts(world, alice) > 20, 300, 5.0) is not None, "and is renewed by others"
+    say(world, alice, "hq/alice", "still here")
+    world.run(2)
+    assert text(founder, "hq/alice") == ("still here",)
+    world.crash(alice)
+    world.start(alice)
+    assert world.run_until(lambda: len(node(alice).peers.admitted()) >= 2, 60) is not None
