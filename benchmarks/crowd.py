@@ -13,7 +13,6 @@ from pathlib import Path
 from overlay import limits
 from overlay.cli import membership as homes
 from overlay.directory.book import RECORDS
-from overlay.directory.replica import record_key
 from overlay.driver.clock import BUILT
 from overlay.driver.store import Store
 from overlay.founding import Plan
@@ -75,4 +74,4 @@ def _grant(path: NamePath, subject: Identity, given: frozenset[str], issuer: Sig
 
 
 def _key(record: Record) -> bytes:
-    return record.digest if record.kind == "grant" else record_key(record.identity)
+    return record.digest if record.kind == "grant" else record.key

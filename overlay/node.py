@@ -186,12 +186,16 @@ class Node:
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called, None for not at all."""
-        times = [self.sessions.wake_at(), self.arriving.wake_at()]
+        due = self.sessions.wake_at()
+        other = self.arriving.wake_at()
+        if due is None or (other is not None and other < due):
+            due = other
         if self.directory is not None and self.presence is not None:
-            times += [self.directory.wake_at(), self.presence.wake_at(), self._judge_at]
+            at_work = min(self.directory.wake_at(), self.presence.wake_at(), self._judge_at)
             if not self.peers.peers and self.remembered:
-                times.append(self.remembered.try_at)
-        return min((time for time in times if time is not None), default=None)
+                at_work = min(at_work, self.remembered.try_at)
+            due = at_work if due is None or at_work < due else due
+        return due
 
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
@@ -217,14 +221,16 @@ class Node:
     def take(self, now: float, at: float) -> Step:
         """Carry events from machine to machine until all are quiet; then what is to be stored and what is to be sent."""
         self._now = now
-        while True:
-            waiting: list[Any] = [*self.sessions.take(), *self.peers.take(), *self.arriving.take()]
-            if self.directory is not None:
-                waiting += self.directory.take()
-            if not waiting:
-                break
-            for event in waiting:
-                self._handlers[type(event)](event, now, at)
+        handlers, then, moved = self._handlers, self._then, True
+        while moved:
+            moved = False  # whether an event made some machine act, so that there may be more
+            for machine in (self.sessions, self.peers, self.arriving, self.directory):
+                for event in machine.take() if machine is not None else ():
+                    if type(event) is Send:
+                        then.append(event)
+                    else:
+                        moved = True
+                        handlers[type(event)](event, now, at)
         self._first += self.book.take_stores()
         step = Step(tuple(self._first), tuple(self._then))
         self._first, self._then = [], []

@@ -8,12 +8,12 @@ knows no peers; what must last comes out as stores. Views for names are made fro
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from itertools import islice
 
 from overlay import limits
 from overlay.directory.outline import Outline
-from overlay.directory.replica import Replica, record_key
+from overlay.directory.replica import Replica
 from overlay.errors import Malformed, TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
@@ -27,6 +27,7 @@ RECORDS = "records"  # where records lie in the store
 CROWD_OUT = 64  # records that a full book lets go of at once: finding them costs a look at all
 
 Unit = str
+_NOTHING: Set[Unit] = frozenset()
 
 
 def zone_unit(path: Path) -> Unit:
@@ -195,7 +196,7 @@ class Book:
 
     @staticmethod
     def _store_key(record: Record) -> bytes:
-        return record.digest if record.kind == "grant" else record_key(record.identity)
+        return record.digest if record.kind == "grant" else record.key
 
     # -- units
 
@@ -211,7 +212,7 @@ class Book:
         unit = self.unit_of(record)
         self._unit[record.identity] = unit
         self.units[unit].put(record)
-        self._members[unit][record_key(record.identity)] = record
+        self._members[unit][record.key] = record
         if shows and (unit != TABLE or record.kind == "root"):
             self._changed.add(unit)
         if unit == TABLE:
@@ -222,7 +223,7 @@ class Book:
         if unit is None:
             return
         self.units[unit].drop(record)
-        self._members[unit].pop(record_key(record.identity), None)
+        self._members[unit].pop(record.key, None)
         if shows and unit != TABLE:
             self._changed.add(unit)
         if unit == TABLE and (record.kind == "grant" or not replaced):
@@ -430,8 +431,10 @@ class Book:
         stores, self._stores = self._stores, []
         return stores
 
-    def take_changed(self) -> set[Unit]:
+    def take_changed(self) -> Set[Unit]:
         """The units whose zones look otherwise since last asked; the table, where cuts came or went or roots changed."""
+        if not (self._changed or self.outline.touched or self.outline.reshaped):
+            return _NOTHING
         touched = {zone_unit(path) for path in self.outline.touched if path == ROOT or path in self.cuts}
         changed = (self._changed - {TABLE}) | touched
         if self.outline.reshaped or TABLE in self._changed:

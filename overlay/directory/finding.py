@@ -225,8 +225,11 @@ class Finding:
 
     def wake_at(self) -> float:
         """When a search goes on by itself, or one is due."""
-        searches = (errand.search.wake_at() for errand in self._errands.values() if not errand.search.over)
-        return min([self._around_at, self._refresh_at, self._own_at, *searches])
+        due = min(self._around_at, self._refresh_at, self._own_at)
+        for errand in self._errands.values():
+            if not errand.search.over:
+                due = min(due, errand.search.wake_at())
+        return due
 
     def wake(self, now: float) -> None:
         """Time passed."""

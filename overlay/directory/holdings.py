@@ -14,7 +14,7 @@ from overlay import limits
 from overlay.directory import neighbours, views
 from overlay.directory.book import TABLE, Book, Unit
 from overlay.directory.neighbours import Neighbour
-from overlay.directory.replica import Replica, record_key
+from overlay.directory.replica import Replica
 from overlay.directory.spread import CORE, Spread, core
 from overlay.directory.view import ZoneView
 from overlay.name import ROOT, Path, parse_path
@@ -106,7 +106,7 @@ class Holdings:
     def _of_core(self) -> tuple[Replica, dict[bytes, Record]]:
         table = self.book.units[TABLE].digest
         if self._core[0] != table:
-            records = {record_key(record.identity): record for record in self.book.members(TABLE) if core(record)}
+            records = {record.key: record for record in self.book.members(TABLE) if core(record)}
             replica = Replica()
             for record in records.values():
                 replica.put(record)

@@ -22,14 +22,13 @@ from overlay.directory.outputs import Answer, Arrived, Changed, Output, Part
 from overlay.directory.pushing import Partner, Pushing
 from overlay.directory.reaching import Reaching
 from overlay.directory.reconciling import Reconciling, compares
-from overlay.directory.replica import KEY, mark_of
 from overlay.directory.sharing import begins, beside, concerns, kept_with, to_shed
 from overlay.directory.spread import CORE, Spread
 from overlay.directory.watching import Watches
 from overlay.errors import Malformed, TrustError, UsageError
 from overlay.machine import Entropy
 from overlay.name import ROOT, Path, parse_path
-from overlay.records.record import Record, parse
+from overlay.records.record import MARK, Record, parse
 from overlay.records.trust import MissingGrant
 from overlay.wire.codec import Fields, Value, octet_list, octets
 from overlay.wire.messages import Method
@@ -144,25 +143,25 @@ class Directory:
         held = self.book.held(raw)
         if held is not None:
             self.counters["duplicates"] += 1
-            self._pushing.heard(peer, mark_of(held))
+            self._pushing.heard(peer, held.mark)
             return None
         if peer.forged >= limits.FORGED:
             return None  # its session is ending: nothing more of it is worth a check
         record = parse(raw)
         missing = self._take_foreign(record, at, peer.session)
-        self._pushing.heard(peer, mark_of(record))
+        self._pushing.heard(peer, record.mark)
         return missing
 
     def _offered(self, peer: Partner, unit: Unit, listing: list[Value]) -> None:
         """A peer names news: what has come from nobody so far is asked for."""
         entries = [octets(entry) for entry in listing]
-        if any(len(entry) != 2 * KEY for entry in entries):
+        if any(len(entry) != 2 * MARK for entry in entries):
             raise Malformed("an entry is key and mark", rule="field-range")
         replica = self.book.units.get(unit)
         if replica is None or not (unit == TABLE or self.holdings.holds(_path(unit.removeprefix("zone:")))):
             return
         for entry in entries:
-            self._pushing.heard(peer, entry[KEY:])
+            self._pushing.heard(peer, entry[MARK:])
         lacking = replica.lacking(entries)
         if lacking:
             self._reconciling.fetch(peer, unit, lacking)
@@ -367,7 +366,7 @@ class Directory:
 
     # -- time
 
-    def wake_at(self) -> float | None:
+    def wake_at(self) -> float:
         """When :meth:`wake` wants to be called."""
         return min(
             self._sweep_at, self._pushing.wake_at(), self._reconciling.wake_at(), self._watches.wake_at(), self._reaching.wake_at(),
@@ -402,6 +401,8 @@ class Directory:
         if changed:
             self.holdings.changed(changed)
             self._out.append(Changed(frozenset(changed)))
+        if not self._out:
+            return []
         out = list(self._out)
         self._out.clear()  # the same list goes on: pushing holds it too
         return out

@@ -17,7 +17,6 @@ from overlay.directory.book import TABLE, Book, Unit, zone_unit
 from overlay.directory.holdings import Holdings
 from overlay.directory.neighbours import Neighbour
 from overlay.directory.outputs import Ask
-from overlay.directory.replica import mark_of, record_key
 from overlay.directory.sharing import begins, concerns, kept_with
 from overlay.directory.spread import core
 from overlay.machine import Entropy
@@ -103,7 +102,7 @@ class Pushing:
                 peer.offer_at = now + OFFER_AFTER * (peer.rank or 1)
                 self._offering[peer.session] = peer
             if len(peer.offers) < limits.BOOK:
-                peer.offers[mark_of(record)] = record
+                peer.offers[record.mark] = record
 
     def tell_watchers(self, record: Record, source: int | None, now: float) -> None:
         """The same, to those alone who watch its zone here: they hear of it from us."""
@@ -166,7 +165,7 @@ class Pushing:
         """Put it aside for that peer; :meth:`flush` sends."""
         if self._holdings.shared_out and not core(record):
             self._introduce(peer, kept_with(record, self._book))
-        peer.outbox[mark_of(record)] = record
+        peer.outbox[record.mark] = record
         self._boxes[peer.session] = peer
 
     def _introduce(self, peer: Partner, path: Path) -> None:
@@ -177,7 +176,7 @@ class Pushing:
             peer.introduced.clear()
         peer.introduced.add(path)
         for grant in begins(self._book, path):
-            peer.outbox[mark_of(grant)] = grant
+            peer.outbox[grant.mark] = grant
 
     def flush(self, peer: Partner, now: float) -> None:
         """Send what is in the box, as far as calls in flight allow."""
@@ -207,7 +206,7 @@ class Pushing:
         entries: dict[Unit, list[bytes]] = {}
         for mark, record in peer.offers.items():
             if self._book.records.get(record.identity) is record:
-                entries.setdefault(self._book.unit_of(record), []).append(record_key(record.identity) + mark)
+                entries.setdefault(self._book.unit_of(record), []).append(record.key + mark)
         peer.offers.clear()
         for unit, listing in entries.items():
             for start in range(0, len(listing), OFFERED):
@@ -224,8 +223,14 @@ class Pushing:
 
     def wake_at(self) -> float:
         """When a box may be sent, or an offer made."""
-        boxes = min((peer.push_at for peer in self._boxes.values() if peer.in_flight < PUSHES_AT_ONCE), default=float("inf"))
-        return min(boxes, min((peer.offer_at for peer in self._offering.values()), default=boxes))
+        due = float("inf")
+        for peer in self._boxes.values():
+            if peer.push_at < due and peer.in_flight < PUSHES_AT_ONCE:
+                due = peer.push_at
+        for peer in self._offering.values():
+            if peer.offer_at < due:
+                due = peer.offer_at
+        return due
 
     def wake(self, now: float) -> None:
         """Send what has waited its moment."""

@@ -7,25 +7,12 @@ identity, its mark the first octets of its digest; 64 buckets each hold the sum 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
-from overlay.records.record import Identity, Record
+from overlay.records.record import MARK, Record
 
-KEY = 8  # octets of a key and of a mark: two of a million records share one with probability 3e-8
 BUCKETS = 64
 _WRAP = 2**64
-
-
-def record_key(identity: Identity) -> bytes:
-    """8 octets that stand for a record's identity."""
-    name, kind, item, signer = identity
-    return hashlib.blake2s(b"\x00".join((str(name).encode(), kind.encode(), item.hex().encode(), signer)), digest_size=KEY).digest()
-
-
-def mark_of(record: Record) -> bytes:
-    """8 octets that stand for its content."""
-    return record.digest[:KEY]
 
 
 class Replica:
@@ -43,7 +30,7 @@ class Replica:
 
     def put(self, record: Record) -> None:
         """Add a record, replacing what stood under its identity."""
-        key, mark = record_key(record.identity), record.digest[:KEY]
+        key, mark = record.key, record.mark
         number = key[0] % BUCKETS
         bucket = self._buckets.setdefault(number, {})
         self._change(number, bucket.get(key), mark)
@@ -51,10 +38,10 @@ class Replica:
 
     def drop(self, record: Record) -> None:
         """Take a record out, where it is the one that stands there."""
-        key = record_key(record.identity)
+        key = record.key
         number = key[0] % BUCKETS
         bucket = self._buckets.get(number, {})
-        if bucket.get(key) == record.digest[:KEY]:
+        if bucket.get(key) == record.mark:
             self._change(number, bucket.pop(key), None)
 
     def _change(self, number: int, old: bytes | None, new: bytes | None) -> None:
@@ -65,16 +52,16 @@ class Replica:
     @property
     def digest(self) -> bytes:
         """8 octets over the whole unit."""
-        return self.total.to_bytes(KEY, "big")
+        return self.total.to_bytes(MARK, "big")
 
     def sums(self) -> bytes:
         """512 octets: 8 a bucket."""
-        return b"".join(self._sums.get(n, 0).to_bytes(KEY, "big") for n in range(BUCKETS))
+        return b"".join(self._sums.get(n, 0).to_bytes(MARK, "big") for n in range(BUCKETS))
 
     def differing(self, theirs: bytes) -> list[int]:
         """The buckets in which the other side's :meth:`sums` are not ours."""
         ours = self.sums()
-        return [n for n in range(BUCKETS) if ours[n * KEY : n * KEY + KEY] != theirs[n * KEY : n * KEY + KEY]]
+        return [n for n in range(BUCKETS) if ours[n * MARK : n * MARK + MARK] != theirs[n * MARK : n * MARK + MARK]]
 
     def listing(self, buckets: Iterable[int]) -> list[bytes]:
         """Key and mark (16 octets) of each record in those buckets."""
@@ -82,11 +69,11 @@ class Replica:
 
     def lacking(self, listing: Iterable[bytes]) -> list[bytes]:
         """The keys in a listing that stand for something else here, or for nothing."""
-        return [entry[:KEY] for entry in listing if self._buckets.get(entry[0] % BUCKETS, {}).get(entry[:KEY]) != entry[KEY:]]
+        return [entry[:MARK] for entry in listing if self._buckets.get(entry[0] % BUCKETS, {}).get(entry[:MARK]) != entry[MARK:]]
 
     def compare(self, listing: Iterable[bytes], buckets: Iterable[int]) -> tuple[list[bytes], list[bytes]]:
         """(keys that they have otherwise or we lack, keys that we have otherwise or they lack) in those buckets."""
-        theirs = {entry[:KEY]: entry[KEY:] for entry in listing}
+        theirs = {entry[:MARK]: entry[MARK:] for entry in listing}
         ours = {key: mark for n in buckets for key, mark in self._buckets.get(n, {}).items()}
         fetch = [key for key, mark in theirs.items() if ours.get(key) != mark]
         offer = [key for key, mark in ours.items() if theirs.get(key) != mark]

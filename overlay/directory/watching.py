@@ -198,7 +198,7 @@ class Watches:
 
     def wake_at(self) -> float:
         """When there is something to decide."""
-        return min((watch.look_at for watch in self._watches.values()), default=float("inf"))
+        return min((watch.look_at for watch in self._watches.values()), default=float("inf")) if self._watches else float("inf")
 
     def wake(self, now: float) -> None:
         """Time passed."""

@@ -14,6 +14,7 @@ root record is signed under an id of zeros: its own digest is the id.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,6 +33,7 @@ MAX_TIME = 2**40  # seconds; far beyond any date, well inside 64 bits
 MAX_SEQ = 2**53
 MAX_SIGNATURES = 16
 _ENVELOPE = 1 + 3 + 1 + 1 + 2 + KEY + 2 + SIGNATURE  # heads of the record's parts, and one signature
+MARK = 8  # octets of a key and of a mark: two of a million records share one with probability 3e-8
 PARSED = 512  # records remembered as they read: 1.5 MiB at most, and full within minutes (benchmarks/soak.py)
 _HEADER = frozenset({1, 2, 3, 4, 5, 6, 7})
 
@@ -58,6 +60,8 @@ class Record:
     signer: bytes = field(repr=False)  # the first signer's key; the only one for most kinds
     identity: Identity = field(repr=False)  # what a newer record of the same identity replaces
     seal: bytes = field(repr=False)  # digest of the whole, signatures included
+    key: bytes = field(repr=False)  # MARK octets that stand for its identity
+    mark: bytes = field(repr=False)  # MARK octets that stand for its content
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and self.raw == other.raw
@@ -112,11 +116,19 @@ def _parse(raw: bytes) -> Record:
         raise Malformed("record name is not in lower case", rule="record-name")
     via = header.binary(7, DIGEST, DIGEST, default=b"")
     kind, item, sigs = header.text(2, 16), header.binary(3, 0, 64), _signatures(outer[1])
+    identity, hashed = (name, kind, item, sigs[0][0]), digest(content)
     return Record(
-        raw=raw, content=content, digest=digest(content), name=name, kind=kind, item=item,
+        raw=raw, content=content, digest=hashed, name=name, kind=kind, item=item,
         seq=header.integer(4, 1, MAX_SEQ), issued=header.integer(5, 0, MAX_TIME), expires=header.integer(6, 0, MAX_TIME),
-        via=via, body=inner[1], sigs=sigs, signer=sigs[0][0], identity=(name, kind, item, sigs[0][0]), seal=digest(raw),
+        via=via, body=inner[1], sigs=sigs, signer=sigs[0][0], identity=identity, seal=digest(raw), key=record_key(identity),
+        mark=hashed[:MARK],
     )
+
+
+def record_key(identity: Identity) -> bytes:
+    """MARK octets that stand for a record's identity."""
+    name, kind, item, signer = identity
+    return hashlib.blake2s(b"\x00".join((str(name).encode(), kind.encode(), item.hex().encode(), signer)), digest_size=MARK).digest()
 
 
 def _signatures(listed: list[Any]) -> tuple[tuple[bytes, bytes], ...]:

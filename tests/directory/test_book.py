@@ -6,7 +6,6 @@ import pytest
 
 from overlay import limits
 from overlay.directory.book import CROWD_OUT, RECORDS, TABLE, Book, zone_unit
-from overlay.directory.replica import record_key
 from overlay.errors import TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, parse_path
@@ -80,7 +79,7 @@ def test_a_zone_cut_that_comes_later_takes_its_names_from_the_zone_above(overlay
     assert root_data in book.members(zone_unit(parse_path("us/office")))
     assert root_data not in book.members(zone_unit(ROOT))
     assert book.units[zone_unit(ROOT)].digest != before
-    assert book.by_key(zone_unit(parse_path("us/office")), record_key(root_data.identity)) == root_data
+    assert book.by_key(zone_unit(parse_path("us/office")), root_data.key) == root_data
 
 
 def test_a_zone_cut_that_goes_gives_its_names_back(overlay: Overlay) -> None:
@@ -229,7 +228,7 @@ def test_what_passed_its_date_while_the_node_was_down_is_dropped_from_the_store_
     book = book_of(overlay, host)
     again = loaded(overlay, list(stored(book.take_stores()).values()), at=host.expires + 1)
     assert host.identity not in again.records
-    assert Store(RECORDS, record_key(host.identity), None) in again.take_stores()
+    assert Store(RECORDS, host.key, None) in again.take_stores()
 
 
 def test_what_is_dated_ahead_of_a_clock_that_went_back_stays_in_the_store(overlay: Overlay) -> None:

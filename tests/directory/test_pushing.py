@@ -10,7 +10,6 @@ from overlay.directory.book import TABLE
 from overlay.directory.machine import Directory
 from overlay.directory.outputs import Ask
 from overlay.directory.pushing import ALL_PEERS, OFFER_AFTER
-from overlay.directory.replica import mark_of, record_key
 from overlay.errors import Malformed
 from overlay.name import parse_path
 from overlay.records.record import Record
@@ -83,7 +82,7 @@ def test_who_hears_it_first_from_another_is_offered_it_a_moment_later_and_in_tur
         assert not offers(here)
         here.wake(1.0 + OFFER_AFTER * rank, AT + 2)
         (offer,) = offers(here)
-        assert (offer.session, offer.body) == (len(peers), {1: TABLE, 2: [record_key(news.identity) + mark_of(news)]})
+        assert (offer.session, offer.body) == (len(peers), {1: TABLE, 2: [news.key + news.mark]})
 
 
 def test_what_a_peer_was_heard_to_have_is_neither_pushed_nor_offered_to_it() -> None:
@@ -105,10 +104,10 @@ def test_an_offer_leads_to_a_question_for_what_is_lacking_and_for_nothing_else()
     overlay, gateways, _, table = town()
     here = connected(overlay, gateways[0], gateways[1:3], table)
     news = overlay.cluster(gateways[1], at=AT + 1)
-    listing = [record_key(record.identity) + mark_of(record) for record in (*table[2:5], news)]
+    listing = [record.key + record.mark for record in (*table[2:5], news)]
     here.called(1, 1, Method.OFFER, {1: TABLE, 2: listing}, 1.0, AT + 2)
     (fetch,) = [output for output in here.take() if isinstance(output, Ask)]
-    assert (fetch.method, fetch.body) == (Method.FETCH, {2: TABLE, 3: [record_key(news.identity)]})
+    assert (fetch.method, fetch.body) == (Method.FETCH, {2: TABLE, 3: [news.key]})
     here.answered(fetch.context, 1, [news.raw], 1.1, AT + 2)
     assert here.book.held(news.raw) == news
     assert not pushed(here), "what was asked for may be old news to the others: it is offered"

@@ -7,8 +7,8 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlay.directory.replica import BUCKETS, KEY, Replica, record_key
-from overlay.records.record import Record
+from overlay.directory.replica import BUCKETS, Replica
+from overlay.records.record import MARK, Record
 from tests.records.actors import found
 
 
@@ -38,8 +38,8 @@ def test_comparison_finds_exactly_what_differs(ours: set[int], theirs: set[int])
     a, b = replica(ours), replica(theirs)
     buckets = a.differing(b.sums())
     fetch, offer = a.compare(b.listing(buckets), buckets)
-    assert set(fetch) == {record_key(records()[n].identity) for n in theirs - ours}
-    assert set(offer) == {record_key(records()[n].identity) for n in ours - theirs}
+    assert set(fetch) == {records()[n].key for n in theirs - ours}
+    assert set(offer) == {records()[n].key for n in ours - theirs}
     assert (a.digest == b.digest) == (ours == theirs)
 
 
@@ -77,8 +77,8 @@ def test_sums_from_outside_of_any_length_are_compared_without_harm(theirs: bytes
 def test_listings_from_outside_ask_for_keys_that_we_lack_only(listing: list[bytes], buckets: list[int]) -> None:
     made = replica({1, 5, 9})
     fetch, offer = made.compare(listing, buckets)
-    assert set(fetch) <= {entry[:KEY] for entry in listing}
-    assert set(offer) <= {record_key(records()[n].identity) for n in (1, 5, 9)}
+    assert set(fetch) <= {entry[:MARK] for entry in listing}
+    assert set(offer) <= {records()[n].key for n in (1, 5, 9)}
 
 
 def test_a_listing_of_buckets_that_do_not_exist_is_empty() -> None:
