@@ -243,7 +243,8 @@ class Data:
         values = fields.items(1, 64)
         if any(type(value) is not str for value in values):
             raise Malformed("data: values are text", rule="data-values")
-        return cls(values=tuple(values), ttl=fields.integer(2, 0, 604_800, default=30))
+        ttl = fields.integer(2, 0, 604_800, default=30)
+        return cls(values=tuple(values), ttl=ttl) if values else cls()  # a tombstone has no time to live, whatever it says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
