@@ -129,7 +129,7 @@ class Operations:
     async def name_set(self, args: Args) -> object:
         """`overlay name set NAME TYPE VALUE...`."""
         name = self._claimable(text(args, "name"))
-        rtype = text(args, "type").upper()
+        rtype = codes.type_name(codes.type_number(text(args, "type")))
         values = texts(args, "values")
         if not values:
             raise UsageError("a value is missing", "overlay name remove takes a name away", rule="values")
@@ -154,7 +154,8 @@ class Operations:
 
     async def name_remove(self, args: Args) -> object:
         """`overlay name remove NAME [TYPE]`."""
-        name, rtype = self._name(text(args, "name")), optional(args, "type")
+        name, wanted = self._name(text(args, "name")), optional(args, "type")
+        rtype = None if wanted is None else codes.type_name(codes.type_number(wanted))
         held = [row for row in self.reports.names(name) if row["name"] == self.reports.full(name) and rtype in (None, row["type"])]
         if not held:
             raise Absent(f"{name.dotted} has no such data", "overlay name list shows what there is", rule="unknown-name")

@@ -151,3 +151,15 @@ def test_half_a_character_is_not_taken_for_text() -> None:
     assert read_request(b'{"command": "\\ud83d\\ude00"}') == ("\U0001f600", {})
     with pytest.raises(UsageError):
         read_request(b'{"command": "\\ud83d"}')
+
+
+async def test_a_type_has_one_spelling_however_it_was_asked_for(tmp_path: Path) -> None:
+    """Else `A` and `TYPE1` would stand beside each other at one name, and removing one would leave the other."""
+    async with quiet_node(tmp_path) as quiet, client(quiet) as there:
+        for kind, value in (("TYPE1", "192.0.2.1"), ("a", "192.0.2.2"), ("TYPE00001", "192.0.2.3")):
+            asked = {"command": "name.set", "args": {"name": "n.hq", "type": kind, "values": [value]}}
+            assert "result" in await there.ask(json.dumps(asked).encode())
+        found = await there.ask(b'{"command": "name.list"}')
+        assert [(row["type"], row["values"]) for row in found["result"]] == [("A", ["192.0.2.3"])]
+        assert "result" in await there.ask(b'{"command": "name.remove", "args": {"name": "n.hq", "type": "type1"}}')
+        assert (await there.ask(b'{"command": "name.list"}'))["result"] == []
