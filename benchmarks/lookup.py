@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -35,6 +36,7 @@ MIDDLE, SIGMA = (_LOW + _HIGH) / 2, (_HIGH - _LOW) / (2 * 1.645)
 GIVE_UP: Final = 10.0  # seconds
 HOSTILE: Final = ("drops", "lies", "floods", "slow", "stale")
 SLOW: Final = 3.0  # seconds more
+FIND_TRIPS: Final = 2  # round trips of an answer to FIND: 10 KB are a page, then the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Rules:
     copies: int = 8  # nodes at which a zone is kept above the limit
     crowded: bool = True  # no more than two of one network near a key
     signed: bool = True  # nobody can be invented
-    meeting: int = 0  # round trips before a first question is answered; 0: it rides in message 1
+    meeting: int = 0  # round trips before a stranger takes a question; 0: it rides in message 1 (DESIGN 3.5)
 
 
 @dataclass(slots=True)
@@ -154,10 +156,10 @@ class Lookup:
         self._order += 1
         heapq.heappush(self._heap, (self.now + delay, self._order, act))
 
-    def _ask(self, node: Neighbour, act: Callable[[], None]) -> None:
+    def _ask(self, node: Neighbour, act: Callable[[], None], trips: int = 1) -> None:
         """A question to that node: ``act`` when its answer is here, never where it says nothing."""
         self.questions += 1
-        trips = 1 if node.node_id in self._trips else 1 + self.rules.meeting
+        trips += 0 if node.node_id in self._trips else self.rules.meeting
         trip = self._trips.setdefault(node.node_id, 2 * self.crowd.dice.lognormvariate(MIDDLE, SIGMA))
         character = self.crowd.characters.get(node.node_id, "")
         if character not in ("drops", "gone"):
@@ -198,7 +200,7 @@ class Lookup:
     def _step(self) -> bool:
         if self._search is not None:
             for node in self._search.take():
-                self._ask(node, lambda node=node: self._told(node))  # type: ignore[misc]
+                self._ask(node, partial(self._told, node), FIND_TRIPS)
             found = self._search.found() if self._search.over else []
             self._ladder = list({n.node_id: n for n in (*self._search.holders.values(), *found)}.values())
         by_id = {n.node_id: n for n in self._ladder}
@@ -207,7 +209,7 @@ class Lookup:
             self._search.widen(self.now)
         for node_id in chosen:
             node = by_id[node_id]
-            self._ask(node, lambda node=node: self._given(node))  # type: ignore[misc]
+            self._ask(node, partial(self._given, node))
         due = self._watch.wake_at(self.now)
         due = max(min(due, self._search.wake_at() if self._search is not None else math.inf), self.now + 0.01)
         if self._heap and self._heap[0][0] <= due:
@@ -298,23 +300,23 @@ class Case:
 
 TABLE_GOAL: Final = {"right": 0.99, "p50_ms": 120, "p95_ms": 400}
 SMALL, LARGE = 10_000, 100_000
-AS_BUILT: Final = 4  # round trips before a stranger answers: handshake, two passports at once, two admissions; see decision 11
+MET: Final = 3  # round trips more where a session comes first, as it does today: handshake, passports, admission (counted in the lab)
 CASES: Final = (
     Case("table", in_table, SMALL, 10_000),
+    Case("table, a session made first", in_table, SMALL, 3_000, Rules(meeting=MET)),
     Case("table, ids ground in one network", in_table, SMALL, 1_000, ground=(1_000, 1)),
-    Case("table, a session made first", in_table, SMALL, 2_000, Rules(meeting=AS_BUILT)),
-    Case("search", by_search, SMALL, 2_000),
-    Case("search", by_search, LARGE, 2_000),
-    Case("search, sessions made first", by_search, LARGE, 1_000, Rules(meeting=AS_BUILT)),
+    Case("search", by_search, SMALL, 1_000),
+    Case("search", by_search, LARGE, 1_000),
+    Case("search, sessions made first", by_search, LARGE, 500, Rules(meeting=MET)),
     Case("search, ids ground in one network", by_search, SMALL, 500, ground=(1_000, 1)),
-    Case("search, ids ground in two networks, ten keys for each member", by_search, SMALL, 60, ground=(100_000, 2)),
-    Case("the same without the rule of networks", by_search, SMALL, 60, Rules(crowded=False), (100_000, 2)),
-    Case("the same where networks cost nothing", by_search, SMALL, 60, ground=(100_000, 10**6)),
-    Case("search by one path", by_search, SMALL, 2_000, Rules(paths=1)),
-    Case("search by two paths", by_search, SMALL, 1_000, Rules(paths=2)),
-    Case("search by eight paths", by_search, SMALL, 1_000, Rules(paths=8)),
-    Case("search, one question at once on a path", by_search, SMALL, 1_000, Rules(alpha=1)),
-    Case("search, zones kept by three", by_search, SMALL, 2_000, Rules(copies=3)),
+    Case("search, ids ground in two networks, ten keys a member", by_search, SMALL, 200, ground=(100_000, 2)),
+    Case("  without the rule of networks", by_search, SMALL, 200, Rules(crowded=False), (100_000, 2)),
+    Case("  where networks cost nothing", by_search, SMALL, 200, ground=(100_000, 10**6)),
+    Case("search by one path", by_search, SMALL, 1_000, Rules(paths=1)),
+    Case("search by two paths", by_search, SMALL, 500, Rules(paths=2)),
+    Case("search by eight paths", by_search, SMALL, 500, Rules(paths=8)),
+    Case("search, one question at once on a path", by_search, SMALL, 500, Rules(alpha=1)),
+    Case("search, zones kept by three", by_search, SMALL, 1_000, Rules(copies=3)),
     Case("search, anybody can be invented", by_search, SMALL, 100, Rules(signed=False)),
 )
 
@@ -330,7 +332,7 @@ def measure(scale: float, hostile: float, seed: int) -> list[dict[str, object]]:
         figures = summary(outcomes)
         rows.append({"case": case.name, "members": case.members, **figures, "wall_s": round(perf_counter() - begin, 1)})
         print(
-            f"{case.name:62} {case.members:7,}  {100 * figures['right']:6.2f} %  p50 {figures['p50_ms']:5} p95 {figures['p95_ms']:5} "
+            f"{case.name:56} {case.members:7,}  {100 * figures['right']:6.2f} %  p50 {figures['p50_ms']:5} p95 {figures['p95_ms']:5} "
             f"p99 {figures['p99_ms']:5} ms  {figures['questions']:5} questions",
             flush=True,
         )

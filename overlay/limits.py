@@ -38,7 +38,7 @@ CALLS_OUTSTANDING = _limit("calls-outstanding", 8, "calls", "session", "DESIGN 3
 CALLS_QUEUED = _limit("calls-queued", 256, "calls", "session", "guess, to be measured", "drop:call-queue-full")
 REPLY_OCTETS = _limit("reply-octets", 1_048_576, "octets", "paged reply", "DESIGN 3.5: a zone has 10 to 1,000 KiB", "drop:reply-too-long")
 REPLIES_KEPT = _limit("replies-kept", 64, "replies", "session", "8 outstanding calls, with room for retries", "drop:calls-full")
-SESSIONS = _limit("sessions", 4_096, "sessions", "node", "guess: 10 KiB each is 40 MiB", "drop:sessions-full")
+SESSIONS = _limit("sessions", 4_096, "sessions", "node", "measured 2026-11: 24 KiB each at the worst, 96 MiB", "drop:sessions-full")
 KEYED_PER_SOURCE = _limit(
     "keyed-per-source", 64, "sessions not admitted", "IPv4 address or /64", "guess: an office that comes in together", "drop:keyed-source-full",
 )

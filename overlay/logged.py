@@ -45,6 +45,10 @@ EVENTS: Final[dict[str, Event]] = {
         "a node showed a passport that does not count",
         "one line now and then is a node that lapsed or was revoked; many are somebody who tries: see `overlay peers`",
     ),
+    "fallback": Event(
+        "warning", {"what": "which listener, who holds its port, what it got instead"}, "a listener is not where the configuration wants it",
+        "end what holds the port, let the program bind low ports, or choose another in `overlay.toml`",
+    ),
     "service-down": Event(
         "warning", {"name": "of the service", "proto": "`tcp` or `udp`", "check": "as `service add --health` has it"},
         "a service that this node carries has failed its check twice: names no longer lead to it here",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY, SIGNATURE, Signer, verify
@@ -22,6 +23,8 @@ from overlay.wire.codec import decode, encode
 
 _TITLE = "overlay root draft 1"
 _KEY_TITLE = "overlay root key 1"
+LAST_DATE = 253_402_300_799  # UTC seconds: the end of the year 9999, where calendars end
+SHOWN = 16  # characters of a key that a person compares: 96 bits
 RENEW_AT = 0.5  # of its life: from then on `overlay root sign` renews what the root keys gave (guess: half a year of warning)
 
 
@@ -96,11 +99,15 @@ class RootDraft:
         return draft
 
     def describe(self) -> str:
-        """One line for the person who is about to sign."""
+        """One line for the person who is about to sign: all that a draft from another machine could have otherwise."""
         header, body = decode(self.content)
         if header[2] == "root":
-            return f"root version {body[1]}: {body[5]} of {len(body[4])} keys, admission {body[6]}"
-        return f"grant of {', '.join(body[1])} on {header[1] or 'the root'} to {b64(header[3])}"
+            keys = ", ".join(b64(key)[:SHOWN] for key in body[4])
+            of = f"{body[5]} of {len(body[4])} keys" if len(body[4]) > 1 else "key"
+            return f"root version {body[1]}: {of} {keys}, admission {body[6]}, zone {body[2]}, TLD {body[3]}"
+        until = datetime.fromtimestamp(min(header[6], LAST_DATE), UTC).date()
+        final = ", not to be renewed" if body.get(3) else ""
+        return f"grant of {', '.join(body[1])} on {header[1] or 'the root'} to {b64(header[3])} until {until}{final}"
 
 
 def next_version(roots: Sequence[Record], keys: Iterable[bytes], threshold: int, admission: str | None, at: int) -> RootDraft:

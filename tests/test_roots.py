@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from overlay.errors import OverlayError, TrustError, UsageError
 from overlay.identity.keys import Signer
 from overlay.records import rights
-from overlay.roots import RootDraft, due, key_file, next_version, read_key, renewal
-from overlay.units import DAY
+from overlay.roots import SHOWN, RootDraft, due, key_file, next_version, read_key, renewal
+from overlay.units import DAY, b64
 from tests.directory.books import book_of
 from tests.records.actors import AT, Overlay, found, refused, seed
 
@@ -98,7 +98,8 @@ def test_what_the_root_keys_gave_is_renewed_and_all_below_can_be(overlay: Overla
 
 
 def test_a_draft_says_what_one_signs(overlay: Overlay) -> None:
-    assert rotation(overlay).describe() == "root version 2: 2 of 3 keys, admission open"
+    keys = ", ".join(b64(key)[:SHOWN] for key in sorted(key.public for key in NEW))
+    assert rotation(overlay).describe() == f"root version 2: 2 of 3 keys {keys}, admission open, zone cloud.example.org, TLD cloud"
     assert "the root" in renewal([overlay.root], overlay.founder.holds(rights.GRANT), AT).describe()
 
 

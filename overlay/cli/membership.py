@@ -38,14 +38,22 @@ PLACE = b"place"  # where it was joined: what to ask when no remembered peer ans
 
 
 def private_file(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all; on disk on return, and so is its name."""
+    """Write a file that only its owner may read, whole or not at all; on disk on return, and so is its name.
+
+    Where that fails nothing of it is left; a file that somebody put there beforehand is not written into.
+    """
     temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

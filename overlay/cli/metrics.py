@@ -68,6 +68,7 @@ COUNTED: Final[dict[str, str]] = {
     "http_timeouts": "HTTP clients that sent or read too slowly",
     "knocks_waiting": "ways in that waited for their turn",
     "log_cut": "lines of the log that were cut",
+    "log_left_out": "lines of events that happened too often in a minute",
     "log_lost": "lines of the log that were lost",
     "log_rotated": "times that the log was turned over",
     "lookup_refused": "resolvers that refused, looking for ways in",

@@ -10,13 +10,15 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from overlay.cli.client import ask, put, put_json, say
 from overlay.cli.grammar import Call
 from overlay.cli.home import own
 from overlay.cli.membership import ROOT_KEY, private_file
-from overlay.errors import Absent, ConfigError, NotRunning, TrustError, UsageError
+from overlay.errors import Absent, ConfigError, NotRunning, OverlayError, TrustError, UsageError
 from overlay.founding import FOUNDER_LIFE
 from overlay.identity.keys import Signer
 from overlay.records.record import Record, parse
@@ -36,17 +38,18 @@ def export(call: Call) -> None:
     taken = [to / path.name for path in files if (to / path.name).exists()]
     if taken:
         raise ConfigError(f"{taken[0]} exists", "choose an empty directory", rule="root-out")
-    written = []
+    texts = {to / path.name: _read(path) for path in files}
     for path in files:
-        text = _read(path)
-        read_key(text, str(path))
-        _write(to / path.name, text)
-        written.append(to / path.name)
-    for path, copy in zip(files, written, strict=True):
-        if _read(copy) != _read(path):
-            raise ConfigError(f"{copy} does not read as it was written", "use another medium; nothing was removed", rule="root-out")
+        read_key(texts[to / path.name], str(path))
+    _write_all(texts)
     for path in files:
-        path.unlink()
+        try:
+            path.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be removed: {error.strerror}", f"remove it by hand: the copy in {to} is whole", rule="root-key",
+            ) from None
+    written = list(texts)
     _tell(call, {"keys": [str(path) for path in written]}, [str(path) for path in written])
     say("the root keys are no longer on this machine: keep them where you keep what must not be lost")
 
@@ -64,11 +67,12 @@ def rotate(call: Call) -> None:
     draft = next_version(roots, [signer.public for signer in new], threshold, values["admission"], int(time.time()))
     draft.sign([*new, *_signers(home, values["key"], roots[0].digest)])
     files = [out / (f"root-v{version}.key" if count == 1 else f"root-v{version}-{number}.key") for number in range(1, count + 1)]
-    for path, seed in zip(files, seeds, strict=True):
-        if path.exists():
-            raise ConfigError(f"{path} exists", "choose another --root-out", rule="root-out")
-        _write(path, key_file(roots[0].digest, seed))
+    taken = [path for path in files if path.exists()]
+    if taken:
+        raise ConfigError(f"{taken[0]} exists", "choose another --root-out", rule="root-out")
+    _write_all({path: key_file(roots[0].digest, seed) for path, seed in zip(files, seeds, strict=True)})
     say(f"wrote the new root key{'s' if count > 1 else ''}: {', '.join(map(str, files))}")
+    say(f"where others sign they should read the same: {draft.describe()}")
     _finish(call, draft, out / f"root-v{version}.draft", keys=[str(path) for path in files])
 
 
@@ -121,6 +125,9 @@ def _finish(call: Call, draft: RootDraft, path: Path, keys: list[str] | None = N
             _tell(call, {**more, "draft": str(path), "missing": 0}, [str(path)])
             say("all have signed; no node runs here: take it to a machine where one does, overlay root sign DRAFT")
             return
+        except OverlayError:
+            _write(path, draft.text())  # the signatures are not lost: overlay root sign DRAFT tries again
+            raise
         path.unlink(missing_ok=True)
         _tell(call, {**more, "published": True}, [])
         say(f"published: {draft.describe()}")
@@ -160,6 +167,23 @@ def _read(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a file that is there, and ask as its owner", rule="root-file") from None
+
+
+def _write_all(texts: Mapping[Path, str]) -> None:
+    """Write secrets, and read them again; where one cannot be written none is left behind."""
+    done: list[Path] = []
+    try:
+        for path, text in texts.items():
+            done.append(path)
+            _write(path, text)
+        for path, text in texts.items():
+            if _read(path) != text:
+                raise ConfigError(f"{path} does not read as it was written", "use another medium; nothing was removed", rule="root-out")
+    except OverlayError:
+        for path in done:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _write(path: Path, text: str) -> None:

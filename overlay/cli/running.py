@@ -99,7 +99,13 @@ class Running:
         with ExitStack() as stack:
             stack.callback(lock_home(self.home).release)
             identity_made = not (self.home / homes.IDENTITY).exists()
-            listeners = open_listeners(self.config.listen, self.report.progress, given=inherited())
+            notices: list[str] = []
+
+            def fell_back(line: str) -> None:
+                notices.append(line)
+                self.report.progress(line)
+
+            listeners = open_listeners(self.config.listen, fell_back, given=inherited())
             stack.callback(listeners.close)
             control = open_control(self.home)
             stack.callback(control.close)
@@ -111,7 +117,7 @@ class Running:
             identity = homes.load_identity(self.home, make=identity_made and self.join is not None)
             log = LogFile(self.home / homes.LOG)
             stack.callback(log.close)
-            start = _Start(identity, listeners, control, store, tables, member, log)
+            start = _Start(identity, listeners, control, store, tables, member, log, tuple(notices))
             refusal: OverlayError | None = None
             try:
                 trio.run(self._main, start)
@@ -219,6 +225,8 @@ class Running:
         plugged.counted["entrance"] = self._entrance
         plugged.engine.lots.put(Step(first=(Write(OWN, homes.INCARNATION, str(incarnation).encode()),)))
         start.log.write(Log("info", "started", {"incarnation": incarnation}), clock.at())
+        for notice in start.notices:
+            start.log.write(Log("warning", "fallback", {"what": notice}), clock.at())
         await plugged.start(nursery, self._desk, self._scope.cancel, self._let_go)
         self._plugged = plugged
         return plugged
@@ -385,6 +393,7 @@ class _Start:
     tables: Tables
     member: homes.Membership | None
     log: LogFile
+    notices: tuple[str, ...]  # listeners that did not get what they were to have
 
 
 def _heard_more(plugged: Plugged, told: AdmissionAsked | None) -> bool:

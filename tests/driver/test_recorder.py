@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import stat
@@ -14,7 +15,7 @@ import pytest
 
 from overlay import acts, limits
 from overlay.driver.logfile import LogFile
-from overlay.driver.recorder import INPUT, TAKE, Recorded, act, entries, keep, plain, value_of
+from overlay.driver.recorder import ACTS, INPUT, TAKE, Recorded, act, entries, keep, plain, value_of
 from overlay.errors import Absent
 from overlay.lab.replay import read, replay
 from overlay.lab.world import Host, World
@@ -22,6 +23,7 @@ from overlay.name import ROOT, parse_path
 from overlay.node import Node
 from overlay.statements import Service
 from overlay.wire.address import Address, Way
+from tests.house.source import report, sources
 from tests.lab.scenes import node
 
 AT = 1_800_000_000.0
@@ -48,6 +50,17 @@ def test_every_input_of_a_node_is_noted() -> None:
     assert public - LOOKS <= vars(Recorded).keys()
     for name in public - LOOKS:
         assert inspect.signature(getattr(Recorded, name)) == inspect.signature(getattr(Node, name)), name
+
+
+def test_acts_of_a_person_go_through_the_recorder() -> None:
+    """`acts.something(node, ...)` called by itself would be missing from a replay; `usable` only looks."""
+    offences = []
+    for source in sources("overlay"):
+        for call in ast.walk(source.tree):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "acts":
+                if call.func.attr in ACTS and call.func.attr != "usable" and not source.module.startswith("overlay.lab"):
+                    offences.append(f"{source.where}:{call.lineno}: acts.{call.func.attr} past the recorder: use Engine.act")
+    report(offences)
 
 
 @pytest.mark.parametrize("value", [

@@ -140,7 +140,10 @@ def test_a_port_in_use_names_its_holder_and_the_others_fall_back(village: Villag
         assert len(said) == 1, (kind, done.err)
         assert f"(pid {os.getpid()})" in said[0]
     assert done.out.startswith("up as founder.hq.cloud ")
-    bound = json.loads(machine.done("status", "--json").out)["listen"]
+    status = json.loads(machine.done("status", "--json").out)
+    assert [line.partition(":")[0] for line in status["warnings"] if "is taken or not permitted" in line] == ["http", "dns", "stub"]
+    assert (machine.home / "log").read_text().count(" warning fallback what=") == 3
+    bound = status["listen"]
     assert bound["overlay"] == [machine.listener]
     assert bound["http"] == [f"{machine.address}:8053"]
     assert bound["dns"] == []
