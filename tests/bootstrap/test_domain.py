@@ -73,7 +73,7 @@ def test_a_bad_way_text_is_dropped_with_a_reason(at: str, reason: str) -> None:
     assert counters == {f"drop:{reason}": 1}
 
 
-@pytest.mark.parametrize("host", ["224.0.0.1", "0.0.0.0", "169.254.1.1", "255.255.255.255", "[ff02::1]", "[fe80::1]", "[::ffff:192.0.2.1]"])
+@pytest.mark.parametrize("host", ["224.0.0.1", "0.0.0.0", "169.254.1.1", "255.255.255.255", "[ff02::1]", "[fe80::1]"])
 def test_nobody_is_sent_to_an_address_where_nobody_listens(host: str) -> None:
     counters: Counter[str] = Counter()
     (way,) = read_ways([f"v=overlay1;at={host}:7653,203.0.113.10:7653;key={KEY_TEXT}".encode()], counters)

@@ -197,7 +197,7 @@ def test_the_detached_process_is_told_the_same(run: Run, program: Program, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("words", "child", "parent"), [([], 60.0, 62.0), (["--timeout", "5"], 5.0, 7.0), (["--timeout", "1.5m"], 90.0, 92.0)]
+    ("words", "child", "parent"), [([], 60.0, 65.0), (["--timeout", "5"], 5.0, 10.0), (["--timeout", "1.5m"], 90.0, 95.0)]
 )
 def test_the_detached_process_gives_up_before_its_parent(
     run: Run, program: Program, tmp_path: Path, words: list[str], child: float, parent: float

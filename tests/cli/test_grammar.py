@@ -107,7 +107,7 @@ def test_help_is_given_for_whatever_it_is_asked_of() -> None:
         (["init", "z", "--admission", "closed"], "--admission is invite or open", "--admission invite|open"),
         (["service", "add", "x", "--port", "65536"], "--port is a whole number from 1 to 65535", "--port N"),
         (["service", "add", "x", "--proto", "sctp"], "--proto is tcp or udp", "--proto tcp|udp"),
-        (["completion", "tcsh"], "SHELL is bash, zsh or fish", "usage"),
+        (["completion", "tcsh"], "SHELL is bash, zsh, fish or nodes", "usage"),
         (["--home"], "--home wants a value", "--home DIR"),
     ],
 )  # fmt: skip
