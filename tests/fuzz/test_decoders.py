@@ -5,6 +5,8 @@ The long form is ``make fuzz`` (docs/fuzzing.md).
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from overlay.errors import OverlayError
@@ -50,6 +52,23 @@ def test_the_hunt_finds_a_defect_tells_it_apart_and_makes_it_short() -> None:
     assert [crash.what for crash in figures.crashes] == ["KeyError: 'a defect'"]
     assert sorted(figures.crashes[0].data) == sorted(b"k\xff")
     assert shortest(decoder, b"harmless") == b"harmless"
+
+
+def test_what_is_slow_once_is_forgiven_and_what_is_always_slow_is_told() -> None:
+    turns = iter([0.3])
+
+    def once(data: bytes) -> None:
+        end = time.thread_time() + next(turns, 0.0)
+        while time.thread_time() < end:
+            pass
+
+    def always(data: bytes) -> None:
+        end = time.thread_time() + 0.3
+        while time.thread_time() < end:
+            pass
+
+    assert ending(Decoder(name="once", run=once, errors=(), seeds=()), b"")[1] == ""
+    assert ending(Decoder(name="always", run=always, errors=(), seeds=()), b"")[1].startswith("slow")
 
 
 def test_the_same_seed_gives_the_same_inputs() -> None:
