@@ -17,7 +17,7 @@ from overlay.directory.replica import Replica
 from overlay.errors import Malformed, TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
-from overlay.records import rights
+from overlay.records import kinds, rights
 from overlay.records.kinds import Body, Cluster
 from overlay.records.record import Identity, Record, parse
 from overlay.records.trust import Trust, Verdict, chain_of, holders, kept_until
@@ -68,7 +68,10 @@ class Book:
         parsed = []
         for raw in raws:
             try:
-                parsed.append(parse(raw))
+                record = parse(raw)
+                if record.kind == "grant":
+                    kinds.read(record)  # looked into below, before it is judged
+                parsed.append(record)
             except Malformed:
                 self.counters["drop:stored-record"] += 1
         for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), r.seq if r.kind == "root" else len(r.name), r.seq)):
