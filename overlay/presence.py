@@ -29,7 +29,7 @@ HEAD_TURN = 0.5  # of that: how much later each next one takes over from a build
 HEAD_PAUSE = {True: 5.0, False: 1.0}  # seconds between versions: the root's, another zone's (DESIGN 3.8)
 COUNT_PAUSE = 10.0  # seconds between cluster records that differ in how many nodes there are and how busy (guess)
 LOOK = 2.0  # seconds between looks at what is due (a change of our own looks at once)
-RENEWALS = 60.0  # seconds between looks at whose grants are due: those live for days
+RENEWALS = 60.0  # seconds between looks at whose grants and data are due: those live for days
 SOON = 0.3  # seconds after others' news: what comes together is looked at together
 PROVING = 0.5  # seconds that a newcomer waits for the first answers to its probes
 PROBE = (1.0, 300.0)  # seconds: first and longest pause before an unproved own address is tried again
@@ -70,12 +70,17 @@ class Presence:
         proved = [*sorted(self.advertised), *sorted((self.seen & self.interfaces) - self.advertised)]
         return tuple(Address(host, self.port) for host in proved if routable(host))
 
+    @property
+    def proved(self) -> bool:
+        """Whether there is no own address left that nobody has seen."""
+        return not self.interfaces - self.seen - self.advertised
+
     def witnessed(self, host: str) -> None:
         """A peer has seen us at (or reached us at) that address."""
         host = host.split("%")[0]
         if host in self.interfaces and host not in self.seen and routable(host):
             self.seen.add(host)
-            if not self.interfaces - self.seen - self.advertised:
+            if self.proved:
                 self.proving_until = 0.0
             self._look_at = 0.0
 
@@ -124,23 +129,18 @@ class Presence:
         self._look_at = now + LOOK
         addresses = self.addresses
         desk = self.statements
-        drafts: tuple[Callable[[], list[Record]], ...] = (
+        drafts: list[Callable[[], list[Record]]] = [
             lambda: desk.host(self.name, addresses, at), lambda: self._cluster(addresses, at, load),
-            lambda: desk.carries(self.name, addresses, at), lambda: desk.renewals(at), lambda: self._head(now, at),
-            lambda: self._renewals(now, at),
-        )
+            lambda: desk.carries(self.name, addresses, at), lambda: self._head(now, at),
+        ]
+        if now >= self._renew_at:
+            self._renew_at = now + RENEWALS
+            drafts += [lambda: desk.renewals(at), lambda: self.renewals.due(at) if self.renewals is not None else []]
         records: list[Record] = []
         for draft in drafts:
             with suppress(TrustError):  # a lapsed or narrowed grant: `doctor` shows it; what stands goes on until its date
                 records += draft()
         return records
-
-    def _renewals(self, now: float, at: float) -> list[Record]:
-        """Grants of this node and of others that are this node's to say again."""
-        if self.renewals is None or now < self._renew_at:
-            return []
-        self._renew_at = now + RENEWALS
-        return self.renewals.due(at)
 
     def _cluster(self, addresses: tuple[Address, ...], at: float, load: int) -> list[Record]:
         if not addresses or not self.speaks(at):
@@ -187,10 +187,9 @@ class Presence:
         me = self.statements.identity.node_id
         book = self.directory.book
         able = {g.item for g in book.grants_on(path, at) if {rights.SIGN, rights.SPEAK} & set(g.body[1])}
-        live = {me, *(n.node_id for n in self.directory.holdings.ring())}
         if me not in able:
             return False
-        before = sum(other < me for other in able & live)
+        before = sum(other < me for other in able & self.directory.holdings.listed())
         issued = book.outline.head_issued(path) or self._waits_since.setdefault(path, at)
         return before == 0 or at - issued > HEAD_EVERY * (1 + before * HEAD_TURN)
 

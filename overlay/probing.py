@@ -21,6 +21,8 @@ AT_ONCE: Final = 2  # peers that look at one own address at a time: one may be g
 
 def probes(presence: Presence, peers: Sequence[Peer], book: Book, remembered: Remembered, now: float) -> list[tuple[int, Way]]:
     """(session, way from an own address to that peer) of each probe that is worth sending now."""
+    if presence.proved:
+        return []
     ways = [(peer, address) for peer in peers for address in _addresses_of(peer, book, remembered)]
     found = []
     for host in presence.unproved(now, {address.family for _, address in ways}):

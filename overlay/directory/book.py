@@ -43,6 +43,7 @@ class Book:
         self.records: dict[Identity, Record] = {}
         self.grants: dict[bytes, Record] = {}  # by digest; those superseded too, as long as something stands on them
         self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
+        self._grants_to: dict[bytes, list[Record]] = {}  # the same by subject
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
         self.outline = Outline(self._named)
         self.cuts = self.outline.cuts  # the paths below the root where zones of their own begin
@@ -284,6 +285,7 @@ class Book:
         if grant.digest not in self.grants:
             self.grants[grant.digest] = grant
             self._grants_at.setdefault(grant.name, {})[grant.digest] = grant
+            self._grants_to.setdefault(grant.item, []).append(grant)
             self._hang(grant)
 
     def _drop_grant(self, grant: Record) -> None:
@@ -293,6 +295,10 @@ class Book:
         del there[grant.digest]
         if not there:
             del self._grants_at[grant.name]
+        theirs = self._grants_to[grant.item]
+        theirs.remove(grant)
+        if not theirs:
+            del self._grants_to[grant.item]
         self._unhang(grant)
 
     def _let_go(self, digest: bytes) -> None:
@@ -422,7 +428,7 @@ class Book:
 
     def grants_of(self, subject: bytes, at: float) -> list[Record]:
         """Live grants of a subject that stand, widest path first, the longest-lived first."""
-        found = [g for g in self.grants.values() if g.item == subject and at < g.expires and self._stands(g)]
+        found = [g for g in self._grants_to.get(subject, ()) if at < g.expires and self._stands(g)]
         return sorted(found, key=lambda g: (len(g.name), -g.expires, g.digest))
 
     def chain_of(self, record: Record) -> list[Record]:

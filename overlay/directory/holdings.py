@@ -45,6 +45,7 @@ class Holdings:
         self._points: list[int] = []  # of the ring, in its order
         self._wanted: list[Neighbour] = []
         self._ring_of = -1  # the version of the table's clusters that the ring was made of
+        self._keepers: dict[Path, frozenset[bytes]] = {}  # custodians on this ring, as far as somebody asked
         self._kept: frozenset[Path] = frozenset()  # zones that this node is custodian of
         self._kept_of: tuple[list[Neighbour], int] = ([], -1)  # the ring and the cuts that this was found for
 
@@ -55,6 +56,7 @@ class Holdings:
             ring = neighbours.neighbours(views.gateways(self.book), self._ring)
             if ring != self._ring:
                 self._ring = ring
+                self._keepers.clear()
                 self._listed = frozenset(n.node_id for n in ring)
                 self._points = [n.point for n in ring]
                 self._wanted = neighbours.wanted(self.me, self.cluster, ring)
@@ -147,6 +149,14 @@ class Holdings:
         if self.shared_out:  # who puts a zone here found us; what we know of the others near its key is less than it knew
             return any(n.node_id == self.me for n in neighbours.nearest(neighbours.point_of(path), ring, 2 * self.spread.copies))
         return any(n.node_id == self.me for n in neighbours.custodians(path, ring))
+
+    def keeping(self, path: Path) -> frozenset[bytes]:
+        """The ids of a zone's custodians."""
+        ring = self.ring()
+        found = self._keepers.get(path)
+        if found is None:
+            found = self._keepers[path] = frozenset(n.node_id for n in neighbours.custodians(path, ring))
+        return found
 
     def everything(self) -> bool:
         """Whether the overlay is small enough that every node keeps every zone."""

@@ -32,6 +32,9 @@ OFFER_AFTER: Final = 0.5  # seconds a rank: what another tells at once is there 
 OFFERED: Final = 60  # records an offer names, of 16 octets each: a datagram less headers
 
 
+ROOT_UNIT: Final = zone_unit(ROOT)
+
+
 @dataclass(slots=True)
 class Partner:
     """An admitted peer, as the directory deals with it."""
@@ -71,17 +74,16 @@ class Pushing:
         self._boxes.pop(session, None)
         self._offering.pop(session, None)
 
-    def _interested(self, peer: Partner, record: Record, unit: Unit) -> bool:
-        if unit == zone_unit(ROOT) or self._holdings.everything():
-            return True
-        if unit == TABLE and (core(record) or not self._holdings.shared_out):
-            return True
+    def _interested(self, peers: list[Partner], record: Record, unit: Unit) -> list[Partner]:
+        """Those of these peers that are to hear of a record of that unit."""
+        holdings = self._holdings
+        if unit == ROOT_UNIT or holdings.everything() or (unit == TABLE and (core(record) or not holdings.shared_out)):
+            return peers
         path = record.name if unit == TABLE else parse_path(unit.removeprefix("zone:"))
-        if path == peer.cluster or path in peer.watching:
-            return True
-        if self._holdings.shared_out:
-            return concerns(self._holdings, peer.node_id, record)
-        return any(n.node_id == peer.node_id for n in neighbours.custodians(path, self._holdings.ring()))
+        if holdings.shared_out:
+            return [p for p in peers if path == p.cluster or path in p.watching or concerns(holdings, p.node_id, record)]
+        keepers = holdings.keeping(path)
+        return [p for p in peers if path == p.cluster or path in p.watching or p.node_id in keepers]
 
     def tell(self, record: Record, source: int | None, now: float, *, asked: bool = False) -> None:
         """A record is news here; ``source`` is the session that brought it, None where it is our own.
@@ -127,7 +129,7 @@ class Pushing:
             return [], []
         heard = told.node_id if told is not None else b""
         others = [p for p in self.partners.values() if p.session != source and p.node_id not in (heard, record.signer)]
-        audience = [p for p in others if self._interested(p, record, unit)]
+        audience = self._interested(others, record, unit)
         if len(audience) <= ALL_PEERS:
             return audience, []
         at_once: list[Partner] = []

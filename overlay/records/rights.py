@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from overlay.errors import UsageError
 from overlay.name import Path
@@ -60,6 +61,7 @@ def parse_rights(text: str) -> frozenset[str]:
     return found
 
 
+@lru_cache(maxsize=256)
 def grantable(held: frozenset[str]) -> frozenset[str]:
     """All that a holder of ``held`` (with ``grant`` among it) may pass on."""
     return held.union(*(_IMPLIED.get(right, frozenset()) for right in held))

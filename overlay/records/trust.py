@@ -36,6 +36,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from overlay import limits
 from overlay.errors import TrustError
@@ -45,6 +46,7 @@ from overlay.records import kinds, rights
 from overlay.records.kinds import Body, Grant, Root
 from overlay.records.record import NO_OVERLAY, Identity, Record
 
+PASSED = 512  # links of chains that are remembered as good: 1 MiB with their records
 Verifier = Callable[[bytes, bytes, bytes], bool]
 Grants = Callable[[bytes], Record | None]  # digest -> the grant (or revoked grant) with it, where known
 
@@ -261,28 +263,7 @@ class Trust:
         if self.ended(via):
             raise _no("R12", "a grant of the chain is revoked")
         self._check_signers(via)
-        if not via.name.covers(current.name):
-            raise _no("R06", f"the grant covers {via.name.dotted or 'the root'}, not {current.name.dotted or 'the root'}")
-        if current.issued + limits.FUTURE < via.issued:
-            raise _no("R14", "issued before the grant that entitles it")
-        if current.kind != "grant":
-            needs = kinds.KINDS[current.kind].needs
-            if not needs & held.rights:
-                raise _no("R07", f"a {current.kind} takes {' or '.join(sorted(needs))}")
-            return
-        passed = kinds.read(current)
-        assert isinstance(passed, Grant)
-        if renewal(current):
-            return  # R21 asks for what it renews
-        if current.expires > via.expires:
-            raise _no("R10", "a grant outlives its issuer's")
-        if rights.GRANT in held.rights and passed.rights <= rights.grantable(held.rights):
-            return
-        if rights.MEMBER in held.rights and passed.rights == {rights.OWN}:
-            if current.item != via.item or current.name == via.name:
-                raise _no("R15", "a member takes free names below its path for itself only")
-            return
-        raise _no("R09", "a grant passes on more than its issuer holds" if rights.GRANT in held.rights else "the issuer may not grant")
+        _passes(via, current)
 
     def _renewed(self, via: Record, current: Record, grants: Grants) -> Record:
         """R21: the grant that ``current``, by a holder of `speak` or `grant` (``via``), says again."""
@@ -331,6 +312,35 @@ class Trust:
                 raise _no("R12", "what it revokes stands on a revoked grant")
             current = above
         return revocation.signer in allowed or self._by_root(revocation, newest=True)
+
+
+@lru_cache(maxsize=PASSED)  # the upper links of a chain come again with every record that stands on it
+def _passes(via: Record, current: Record) -> None:
+    """R06, R07, R09, R10, R14, R15: what ``via`` gives, and gives on, whatever the date and whoever was revoked."""
+    held = kinds.read(via)
+    assert isinstance(held, Grant)
+    if not via.name.covers(current.name):
+        raise _no("R06", f"the grant covers {via.name.dotted or 'the root'}, not {current.name.dotted or 'the root'}")
+    if current.issued + limits.FUTURE < via.issued:
+        raise _no("R14", "issued before the grant that entitles it")
+    if current.kind != "grant":
+        needs = kinds.KINDS[current.kind].needs
+        if not needs & held.rights:
+            raise _no("R07", f"a {current.kind} takes {' or '.join(sorted(needs))}")
+        return
+    passed = kinds.read(current)
+    assert isinstance(passed, Grant)
+    if renewal(current):
+        return  # R21 asks for what it renews
+    if current.expires > via.expires:
+        raise _no("R10", "a grant outlives its issuer's")
+    if rights.GRANT in held.rights and passed.rights <= rights.grantable(held.rights):
+        return
+    if rights.MEMBER in held.rights and passed.rights == {rights.OWN}:
+        if current.item != via.item or current.name == via.name:
+            raise _no("R15", "a member takes free names below its path for itself only")
+        return
+    raise _no("R09", "a grant passes on more than its issuer holds" if rights.GRANT in held.rights else "the issuer may not grant")
 
 
 def _bounded(chain: Collection[bytes], most: int) -> None:

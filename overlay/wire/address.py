@@ -7,9 +7,12 @@ are an internet of their own: research F8); link-local addresses carry a scope a
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import NamedTuple
 
 from overlay.errors import Malformed, UsageError
+
+REMEMBERED = 1_024  # addresses whose other forms are remembered: 0.3 MiB
 
 
 class Address(NamedTuple):
@@ -24,12 +27,17 @@ class Address(NamedTuple):
     @property
     def packed(self) -> bytes:
         """4 or 16 octets of address, then 2 of port: the form in records."""
-        return ipaddress.ip_address(self.host.split("%")[0]).packed + self.port.to_bytes(2, "big")
+        return _packed(self.host, self.port)
 
     @property
     def family(self) -> int:
         """4 or 6."""
         return 6 if ":" in self.host else 4
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _packed(host: str, port: int) -> bytes:
+    return ipaddress.ip_address(host.split("%")[0]).packed + port.to_bytes(2, "big")
 
 
 class Way(NamedTuple):
@@ -65,6 +73,11 @@ def unpack_address(data: object) -> Address:
     """6 or 18 octets from outside -> Address, or ``Malformed``."""
     if type(data) is not bytes or len(data) not in (6, 18):
         raise Malformed("an address has 6 or 18 octets", rule="address")
+    return _unpacked(data)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _unpacked(data: bytes) -> Address:
     ip = ipaddress.ip_address(data[:-2])
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         raise Malformed("an IPv4 address in IPv6 clothes", rule="address")
@@ -74,6 +87,7 @@ def unpack_address(data: object) -> Address:
     return Address(str(ip), port)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def routable(host: str) -> bool:
     """Whether the address may stand in a record that leaves the LAN: no link-local, multicast, unspecified, scope."""
     if "%" in host:
