@@ -71,6 +71,27 @@ FRAMES: dict[Frame, FrameRule] = {
 }  # fmt: skip
 
 
+class Note(IntEnum):
+    """Messages: what may be lost."""
+
+    MEMBERS = 1
+    LEASE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRule:
+    """What a message carries."""
+
+    body: str
+    says: str
+
+
+NOTES: dict[Note, NoteRule] = {
+    Note.MEMBERS: NoteRule("see `overlay/cluster/members.py`", "among members of a cluster: are you alive, and who else is"),
+    Note.LEASE: NoteRule("see `overlay/cluster/lease.py`", "among members of a cluster: who speaks for it, until when"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class MethodRule:
     """Who may call it, what it asks and gets, whether it may ride in message 1 (which can be replayed: read-only calls)."""
@@ -135,7 +156,7 @@ RESERVED: tuple[Reserved, ...] = (
     Reserved("first octet of a datagram", "0x00, 0x01", "STUN on the same port (RFC 8489); an initiation (0x01) has 1,180 octets and no STUN cookie"),
     Reserved("frames", "32 .. 47", "application streams"),
     Reserved("methods", "7 .. 15", "more for keyed sessions"),
-    Reserved("messages", "all", "none is used yet; unknown ones are counted and dropped"),
+    Reserved("messages", "from 16 on", "for `chat` and the like; unknown ones are counted and dropped"),
     Reserved("fields of record bodies", "from 64 on", "ignored and kept by who does not know them; below 64 an unknown one is refused"),
     Reserved("rights", "talk, stream, task", "messages, streams and tasks between nodes"),
 )

@@ -12,7 +12,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.machine", "overlay.settings", "overlay.logged"),
     ("overlay.config",),
     ("overlay.records",),
-    ("overlay.session", "overlay.directory", "overlay.founding", "overlay.roots"),
+    ("overlay.session", "overlay.directory", "overlay.cluster", "overlay.nat", "overlay.founding", "overlay.roots"),
     ("overlay.statements", "overlay.peers"),
     ("overlay.renewal",),
     ("overlay.admission", "overlay.presence"),

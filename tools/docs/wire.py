@@ -13,7 +13,7 @@ from overlay.records.kinds import KINDS, UNIONS
 from overlay.session import cookie, handshakes, hello, noise, packet, relation
 from overlay.session import machine as sessions
 from overlay.wire import messages
-from overlay.wire.messages import FRAMES, METHODS, RESERVED, Packet
+from overlay.wire.messages import FRAMES, METHODS, NOTES, RESERVED, Packet
 from tools.docs.kinds import fields_of
 from tools.docs.markdown import duration, head, layout, number, prose, table
 
@@ -46,6 +46,7 @@ def page() -> str:
         "\n", table(("number", "value"), _numbers()),
         "\n## Frames\n\nA sealed packet carries a list of frames.\n\n",
         table(("frame", "form", "says"), ((f.name.lower(), f"`{rule.form}`", rule.says) for f, rule in FRAMES.items())),
+        table(("message", "kind", "body", "says"), ((n.name.lower(), n.value, rule.body, rule.says) for n, rule in NOTES.items())),
         "\n## Methods\n\n*keyed*: both ends hold the keys that they showed. *admitted*: both passports are checked. *early*: may ride in the\n"
         "first message of the handshake.\n\n",
         table(("number", "method", "grade", "asks", "gets", "says"), _methods()),
