@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from overlay import limits
+from overlay.cluster.outputs import Role
 from overlay.directory.machine import Directory
 from overlay.directory.neighbours import Neighbour, wanted
 from overlay.errors import TrustError
@@ -49,6 +50,7 @@ class Presence:
     dns: bool = False  # whether it answers for the world on port 53
     interfaces: frozenset[str] = frozenset()
     renewals: Renewals | None = None
+    role: Role = Role.GATEWAY  # what this node is in its cluster; alone, it speaks for it
     seen: set[str] = field(default_factory=set)  # own addresses that a peer has seen
     _heads: dict[Path, tuple[float, bytes]] = field(default_factory=dict)
     _redial: dict[bytes, tuple[float, float]] = field(default_factory=dict)  # node id -> (not before, pause)
@@ -143,6 +145,11 @@ class Presence:
         return records
 
     def _cluster(self, addresses: tuple[Address, ...], at: float, load: int) -> list[Record]:
+        """The cluster record, which the gateway and its standby write: the table lists who speaks for a cluster, not who is in it."""
+        listed = self.statements.held(self.cluster, "cluster")
+        if self.role is Role.MEMBER:
+            standing = listed is not None and not Cluster.read(listed).withdrawn
+            return [self.statements.withdrawal(listed, at)] if listed is not None and standing else []
         if not addresses or not self.speaks(at):
             return []
         mates = len(self.directory.holdings.view(self.cluster).hosts) if self.directory.holdings.holds(self.cluster) else 1
@@ -189,6 +196,8 @@ class Presence:
         able = {g.item for g in book.grants_on(path, at) if {rights.SIGN, rights.SPEAK} & set(g.body[1])}
         if me not in able:
             return False
+        if path == self.cluster != ROOT and self.role is Role.GATEWAY:
+            return True
         before = sum(other < me for other in able & self.directory.holdings.listed())
         issued = book.outline.head_issued(path) or self._waits_since.setdefault(path, at)
         return before == 0 or at - issued > HEAD_EVERY * (1 + before * HEAD_TURN)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from overlay import limits
 from overlay.directory.book import Book
 from overlay.directory.spread import Spread
 from overlay.errors import Malformed
@@ -40,7 +41,7 @@ class Setup:
     advertised: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
     dns: bool = False
-    small: int = 64
+    small: int = limits.SMALL_OVERLAY
     spread: Spread = field(default_factory=Spread)
     asks_public: bool = False  # whether the public DNS is asked before a second-level name is claimed
     stored: Stored = field(default_factory=dict)

@@ -161,7 +161,7 @@ class Holdings:
     def everything(self) -> bool:
         """Whether the overlay is small enough that every node keeps every zone."""
         self.ring()
-        return len(self.book.cuts) <= self.small and not self.shared_out
+        return len(self.book.cuts) <= self.small and self.book.outline.nodes <= limits.SMALL_NODES and not self.shared_out
 
     def changed(self, units: Collection[Unit]) -> None:
         """These units changed: views of them are made anew."""

@@ -1,7 +1,7 @@
 """The directory as a machine: pushes changes, reconciles, keeps zones for others, watches (DESIGN 3.5, foundation).
 
 It decides whom to tell what, and what to ask for. It speaks in calls to sessions and knows no datagrams; whether a
-record counts is the book's business. While the overlay is small (at most 64 clusters) every node holds every zone;
+record counts is the book's business. While the overlay is small (at most 16 clusters, 256 nodes) every node holds every zone;
 above that a node holds the table, the root zone, its cluster's zone, those it is custodian of, and those it watches.
 
 A change travels by push (at once, deduplicated by signer and seq, each hop once) and, where a push was lost, by

@@ -145,13 +145,15 @@ def successors(me: bytes, ring: Sequence[Neighbour], count: int = SUCCESSORS) ->
 def wanted(me: bytes, cluster: Path, ring: Sequence[Neighbour]) -> list[Neighbour]:
     """The public nodes to keep sessions with: next on the ring, own cluster's, own zone's custodian, shortcuts.
 
-    A node that is not on the ring itself passes nothing on there; it is told by those it keeps sessions with, and
-    keeps fewer.
+    A node that is not on the ring itself passes nothing on there; it is told by those it keeps sessions with: its
+    cluster's gateway and standby, and others only where there are none.
     """
     others = [n for n in ring if n.node_id != me]
     listed = len(others) < len(ring)
     shortcuts = sorted(others, key=lambda n: digest(me + n.node_id))[:SHORTCUTS] if listed else []
-    mates = [n for n in others if n.cluster == cluster][: MATES if listed else 1]
+    mates = [n for n in others if n.cluster == cluster][:MATES]
+    if mates and not listed:
+        return mates
     keepers = custodians(cluster, others)[:1]  # one of the zone's three: they hear of changes from each other as well
     chosen = [*mates, *successors(me, ring), *keepers, *shortcuts]  # the first tells who is not on the ring (``pushing.py``)
     return list({n.node_id: n for n in chosen}.values())

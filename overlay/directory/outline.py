@@ -29,6 +29,7 @@ class Outline:
         self.owned: dict[Path, Counter[bytes]] = {}  # who owns paths by more than a name
         self.touched: set[Path] = set()  # zones that look otherwise, since last asked
         self.reshaped = False  # whether cuts came or went, since last asked
+        self.nodes = 0  # so many as the gateways count in their clusters
         self._named = named
         self._at: dict[tuple[str, ...], Path] = {}
         self._below: dict[Path, set[Path]] = {ROOT: set()}
@@ -191,7 +192,9 @@ class Outline:
         key = (record.name.labels, record.signer)
         if old is None:
             insort(self._order, key)
+        before = self._count(record.name)
         self._sorted[key] = self._by_path.setdefault(record.name, {})[record.signer] = entry
+        self.nodes += self._count(record.name) - before
         self._dates[key] = record.issued
         if old is None or not same_to_zones(old.cluster, body):
             self._marks[key] = hashlib.blake2s(repr((key, body.addresses, str(body.node), body.dns)).encode(), digest_size=8).digest()
@@ -202,12 +205,17 @@ class Outline:
         if self._gates.pop(record.identity, None) is None:
             return
         key = (record.name.labels, record.signer)
+        before = self._count(record.name)
         del self._order[bisect_left(self._order, key)]
         del self._sorted[key], self._by_path[record.name][record.signer], self._marks[key], self._dates[key]
+        self.nodes += self._count(record.name) - before
         self.reshaped = True
         if not self._by_path[record.name]:
             del self._by_path[record.name]
         self._shows(record.name)
+
+    def _count(self, path: Path) -> int:
+        return max((entry.cluster.nodes for entry in self._by_path.get(path, {}).values()), default=0)
 
     def _shows(self, path: Path) -> None:
         self.version += 1

@@ -53,7 +53,7 @@ def arrive(world: World) -> list[Host]:
 
 @pytest.fixture(scope="module")
 def story() -> Story:
-    world = World(11, loss=0.02, duplicate=0.01)
+    world = World(11, loss=0.02, duplicate=0.01, small=64)
     founder = world.found("hq/founder")
     world.run(1)
     tale = Story(world, founder, arrive(world))
