@@ -88,6 +88,7 @@ WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watch
 # Admission (DESIGN 3.3)
 NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", "research F5; loopback is not counted", "drop:enrol-rate")
 
+NAMES_PER_LAN = _limit("names-per-lan", 64, "names an hour", "node, to its LANs", "an office set up in a day; guess", "drop:enrol-rate")
 PREFIXES = _limit("prefixes", 4_096, "prefixes", "node", "whose names of the last hour are remembered; guess", "prefixes_forgotten")
 WAITING = _limit("waiting", 32, "newcomers", "node", "DESIGN 3.3", "drop:waiting-full")
 WAITING_TIME = _limit("waiting-time", 900, "seconds", "newcomer", "DESIGN 3.3: 15 min", "waiting_ended")
