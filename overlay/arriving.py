@@ -26,7 +26,7 @@ Back = Callable[[Any, float, float], None]  # (answer or None, now, at)
 class Ports:
     """What a node lends: calls with their answers, dialling, telling."""
 
-    call: Callable[[int, Method, Value, Back, float], None]
+    call: Callable[[int, Method, Value, Back, float], int]
     dial: Callable[[bytes, Iterable[Address], float, float], None]
     tell: Callable[[object], None]
 

@@ -89,10 +89,21 @@ WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watch
 # Admission (DESIGN 3.3)
 NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", "research F5; loopback is not counted", "drop:enrol-rate")
 
+NAMES_PER_LAN = _limit("names-per-lan", 64, "names an hour", "node, to its LANs", "an office set up in a day; guess", "drop:enrol-rate")
 PREFIXES = _limit("prefixes", 4_096, "prefixes", "node", "whose names of the last hour are remembered; guess", "prefixes_forgotten")
 WAITING = _limit("waiting", 32, "newcomers", "node", "DESIGN 3.3", "drop:waiting-full")
 WAITING_TIME = _limit("waiting-time", 900, "seconds", "newcomer", "DESIGN 3.3: 15 min", "waiting_ended")
 WAITING_PER_PREFIX = _limit("waiting-per-prefix", 4, "newcomers", "/24 or /48", "guess: one office must not fill the room", "drop:waiting-full")
+
+# The LAN (DESIGN 3.6)
+LAN_LINKS = _limit("lan-links", 16, "addresses", "node", "guess: below the 20 groups that Linux lets one socket join", "drop:lan-links")
+BEACON_DIALS = _limit("beacon-dials", 8, "dials at once, then one each 10 s", "node", "what a flood of forgeries costs; guess", "drop:beacon-dials")
+BEACON_NEWS = _limit("beacon-news", 4, "new keys at once, then one each 10 s", "address on the LAN", "guess: nodes on it", "drop:beacon-source")
+BEACON_ASKS = _limit("beacon-asks", 4, "answers at once, then one a second", "address on the LAN", "guess", "drop:beacon-source")
+BEACON_ANSWERS = _limit("beacon-answers", 32, "answers at once, then 20 a second", "node", "44 octets for 44; guess", "drop:beacon-answers")
+BEACON_KEYS = _limit("beacon-keys", 1_024, "keys", "node", "heard of late: 0.3 MiB", "beacons_forgotten")
+BEACON_SOURCES = _limit("beacon-sources", 256, "addresses", "node", "a /24, whose budgets are remembered", "beacons_forgotten")
+LAN_KNOWN = _limit("lan-known", 8, "last-known neighbours told by unicast", "round of beacons", "guess; the others come by them", "beacons_untold")
 
 # Bootstrap (DESIGN 3.7; CONTRACT, DNS and HTTP)
 WAYS_IN = _limit("ways-in", 16, "ways", "source of ways in", "guess: a zone's TXT set of 2 KiB", "drop:ways-too-many")

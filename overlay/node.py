@@ -16,11 +16,15 @@ from overlay.admission.registrar import USES, Registrar
 from overlay.admission.request import Request
 from overlay.admission.shadows import Shadows
 from overlay.arriving import Arriving, Ports
+from overlay.calling import Calling
+from overlay.cluster.discovery import Found
+from overlay.cluster.links import Link
 from overlay.directory import outputs
 from overlay.directory.book import RECORDS, Book
 from overlay.directory.machine import Directory
 from overlay.errors import Malformed, OverlayError, TrustError
 from overlay.identity.keys import Signer
+from overlay.lan import BEACON, Lan
 from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step, Store
 from overlay.name import Path
 from overlay.newcomer import Granted, own_passport, take_grants
@@ -43,7 +47,6 @@ from overlay.wire.codec import decode, encode
 from overlay.wire.messages import Method
 
 TURNED_OUT = 1.0  # seconds that a peer has to hear why its session ends
-CALL_FAILED = frozenset({"timeout", "closed", "no-answer", "queue-full", "too-long", "not-ready", "unknown-method", "expired"})  # counted by name
 JUDGE_AGAIN = 600.0  # seconds between looks at whether the passports of open sessions still hold: dates are in days
 
 
@@ -67,25 +70,26 @@ class Node:
         self.presence: Presence | None = None
         self.registrar: Registrar | None = None
         self.welcoming: Welcoming | None = None
-        self.arriving = Arriving(self.identity, self.peers, Ports(self._call, self.dial, self._raise))
+        self.calling = Calling(self.sessions, self.counters)
+        self.arriving = Arriving(self.identity, self.peers, Ports(self.calling.call, self.dial, self._raise))
         self.load = 0
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
-        self._calls: dict[int, Callable[[Any, float, float], None]] = {}  # ticket -> what to do with the answer (None: failed)
         self.remembered = Remembered(setup.stored.get(PEERS, {}), now)
+        self.lan = Lan(setup, self.peers, self.remembered)
         self._now = now
         self._judge_at = now + JUDGE_AGAIN
         self._boot_at = at
         self._first: list[Store] = []
         self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
-            events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self._answered,
-            events.CallFailed: self._call_failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
+            events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self.calling.answered,
+            events.CallFailed: self.calling.failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
             events.Probed: self._probed, events.Message: self._message,
             AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
             Granted: self._granted, **self.arriving.handlers(),
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             outputs.Reach: self._reach, outputs.Part: self._part,
-            Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
+            Found: self._found, Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }
         self._load(setup.stored, now, at)
 
@@ -111,7 +115,7 @@ class Node:
 
     def datagram(self, data: bytes, way: Way, now: float, at: float) -> None:
         """Octets arrived."""
-        self.sessions.receive(data, way, now, at)
+        (self.lan.heard if data[:1] == BEACON else self.sessions.receive)(data, way, now, at)
 
     def opened(self, way: Way, now: float, at: float) -> None:
         """A TCP connection is up."""
@@ -121,8 +125,9 @@ class Node:
         """A TCP connection is gone, or could not be opened."""
         self.sessions.closed(way, now, at)
 
-    def interfaces(self, hosts: Iterable[str]) -> None:
-        """The machine's own addresses are these now."""
+    def interfaces(self, hosts: Iterable[str], links: Iterable[Link] = ()) -> None:
+        """The machine's own addresses are these now, and these of them lead to a LAN."""
+        self.lan.follow(links)
         if self.presence is not None:
             self.presence.on_interfaces(hosts)
 
@@ -161,7 +166,6 @@ class Node:
 
     def ping(self, peer: Peer, now: float) -> int:
         """One ping; answered by a ``Pong`` with the ticket returned."""
-        ticket: int = self.sessions.call(peer.session, Method.PING, {}, now)
 
         def back(body: Any, then: float, at: float) -> None:
             peer_at = body.get(1) if isinstance(body, dict) else None
@@ -169,7 +173,7 @@ class Node:
                 peer.rtt, peer.offset = then - now, peer_at - at
             self._raise(Pong(ticket, then - now if body is not None else None, peer_at if isinstance(peer_at, int) else 0, peer.exchange))
 
-        self._calls[ticket] = back
+        ticket: int = self.calling.call(peer.session, Method.PING, {}, back, now)
         return ticket
 
     def farewell(self, now: float) -> None:
@@ -186,21 +190,19 @@ class Node:
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` wants to be called, None for not at all."""
-        due = self.sessions.wake_at()
-        other = self.arriving.wake_at()
-        if due is None or (other is not None and other < due):
-            due = other
+        times = [at for at in (self.sessions.wake_at(), self.arriving.wake_at(), self.lan.wake_at()) if at is not None]
         if self.directory is not None and self.presence is not None:
             at_work = min(self.directory.wake_at(), self.presence.wake_at(), self._judge_at)
             if not self.peers.peers and self.remembered:
                 at_work = min(at_work, self.remembered.try_at)
-            due = at_work if due is None or at_work < due else due
-        return due
+            times.append(at_work)
+        return min(times, default=None)
 
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
         self.sessions.wake(now, at)
         self.arriving.wake(now)
+        self.lan.wake(now, at)
         if self.directory is None or self.presence is None:
             return
         self.directory.wake(now, at)
@@ -224,7 +226,7 @@ class Node:
         handlers, then, moved = self._handlers, self._then, True
         while moved:
             moved = False  # whether an event made some machine act, so that there may be more
-            for machine in (self.sessions, self.peers, self.arriving, self.directory):
+            for machine in (self.sessions, self.peers, self.arriving, self.lan, self.directory):
                 for event in machine.take() if machine is not None else ():
                     if type(event) is Send:
                         then.append(event)
@@ -322,21 +324,6 @@ class Node:
         for event in self.welcoming.told(label, exists, at) if self.welcoming is not None else ():
             self._called(event, now, at)
 
-    def _call(self, session: int, method: Method, body: Any, back: Callable[[Any, float, float], None], now: float) -> None:
-        """Call a peer; ``back`` hears the answer, or None where there is none."""
-        self._calls[self.sessions.call(session, method, body, now)] = back
-
-    def _answered(self, event: events.Answered, now: float, at: float) -> None:
-        waiting = self._calls.pop(event.ticket, None)
-        if waiting is not None:
-            waiting(event.body, now, at)
-
-    def _call_failed(self, event: events.CallFailed, now: float, at: float) -> None:
-        self.counters[f"call-failed:{event.reason if event.reason in CALL_FAILED else 'refused'}"] += 1  # a refusal's text is the peer's
-        waiting = self._calls.pop(event.ticket, None)
-        if waiting is not None:
-            waiting(None, now, at)
-
     # -- peers
 
     def _ask_peer(self, ask: AskPeer, now: float, at: float) -> None:
@@ -346,7 +333,7 @@ class Node:
             else:
                 self.peers.answered(ask.session, ask.method, body, at)
 
-        self._call(ask.session, ask.method, ask.body, back, now)
+        self.calling.call(ask.session, ask.method, ask.body, back, now)
 
     def _known(self, event: Known, now: float, at: float) -> None:
         assert event.peer.passport is not None
@@ -405,9 +392,10 @@ class Node:
             renewals=Renewals(self.statements, self.book),
         )
         self.registrar = Registrar(
-            self.directory, self.statements, counted(uses or {}), shadows=Shadows(self.setup.asks_public),
+            self.directory, self.statements, counted(uses or {}), shadows=Shadows(self.setup.asks_public), lan_admit=self.setup.lan_admit,
         )
-        self.welcoming = Welcoming(self.registrar, self.setup.verifier)
+        self.welcoming = Welcoming(self.registrar, self.setup.verifier, self.lan.near)
+        self.lan.enrolled()
         for peer in self.peers.peers.values():
             self._witness(peer)
         self.sessions.set_passport(passport.digest)
@@ -422,13 +410,16 @@ class Node:
             elif self.directory is not None:
                 self.directory.answered(ask.context, ask.session, body, now, at)
 
-        self._call(ask.session, ask.method, ask.body, back, now)
+        self.calling.call(ask.session, ask.method, ask.body, back, now)
 
     def _answer(self, answer: outputs.Answer, now: float, at: float) -> None:
         self.sessions.reply(answer.session, answer.ticket, answer.body, now)
 
     def _reach(self, event: outputs.Reach, now: float, at: float) -> None:
         self.dial(event.to.exchange, event.to.addresses, now, at)
+
+    def _found(self, event: Found, now: float, at: float) -> None:
+        self.dial(event.exchange, [event.address], now, at)
 
     def _part(self, event: outputs.Part, now: float, at: float) -> None:
         self.sessions.close(event.session, event.reason, now)
@@ -467,7 +458,7 @@ class Node:
             self.peers.judge_again(at, revocation.item)
 
         for peer in self.peers.standing_on(revocation.item):
-            self._call(peer.session, Method.PUSH, {1: [revocation.raw]}, heard, now)
+            self.calling.call(peer.session, Method.PUSH, {1: [revocation.raw]}, heard, now)
             self._judge_at = min(self._judge_at, now + TURNED_OUT)
 
     def _renewed(self, own: passports.Passport, at: float) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from overlay.errors import Malformed
 from overlay.machine import Store
 from overlay.setup import PEERS
-from overlay.wire.address import Address, unpack_address
+from overlay.wire.address import Address, routable, unpack_address
 from overlay.wire.codec import decode, encode
 
 KEPT: Final = 32  # peers dialled first at a later start
@@ -48,7 +48,8 @@ class Remembered:
 
     def reached(self, exchange: bytes, addresses: tuple[Address, ...]) -> list[Store]:
         """A peer was reached there: what is to be stored."""
-        if self._ways.get(exchange) == addresses:
+        addresses = tuple(address for address in addresses if routable(address.host))  # a link-local one means nothing after a start
+        if not addresses or self._ways.get(exchange) == addresses:
             return []
         self._ways.pop(exchange, None)
         self._ways[exchange] = addresses
@@ -65,6 +66,10 @@ class Remembered:
             return []
         self.try_at = now + AGAIN
         return list(self._ways.items())
+
+    def ways(self) -> list[Way]:
+        """All of them, the latest first."""
+        return list(reversed(self._ways.items()))
 
     def dialling(self, exchange: bytes, addresses: tuple[Address, ...]) -> None:
         """That key is being dialled there."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from overlay import limits
+from overlay.cluster.links import Link
 from overlay.directory.book import Book
 from overlay.directory.spread import Spread
 from overlay.errors import Malformed
@@ -40,6 +41,9 @@ class Setup:
     port: int
     advertised: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()  # what leads to a LAN
+    lan: bool = False  # whether neighbours on the LAN are looked for
+    lan_admit: bool = False  # whether presence on the LAN lets newcomers into an invite overlay
     dns: bool = False
     small: int = limits.SMALL_OVERLAY
     spread: Spread = field(default_factory=Spread)

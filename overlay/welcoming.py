@@ -5,6 +5,7 @@ It decides when a question is answered; the answer is the registrar's (``admissi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from overlay import limits
@@ -15,6 +16,7 @@ from overlay.peers import Peer
 from overlay.raised import AskPublic
 from overlay.records.trust import Verifier
 from overlay.session.events import Called
+from overlay.wire.address import Way
 from overlay.wire.messages import Method
 
 
@@ -33,13 +35,15 @@ class Welcoming:
 
     registrar: Registrar
     verifier: Verifier
+    near: Callable[[Way], bool] = lambda way: False  # whether the far end of a way stands on a LAN of ours
     _held: list[tuple[str, Called]] = field(default_factory=list)  # questions that wait for the public DNS, by label
     _last: dict[int, str] = field(default_factory=dict)  # session -> what its newcomer was told last
 
     def ask(self, event: Called, peer: Peer, at: float) -> Welcome:
         """ENROL or REDEEM came. ``Malformed`` where its proofs do not hold."""
         request = read_request(event.body, peer.handshake_hash, redeem=event.method is Method.REDEEM, verifier=self.verifier)
-        reply, stores = self.registrar.ask(request, at, Asker(session_hash=peer.handshake_hash, host=peer.way.remote.host))
+        asker = Asker(session_hash=peer.handshake_hash, host=peer.way.remote.host, near=self.near(peer.way))
+        reply, stores = self.registrar.ask(request, at, asker)
         if reply.code == ASKING and len(self._held) < limits.WAITING:
             self._held.append((reply.what, event))
             return Welcome(effects=(Raise(AskPublic(reply.what)),))

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from overlay.admission.request import Request
+from overlay.calling import CALL_FAILED
 from overlay.errors import OverlayError
 from overlay.lab.world import Host, World
 from overlay.machine import Send
 from overlay.name import parse_path
-from overlay.node import CALL_FAILED, Node
+from overlay.node import Node
 from overlay.raised import Pong
 from overlay.remembered import KEPT
 from overlay.session.events import Called
@@ -40,8 +41,7 @@ def call(world: World, caller: Host, callee: Host, method: Method, body: Any) ->
     assert peer is not None
 
     def act(one: Node, at: float) -> None:
-        ticket = one.sessions.call(peer.session, method, body, world.now)
-        one._calls[ticket] = lambda answer, now, at: answers.append(answer)
+        one.calling.call(peer.session, method, body, lambda answer, now, at: answers.append(answer), world.now)
 
     world.do(caller, act)
     world.run(0.5)

@@ -2,14 +2,15 @@
 
 It decides which way of joining applies and which name is free. Openly, a free path makes its first node owner; a path
 that is taken gives an own name only, and the consent of its gateway *is* the gateway's signature: the registrar sends
-the newcomer there. With an invite the count of uses is durable before the grant is given; one redeemer owns it.
-Asking again with the same key gets the same answer: a newcomer that missed it does not get a second name.
+the newcomer there. Whoever stands on a LAN of ours, and names no other cluster, belongs to this one. With an invite the count
+of uses is durable before the grant is given; one redeemer owns it. Asking again with the same key
+gets the same answer: a newcomer that missed it does not get a second name.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from overlay import limits
 from overlay.admission.request import ASKING, ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, WAITING, Reply, Request, records_of
@@ -33,10 +34,13 @@ SUFFIXES = 99  # alice, alice-2 .. alice-99
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Where a request came from: the session's hash and the address at its other end (empty where nobody counts)."""
+    """Where a request came from: the session's hash, the address at its other end (empty where nobody counts), whether that
+    stands on a LAN of ours: proved by the session's way.
+    """
 
     session_hash: bytes = bytes(32)
     host: str = ""
+    near: bool = False
 
 
 @dataclass(slots=True)
@@ -49,11 +53,14 @@ class Registrar:
     keeps: bool = True  # whether what it counts becomes durable: else it gives nothing
     counters: Counter[str] = field(default_factory=Counter)
     shadows: Shadows = field(default_factory=Shadows)
+    lan_admit: bool = False  # whether presence on the LAN is enough in an invite overlay (`[lan] admit`)
     room: WaitingRoom = field(init=False)
     quota: Quota = field(init=False)
+    lan_quota: Quota = field(init=False)
 
     def __post_init__(self) -> None:
         self.room, self.quota = WaitingRoom(self.counters), Quota(self.counters)
+        self.lan_quota = Quota(self.counters, limits.NAMES_PER_LAN, lambda host: "the own LAN")
         self.shadows.counters = self.counters
 
     def ask(self, request: Request, at: float, asker: Asker = Asker()) -> tuple[Reply, list[Store]]:
@@ -68,9 +75,7 @@ class Registrar:
         if root is None:
             raise TrustError("this node does not hold the founding record yet", "try again in a moment")
         invite = self._invite(request, at) if request.seed else None
-        cluster = request.cluster
-        if cluster is None:
-            cluster = self._default_cluster(invite) if invite is not None else Path((request.label,))
+        cluster, near = self._meant(request, invite, asker, at)
         if invite is not None and not invite.name.covers(cluster):
             raise TrustError(f"the token is for {invite.name.dotted}, not {cluster.dotted}", "leave out --cluster, or ask for a token for that path")
         if cluster == ROOT:
@@ -80,18 +85,20 @@ class Registrar:
             return self._granting(before), []
         if not self.keeps:
             return Reply(code=LATER, what="the disk of the node that was asked takes nothing now"), []
-        if invite is None and root.admission != "open":
-            return self._wait(request, cluster, asker, at)
+        if invite is None and root.admission != "open" and not (near and self.lan_admit):
+            return self._wait(replace(request, cluster=cluster) if near else request, cluster, asker, at)
         if invite is not None:
             self._unspent(invite)
         taken_by = self._taken(cluster, request.node_id, at)
-        if taken_by is None:
+        how = Joining.LAN if near else self._joining(invite is not None, taken_by is not None)
+        if taken_by is None and not near:
             self._nothing_below(cluster, request.node_id, at, invited=invite is not None)
-        if invite is None and taken_by is not None and not self._speaks_for(taken_by, at):
+        if how is Joining.OPEN_TAKEN and taken_by is not None and not self._speaks_for(taken_by, at):
             return self._elsewhere(taken_by, at), []
-        if invite is None and not self._may(cluster, self._joining(invited=False, taken=taken_by is not None), at):
-            return self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
-        if invite is None and self.quota.spent(asker.host, at):
+        if invite is None and not self._may(cluster, how, at):
+            return self._elsewhere(cluster, at, those=self._mates(at) if near else self._may_grant(cluster, at)), []
+        quota = self.lan_quota if near else self.quota
+        if invite is None and quota.spent(asker.host, at):
             self.counters["drop:enrol-rate"] += 1
             raise TrustError("too many names were given to your network in the last hour", "try again later, or ask for a token", rule="enrol-rate")
         label = self._free_label(request, cluster, at)
@@ -104,13 +111,31 @@ class Registrar:
             return Reply(code=ASKING, what=cluster.labels[0]), []
         if public is Public.TAKEN:
             raise shadowed(cluster.labels[0], root.tld)
-        how = self._joining(invite is not None, taken_by is not None)
         grants = self._grant(request, cluster, label, how, at, invite)
         if invite is None:
-            self.quota.count(asker.host, at)
+            quota.count(asker.host, at)
             return self._granting(grants), []
         self.uses[invite.item] = self.uses.get(invite.item, 0) + 1
         return self._granting(grants), [Store(USES, invite.item, str(self.uses[invite.item]).encode())]
+
+    def _meant(self, request: Request, invite: Record | None, asker: Asker, at: float) -> tuple[Path, bool]:
+        """The cluster that a newcomer is for, and whether it is ours by presence on our LAN: the invite's, else a LAN neighbour's,
+        else a new one named after it. Presence counts where somebody of this cluster may give what it gives.
+        """
+        if invite is not None:
+            return request.cluster if request.cluster is not None else self._default_cluster(invite), False
+        ours = self.directory.cluster
+        if asker.near and request.cluster in (None, ours) and (self._may(ours, Joining.LAN, at) or self._mates(at)):
+            return ours, True
+        if request.cluster is not None:
+            return request.cluster, False
+        return (ours if self._granted(request.node_id, ours, at) else Path((request.label,))), False
+
+    def _mates(self, at: float) -> frozenset[bytes]:
+        """The other nodes of this cluster that can be asked and may let newcomers into it."""
+        ours = self.directory.cluster
+        here = {n.node_id for n in self.directory.holdings.ring() if n.cluster == ours and n.node_id != self.directory.me}
+        return frozenset(here & self._may_grant(ours, at))
 
     def public(self, label: str, at: float) -> Public:
         """Whether a second-level label would hide a public name: not one that the overlay has already."""

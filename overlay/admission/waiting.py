@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
@@ -99,19 +100,21 @@ class Quota:
     """Names given openly in the last hour, by neighbourhood."""
 
     counters: Counter[str] = field(default_factory=Counter)
+    most: int = limits.NAMES_PER_PREFIX
+    area_of: Callable[[str], str | None] = neighbourhood
     _given: dict[str, deque[float]] = field(default_factory=dict)
 
     def spent(self, host: str, at: float) -> bool:
         """Whether that source's neighbourhood has had its names of this hour."""
-        area = neighbourhood(host)
+        area = self.area_of(host)
         given = self._given.get(area, deque()) if area is not None else deque()
         while given and not 0 <= at - given[0] < HOUR:
             given.popleft()
-        return len(given) >= limits.NAMES_PER_PREFIX
+        return len(given) >= self.most
 
     def count(self, host: str, at: float) -> None:
         """A name was given to that source."""
-        area = neighbourhood(host)
+        area = self.area_of(host)
         if area is not None:
             self._given.setdefault(area, deque()).append(at)
             while len(self._given) > limits.PREFIXES:

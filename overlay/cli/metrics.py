@@ -28,6 +28,10 @@ _WORD: Final = re.compile(r"[a-z][a-z0-9_-]{0,48}")
 _REASON: Final = re.compile(r"[A-Za-z0-9_.-]{1,48}")
 
 COUNTED: Final[dict[str, str]] = {
+    "beacons_foreign": "beacons of other overlays",
+    "beacons_forgotten": "keys and sources of beacons that were forgotten for newer ones",
+    "beacons_heard": "beacons of this overlay, and of newcomers, from a LAN of ours",
+    "beacons_untold": "last-known neighbours that a round of beacons had no room for",
     "call-failed": "calls to peers that were not answered",
     "calls_held": "calls above a session's grade, kept until it is admitted",
     "calls_queued": "calls that waited for one of a session's places",
@@ -67,6 +71,7 @@ COUNTED: Final[dict[str, str]] = {
     "http_requests": "HTTP requests",
     "http_timeouts": "HTTP clients that sent or read too slowly",
     "knocks_waiting": "ways in that waited for their turn",
+    "lan_woken": "times that beacons began anew because the machine had slept or its clock was set",
     "log_cut": "lines of the log that were cut",
     "log_left_out": "lines of events that happened too often in a minute",
     "log_lost": "lines of the log that were lost",

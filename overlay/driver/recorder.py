@@ -29,6 +29,7 @@ import msgpack
 
 from overlay import acts, limits
 from overlay.admission.request import Request
+from overlay.cluster.links import Link
 from overlay.driver.logfile import LogFile
 from overlay.errors import OverlayError
 from overlay.identity.keys import Signer
@@ -115,10 +116,10 @@ class Recorded(Node):
         with self._noted("wake", now, at):
             super().wake(now, at)
 
-    def interfaces(self, hosts: Iterable[str]) -> None:
-        hosts = tuple(hosts)
-        with self._noted("interfaces", hosts):
-            super().interfaces(hosts)
+    def interfaces(self, hosts: Iterable[str], links: Iterable[Link] = ()) -> None:
+        hosts, links = tuple(hosts), tuple(links)
+        with self._noted("interfaces", hosts, links):
+            super().interfaces(hosts, links)
 
     def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float) -> None:
         addresses = tuple(addresses)
@@ -316,7 +317,7 @@ ACTS: Final[dict[str, Callable[..., Any]]] = {
 
 # -- values as MessagePack has them, and back
 
-_VALUES: Final[tuple[type, ...]] = (Path, Address, Way, Record, tuple, frozenset, Peer, Signer, Service, acts.Given, Request, Store)
+_VALUES: Final[tuple[type, ...]] = (Path, Address, Way, Record, tuple, frozenset, Peer, Signer, Service, acts.Given, Request, Store, Link)
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_VALUES)}
 
 

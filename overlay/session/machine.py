@@ -41,7 +41,7 @@ ASKS = (Method.ENROL, Method.REDEEM)  # what anybody may ask and what costs us c
 AT_ONCE = 20  # asks of one source, before its rate counts: an office that comes in together
 
 # As plain numbers: every packet is compared with them, and an enumeration's members cost ten times as much.
-_INITIATION, _RESPONSE, _COOKIE, _SEALED = (packet.value for packet in Packet)
+_INITIATION, _RESPONSE, _COOKIE, _SEALED, *_ = (packet.value for packet in Packet)
 _MESSAGE, _CALL, _REPLY, _PAGE, _CLOSE, _CHALLENGE, _PROOF, _KEEPALIVE, _PROBE, _PROBED, *_ = (frame.value for frame in Frame)
 _METHODS = {method.value: (method, rule.grade.value) for method, rule in METHODS.items()}
 _ADMITTED = Grade.ADMITTED.value

@@ -29,6 +29,7 @@ class Packet(IntEnum):
     RESPONSE = 2
     COOKIE = 3
     SEALED = 4
+    BEACON = 5
 
 
 class Frame(IntEnum):

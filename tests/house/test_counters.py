@@ -17,7 +17,7 @@ OURS = {
 }  # fmt: skip
 # `reason` alone is a parameter: looked at by hand, it comes from literals of the same file; bounded by a table where it does not.
 LOOKED_AT = {
-    ("overlay.peers", "reason"), ("overlay.driver.tcp", "reason"), ("overlay.node", "event.reason if event.reason in CALL_FAILED else 'refused'"),
+    ("overlay.peers", "reason"), ("overlay.driver.tcp", "reason"), ("overlay.calling", "event.reason if event.reason in CALL_FAILED else 'refused'"),
 }  # fmt: skip
 
 
