@@ -86,6 +86,11 @@ REACHING = _limit("reaching", 256, "nodes", "node", "questions that wait for a s
 QUESTIONS = _limit("questions", 64, "questions", "search", "four paths of 16: twice what a search takes", "searches_cut")
 WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watches-full")
 
+# Clusters (DESIGN 3.6)
+TERM_AHEAD = _limit(
+    "term-ahead", 1_000, "numbers a second", "node", "a part alone for years takes fewer terms; 2**62 last for ages", "lease_numbers_bounded",
+)
+
 # Admission (DESIGN 3.3)
 NAMES_PER_PREFIX = _limit("names-per-prefix", 5, "names an hour", "/24 or /48", "research F5; loopback is not counted", "drop:enrol-rate")
 
