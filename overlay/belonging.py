@@ -6,27 +6,36 @@ whom to dial where there is none, who may speak for the cluster by the grants in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from overlay import limits
-from overlay.cluster.lease import TERM, Lease, stored_number
-from overlay.cluster.members import Card, Member, Membership
+from overlay.cluster.lease import Lease
+from overlay.cluster.member import Card
+from overlay.cluster.members import Membership
 from overlay.cluster.outputs import MemberChanged, Role, RoleChanged, Tell
 from overlay.cluster.rank import Rank
+from overlay.cluster.terms import NUMBER, TERM, stored_number
 from overlay.errors import Malformed
-from overlay.machine import Store
+from overlay.machine import Entropy, Store
 from overlay.peers import Peer, Peers
 from overlay.presence import Presence
 from overlay.records import rights
+from overlay.setup import Setup
 from overlay.wire.address import Address
 from overlay.wire.codec import Value
 from overlay.wire.messages import Method, Note
 
-SYNC_EVERY = 30.0  # seconds between full comparisons with one member by chance (memberlist's push/pull)
-LETTERS = 64  # messages that wait for a session to their member; one of a kind and member
-WAIT = 3.0  # seconds that they wait: what is older, SWIM and the lease have said again
+PULL_EVERY = 30.0  # seconds between full comparisons with one member by chance (memberlist's push/pull)
+KEPT = 3.0  # seconds that a message waits for a session: what is older, SWIM and the lease have said again
+LISTEN = 5.0  # seconds that a newcomer waits to hear who else is in its cluster
+LOOK_AGAIN = 0.1  # seconds, while it waits
+LOOK_EVERY = 10.0  # seconds between looks at grants: they lapse by date
+LEAVING = "leaving"  # why a session ends whose peer stops
+CARD_ADDRESSES = 4
+NOTES = frozenset(Note)
 
 Back = Callable[[Any, float, float], None]
 
@@ -36,7 +45,7 @@ class MatePorts:
     """What a node lends: messages, calls with their answers, dialling, the log, telling whoever plugged in."""
 
     message: Callable[[int, int, Value, float], None]
-    call: Callable[[int, Method, Value, Back, float], None]
+    call: Callable[[int, Method, Value, Back, float], object]
     dial: Callable[[bytes, Iterable[Address], float, float], None]
     log: Callable[..., None]
     tell: Callable[[object], None]
@@ -45,72 +54,104 @@ class MatePorts:
 class Belonging:
     """This node among the members of its cluster."""
 
-    def __init__(self, members: Membership, lease: Lease, *, peers: Peers, presence: Presence, ports: MatePorts, now: float) -> None:
+    def __init__(
+        self, members: Membership, lease: Lease, *, peers: Peers, presence: Presence, ports: MatePorts, entropy: Entropy, now: float,
+    ) -> None:
         self.members = members
         self.lease = lease
-        self.incarnation = 0
+        self.counters: Counter[str] = Counter()
         self._peers = peers
         self._presence = presence
         self._ports = ports
+        self._entropy = entropy
         self._letters: dict[tuple[bytes, Note], tuple[Value, float]] = {}  # what waits for a session, since when
-        self._sync_at = now + SYNC_EVERY
-        self._looked: tuple[frozenset[bytes], frozenset[bytes]] | None = None
-        self._presence.role = lease.role
+        self._pull_at = now + PULL_EVERY
+        self._look_at = now
+        self._alone_at = now + LISTEN
+        self._leaving = False
+        self._told: tuple[frozenset[bytes], frozenset[bytes]] | None = None
+        presence.role = lease.role
 
     # -- sessions
 
-    def joined(self, peer: Peer, now: float, at: float) -> None:
+    def joined(self, peer: Peer, now: float) -> None:
         """A session was admitted: a member is met first hand, and what waited for it goes out."""
-        assert peer.passport is not None
-        if peer.passport.cluster != self._presence.cluster:
+        node_id = self._mate(peer)
+        if node_id is None:
             return
-        node_id = peer.passport.node_id
         self.members.greet(node_id, peer.exchange, now)
         for to, note in [letter for letter in self._letters if letter[0] == node_id]:
             body, _ = self._letters.pop((to, note))
             self._ports.message(peer.session, note, body, now)
-        self._pull(peer, now)
-        self.look(now, at)
+        self._pull(peer.session, node_id, now)
+        self._look_at = now
 
-    def left(self, peer: Peer, reason: str, now: float, at: float) -> None:
+    def left(self, peer: Peer, reason: str, now: float) -> None:
         """The session with it ended."""
-        if peer.passport is not None and peer.admitted and peer.passport.cluster == self._presence.cluster:
-            if self._peers.by_node(peer.passport.node_id) is None:
-                self.members.lost(peer.passport.node_id, reason == "leaving", now)
-            self.look(now, at)
+        node_id = self._mate(peer)
+        if node_id is not None and self._peers.by_node(node_id) is None:
+            self.members.lost(node_id, reason == LEAVING, now)
+            self._look_at = now
 
-    def heard(self, peer: Peer, kind: int, body: Value, now: float, at: float) -> None:
-        """A message came; ``Malformed`` where it makes no sense, or comes from nobody who belongs here."""
-        if peer.passport is None or not peer.admitted or peer.passport.cluster != self._presence.cluster:
-            raise Malformed("a message among members, from none", rule="message-stranger")
-        if kind == Note.MEMBERS:
-            self.members.receive(peer.passport.node_id, body, now)
-        else:
-            self.lease.receive(peer.passport.node_id, body, now)
+    def heard(self, peer: Peer, kind: int, body: Value, now: float) -> bool:
+        """A message came. False where it is of another kind."""
+        if kind not in NOTES:
+            return False
+        node_id = self._mate(peer)
+        try:
+            if node_id is None:
+                raise Malformed("a message among members, from somebody else", rule="message-stranger")
+            (self.members if kind == Note.MEMBERS else self.lease).receive(node_id, body, now)
+        except Malformed as why:
+            self.counters[f"drop:{why.rule}"] += 1
+        return True
 
-    def _pull(self, peer: Peer, now: float) -> None:
+    def _mate(self, peer: Peer) -> bytes | None:
+        """The node id of a peer that belongs to this cluster."""
+        passport = peer.passport
+        return passport.node_id if peer.admitted and passport is not None and passport.cluster == self._presence.cluster else None
+
+    def told(self, peer: Peer | None) -> Value:
+        """All that is known of members, for one that asks; ``Malformed`` for others."""
+        if peer is None or self._mate(peer) is None:
+            raise Malformed("a question among members, from somebody else", rule="message-stranger")
+        return self.members.sync()
+
+    def _pull(self, session: int, node_id: bytes, now: float) -> None:
         """Ask a member for all that it knows of the others."""
-        assert peer.passport is not None
-        node_id = peer.passport.node_id
 
         def back(body: Any, now: float, at: float) -> None:
             if body is not None:
-                self.members.merge(node_id, body, now)
+                try:
+                    self.members.merge(node_id, body, now)
+                except Malformed as why:
+                    self.counters[f"drop:{why.rule}"] += 1
 
-        self._ports.call(peer.session, Method.MATES, {}, back, now)
+        self._ports.call(session, Method.MATES, {}, back, now)
 
     # -- who may speak
 
-    def look(self, now: float, at: float) -> None:
-        """Grants, or who is alive, may have changed: tell the lease."""
-        book, path = self._presence.directory.book, self._presence.cluster
-        speakers = frozenset(
-            grant.item for place in (path, *path.ancestors()) for grant in book.grants_on(place, at - limits.LAPSED)
-            if rights.SPEAK in grant.body.get(1, ())
-        )  # fmt: skip
+    def look_soon(self) -> None:
+        """Grants came or went."""
+        self._look_at = 0.0
+
+    def _look(self, now: float, at: float) -> None:
+        """Tell the lease who is alive and who may speak.
+
+        A newcomer that was let into a cluster by somebody far away may not have heard yet who else is in it: it waits for
+        its first comparison with the overlay before it takes itself for the only one.
+        """
+        presence = self._presence
+        book, path, me = presence.directory.book, presence.cluster, presence.statements.identity.node_id
+        grants = [grant for place in (path, *path.ancestors()) for grant in book.grants_on(place, at - limits.LAPSED)]
+        speakers = frozenset(grant.item for grant in grants if rights.SPEAK in grant.body.get(1, ()))
+        first = any(grant.item == me and grant.name == path and rights.OWN in grant.body.get(1, ()) for grant in grants)
+        if speakers <= {me} and not first and now < self._alone_at and not presence.directory.compared:
+            self._look_at = now + LOOK_AGAIN
+            return
         alive = frozenset(self.members.alive())
-        if self._looked != (alive, speakers):
-            self._looked = alive, speakers
+        if self._told != (alive, speakers):
+            self._told = alive, speakers
             self.lease.members(alive, speakers, now)
 
     # -- what the machines want
@@ -133,23 +174,24 @@ class Belonging:
             return
         self._letters.pop((tell.to, tell.note), None)
         self._letters[tell.to, tell.note] = tell.body, now
-        while len(self._letters) > LETTERS:
+        if len(self._letters) > limits.LETTERS:
+            self.counters["drop:letters-full"] += 1
             del self._letters[next(iter(self._letters))]
         self._ports.dial(*where, now, at)
 
     def _way(self, node_id: bytes) -> tuple[bytes, tuple[Address, ...]] | None:
-        """Where that member may be: as it said among members, and as its records say."""
+        """Where that member may be: as it says among members, and as its record says."""
         member = self.members.members().get(node_id)
         view = self._presence.directory.holdings.view(self._presence.cluster)
         host = next((entry.host for entry in view.hosts if entry.node_id == node_id), None)
-        exchange = member.card.exchange if member is not None and member.card.exchange else host.exchange if host is not None else b""
+        exchange = host.exchange if host is not None else member.card.exchange if member is not None else b""
         addresses = (*(member.card.addresses if member is not None else ()), *(host.addresses if host is not None else ()))
         return (exchange, tuple(dict.fromkeys(addresses))) if exchange and addresses else None
 
     def _member(self, event: MemberChanged, now: float, at: float) -> None:
         self._ports.log("info", "member", id=event.node_id.hex()[:16], life=str(event.life))
         self._ports.tell(event)
-        self.look(now, at)
+        self._look_at = now
 
     def _role(self, event: RoleChanged, now: float, at: float) -> None:
         self._presence.role = event.role
@@ -157,20 +199,48 @@ class Belonging:
         self._ports.log("info", "role", role=str(event.role), term=event.number)
         self._ports.tell(event)
 
+    @property
+    def islanded(self) -> bool:
+        """Whether this node is its cluster's gateway and has no session with another cluster."""
+        return self.lease.role is Role.GATEWAY and not any(peer.admitted and self._mate(peer) is None for peer in self._peers.peers.values())
+
+    def leave(self, now: float) -> bool:
+        """This node is about to stop. Whether somebody else speaks for the cluster now, or nobody can."""
+        if not self._leaving:
+            self._leaving = True
+            self.lease.leave(now)
+        return self.lease.role is not Role.GATEWAY
+
     # -- time
 
     def wake_at(self) -> float:
         """When :meth:`wake` wants to be called."""
-        return min(self.members.wake_at(), self.lease.wake_at(), self._sync_at)
+        due = self.lease.wake_at()
+        return min(self.members.wake_at(), self._pull_at, self._look_at, due if due is not None else self._pull_at)
 
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
         self.members.wake(now)
         self.lease.wake(now)
-        if now >= self._sync_at:
-            self._sync_at = now + SYNC_EVERY
-            self._letters = {key: letter for key, letter in self._letters.items() if now - letter[1] < WAIT}
-            self.look(now, at)
-            mates = [p for p in self._peers.admitted() if p.passport is not None and p.passport.cluster == self._presence.cluster]
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self._look(now, at)
+        if now >= self._pull_at:
+            self._pull_at = now + PULL_EVERY
+            self._letters = {key: letter for key, letter in self._letters.items() if now - letter[1] < KEPT}
+            mates = [(peer.session, node_id) for peer in self._peers.peers.values() if (node_id := self._mate(peer)) is not None]
             if mates:
-                self._pull(mates[self.members.pick(len(mates))], now)
+                self._pull(*mates[self._entropy(1)[0] % len(mates)], now)
+
+
+def belong(setup: Setup, presence: Presence, peers: Peers, ports: MatePorts, now: float) -> Belonging:
+    """A node that has its name takes its place: its card, its stored term, its rank."""
+    me = setup.identity.node_id
+    card = Card(
+        node_id=me, exchange=setup.identity.exchange_public, addresses=tuple(Address(host, setup.port) for host in setup.interfaces)[:CARD_ADDRESSES],
+        incarnation=setup.incarnation, version=0,
+    )
+    members = Membership(me, card, setup.entropy, now)
+    lease = Lease(me, stored_number(setup.stored.get(TERM, {}).get(NUMBER)), False, setup.entropy, now)
+    lease.rank(Rank(revision=0, reach=0, started=now, node_id=me), now)
+    return Belonging(members, lease, peers=peers, presence=presence, ports=ports, entropy=setup.entropy, now=now)

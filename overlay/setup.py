@@ -45,6 +45,7 @@ class Setup:
     lan: bool = False  # whether neighbours on the LAN are looked for
     lan_admit: bool = False  # whether presence on the LAN lets newcomers into an invite overlay
     dns: bool = False
+    incarnation: int = 1  # how often this node has started
     small: int = limits.SMALL_OVERLAY
     spread: Spread = field(default_factory=Spread)
     asks_public: bool = False  # whether the public DNS is asked before a second-level name is claimed

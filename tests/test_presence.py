@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from overlay.cluster.outputs import Role
 from overlay.directory.machine import Directory
 from overlay.name import ROOT
 from overlay.presence import COUNT_PAUSE, HEAD_EVERY, HEAD_TURN, REDIAL, Presence
@@ -128,6 +129,7 @@ def test_of_two_that_may_the_lower_id_builds_and_who_may_not_never_does() -> Non
     builders = []
     for who in (first, member, own_only):
         presence, directory = presence_of(overlay, who, *records, advertised=(MINE,))
+        presence.role = Role.STANDBY  # no gateway yet
         if any(r.kind == "head" and r.name == HOME for r in presence.due(0.0, AT, 0)):
             builders.append(who)
     assert builders == [min((first, member), key=lambda who: who.node_id)]
@@ -138,12 +140,35 @@ def test_a_builder_that_is_silent_is_succeeded_long_before_its_cluster_record_en
     lower, upper = sorted((overlay.first, overlay.member), key=lambda who: who.node_id)
     head = overlay.head(lower, HOME, via=lower.holds(rights.SPEAK, HOME))
     presence, _ = presence_of(overlay, upper, overlay.cluster(lower), overlay.cluster(upper), head, advertised=(MINE,))
+    presence.role = Role.STANDBY
 
     def builds(after: float) -> bool:
         return any(r.kind == "head" and r.name == HOME for r in presence.due(after, AT + after, 0))
 
     assert not builds(HEAD_EVERY * (1 + HEAD_TURN) - 1)
     assert builds(HEAD_EVERY * (1 + HEAD_TURN) + 1)
+
+
+def test_the_gateway_builds_its_clusters_zone_whatever_its_id() -> None:
+    overlay = found()
+    upper = max((overlay.first, overlay.member), key=lambda who: who.node_id)
+    presence, _ = presence_of(overlay, upper, overlay.cluster(overlay.first), overlay.cluster(overlay.member), advertised=(MINE,))
+    presence.role = Role.GATEWAY
+    assert any(r.kind == "head" and r.name == HOME for r in presence.due(0.0, AT, 0))
+
+
+def test_a_node_that_no_longer_speaks_for_its_cluster_takes_its_record_out_of_the_table() -> None:
+    overlay = found()
+    presence, directory = presence_of(overlay, overlay.first, advertised=(MINE,))
+    for record in presence.due(0.0, AT, 0):
+        directory.publish(record, AT)
+    assert overlay.first.node_id in directory.holdings.listed()
+    presence.role = Role.MEMBER
+    presence.hurry()
+    for record in presence.due(1.0, AT + 1, 0):
+        directory.publish(record, AT + 1)
+    assert overlay.first.node_id not in directory.holdings.listed()
+    assert not [r for r in presence.due(100.0, AT + 100, 0) if r.kind == "cluster"]
 
 
 def test_the_root_is_built_by_who_signs_there() -> None:

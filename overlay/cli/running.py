@@ -40,7 +40,7 @@ from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
 from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
 from overlay.driver.recorder import Recorded, keep
-from overlay.driver.run import own_hosts
+from overlay.driver.run import Engine, own_hosts
 from overlay.driver.store import Store, Tables, lock_home
 from overlay.errors import Malformed, OverlayError, PeerError, ReachError, StateError, TrustError, UsageError
 from overlay.identity.keys import Identity
@@ -53,9 +53,12 @@ from overlay.units import b64
 from overlay.wire.address import parse_address
 
 LONELY = 3.0  # seconds without a peer before ways in are tried again
+LONELY_MOST = 60.0  # between tries: a home whose only cluster is this one must not ask the DNS all day
 ASKING = ("overlay-first", "public-first")  # policies under which the public DNS has a say about names below the TLD
 ENDED = ("R12", "R13")  # rules of trust: revoked, lapsed for good
 FAREWELL = 0.5  # seconds for the goodbyes to leave
+HAND_OVER = 1.0  # seconds for another to take over as gateway: 0.3 where one is there (GOALS)
+HAND_LOOK = 0.02  # seconds between looks at that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ class Running:
     join: Join | None = None
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _forget: bool = False
+    _retiring: bool = False
     _plugged: Plugged | None = None
     _entrance: Counter[str] = field(default_factory=Counter)  # what looking for a way in has counted
     _desk: Desk = field(init=False)
@@ -156,8 +160,8 @@ class Running:
         began = clock.now()
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._signals)
-                self._desk = Desk(nursery, self._scope.cancel)
+                nursery.start_soon(self._signals, nursery)
+                self._desk = Desk(nursery, partial(self._retire, nursery))
                 nursery.start_soon(partial(serve_control, start.control, self._desk, counters=self._desk.counters))
                 try:
                     if start.member is not None and start.member.enrolled:
@@ -170,12 +174,27 @@ class Running:
                     with trio.CancelScope(shield=True):
                         await self._farewell(start, clock)
 
-    async def _signals(self) -> None:
+    def _retire(self, nursery: trio.Nursery) -> None:
+        """Stop: another speaks for the cluster first. Who asks twice does not want to wait."""
+        if self._retiring or self._plugged is None:
+            self._scope.cancel()
+            return
+        self._retiring = True
+        nursery.start_soon(self._hand_over, self._plugged.engine)
+
+    async def _hand_over(self, engine: Engine) -> None:
+        with trio.move_on_after(HAND_OVER):
+            while not engine.node.hand_over(engine.clock.now()):
+                engine.step()
+                await trio.sleep(HAND_LOOK)
+        self._scope.cancel()
+
+    async def _signals(self, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(*HEARD) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
             async for signum in signals:
                 if signum != signal.SIGUSR2:
-                    self._scope.cancel()
+                    self._retire(nursery)
                 elif self._plugged is not None and isinstance(self._plugged.node, Recorded):
                     self._plugged.node.crashed(self._plugged.node)
 
@@ -202,7 +221,7 @@ class Running:
             identity=start.identity, overlay_id=overlay_id, entropy=os.urandom, advertised=tuple(advertised),
             port=name_of(listeners.overlay_udp[0]).port if listeners.overlay_udp else 7653,
             interfaces=own_hosts(listeners, self.config.listen.advertise), dns=any(name_of(sock).port == 53 for sock in listeners.dns_udp),
-            stored=start.tables, asks_public=self.config.names.policy in ASKING,
+            stored=start.tables, incarnation=incarnation, asks_public=self.config.names.policy in ASKING,
         )
         try:
             node = Recorded(setup, clock.now(), clock.at())
@@ -227,7 +246,7 @@ class Running:
         start.log.write(Log("info", "started", {"incarnation": incarnation}), clock.at())
         for notice in start.notices:
             start.log.write(Log("warning", "fallback", {"what": notice}), clock.at())
-        await plugged.start(nursery, self._desk, self._scope.cancel, self._let_go)
+        await plugged.start(nursery, self._desk, partial(self._retire, nursery), self._let_go)
         self._plugged = plugged
         return plugged
 
@@ -248,11 +267,14 @@ class Running:
         nursery.start_soon(self._stay_in, plugged, parse_where(start.member.place or zone))
 
     async def _stay_in(self, plugged: Plugged, place: Place) -> None:
-        """While nobody is connected, remembered peers and then the place are tried, for ever."""
+        """While nobody is connected, or this cluster knows no other, remembered peers and then the place are tried, for ever."""
+        pause = LONELY
         while True:
-            await trio.sleep(LONELY)
-            if plugged.node.peers.admitted():
+            await trio.sleep(pause)
+            if not plugged.node.astray:
+                pause = LONELY
                 continue
+            pause = min(2 * pause, LONELY_MOST)
             goal = Goal(place=None if isinstance(place, Lan) else place, overlay_id=plugged.node.setup.overlay_id, steadfast=True)
 
             async def reach(way: WayIn, overlay_id: bytes) -> None:
@@ -401,7 +423,7 @@ def _heard_more(plugged: Plugged, told: AdmissionAsked | None) -> bool:
 
 
 async def _until_peers(plugged: Plugged, scope: trio.CancelScope) -> None:
-    await plugged.wait(lambda: bool(plugged.node.peers.admitted()))
+    await plugged.wait(lambda: not plugged.node.astray)
     scope.cancel()
 
 

@@ -231,7 +231,8 @@ class Directory:
             peer.watching[path] = now + limits.WATCH_LEASE
         if theirs == replica.digest:
             return [b"\x01"]
-        records = [*(beside(self.book, path) if self.holdings.shared_out else ()), *self.book.members(unit)]
+        whole = not self.holdings.shared_out and peer.node_id in self.holdings.listed()  # it is told all that the table says
+        records = [*(() if whole else beside(self.book, path)), *self.book.members(unit)]
         chain = {grant.digest: grant for record in records for grant in self.book.chain_of(record)}
         return [b"\x01", *(g.raw for g in chain.values() if g not in records), *(r.raw for r in records)]
 
@@ -406,6 +407,11 @@ class Directory:
         out = list(self._out)
         self._out.clear()  # the same list goes on: pushing holds it too
         return out
+
+    @property
+    def compared(self) -> bool:
+        """Whether one reconciliation is complete: what peers know of the overlay is known here."""
+        return self._reconciling.synced
 
     def settled(self) -> bool:
         """Whether one reconciliation is complete and somebody has all that this node has to tell."""

@@ -77,6 +77,10 @@ class Pushing:
     def _interested(self, peers: list[Partner], record: Record, unit: Unit) -> list[Partner]:
         """Those of these peers that are to hear of a record of that unit."""
         holdings = self._holdings
+        if record.kind == "head" and record.name != ROOT and not holdings.everything():
+            # A head says how new a zone is: of use to who keeps or watches it. Members of other clusters find it when they compare.
+            listed, path = holdings.listed(), record.name
+            return [p for p in peers if p.node_id in listed or path == p.cluster or path in p.watching]
         if unit == ROOT_UNIT or holdings.everything() or (unit == TABLE and (core(record) or not holdings.shared_out)):
             return peers
         path = record.name if unit == TABLE else parse_path(unit.removeprefix("zone:"))

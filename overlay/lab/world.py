@@ -162,7 +162,7 @@ class World:
         setup = Setup(
             identity=host.identity, overlay_id=self.root.digest, entropy=host.dice.randbytes, port=PORT, interfaces=(host.address,),
             advertised=(host.address,) if self.founder_way is not None and self.founder_way[0] == host.identity.exchange_public else (),
-            small=self.small, spread=self.spread, stored={table: dict(rows) for table, rows in host.disk.items()},
+            incarnation=host.life + 1, small=self.small, spread=self.spread, stored={table: dict(rows) for table, rows in host.disk.items()},
             verifier=host.meter.verifier(self._verify), suite=host.meter.suite(self.crypto.suite),
         )
         host.node = Node(setup, self._now(host), self.at(host))
