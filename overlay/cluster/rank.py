@@ -20,6 +20,8 @@ from typing import Final
 
 SOAK: Final = 60.0  # seconds that a better grade has to stand (DESIGN 3.6)
 
+STEPS: Final = 16  # guess: whoever changes more often in a minute counts as its lowest anyway
+
 Grade = tuple[int, int]  # revision, reachability
 
 
@@ -34,22 +36,30 @@ class Rank:
 
 
 class Soaked:
-    """A number that rises when it has stood for ``SOAK``, and falls at once."""
+    """A number that counts as its lowest of the last ``SOAK`` seconds: it rises when it has stood, and falls at once.
 
-    __slots__ = ("_floor", "_since", "_value")
+    Kept are the dates since which it has been at least so much, both ascending, ``STEPS`` of them at the most: who climbs
+    faster counts as less for a while.
+    """
 
-    def __init__(self, value: int, now: float, floor: int = 0) -> None:
-        self._value, self._since, self._floor = value, now, min(floor, value)
+    __slots__ = ("_since",)
+
+    def __init__(self, value: int, now: float) -> None:
+        self._since = [(now, value)]
 
     def say(self, value: int, now: float) -> None:
         """It is ``value`` from now on."""
-        if value != self._value:
-            self._floor = min(value, self.counted(now))
-            self._value, self._since = value, now
+        while len(self._since) > 1 and self._since[1][0] <= now - SOAK:
+            del self._since[0]
+        since = now
+        while self._since and self._since[-1][1] >= value:
+            since = self._since.pop()[0]
+        if len(self._since) < STEPS:
+            self._since.append((since, value))
 
     def counted(self, now: float) -> int:
-        """What counts."""
-        return self._value if now - self._since >= SOAK else self._floor
+        """What counts; 0 before it has stood at all."""
+        return next((value for since, value in reversed(self._since) if since <= now - SOAK), 0)
 
 
 class Standing:
