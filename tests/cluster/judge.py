@@ -24,6 +24,7 @@ MINUTE = 60 * 0.99  # by the fastest clock
 JUST_NOW = 1.0  # a successor that has told of its term and crashed at once: its predecessor has stepped down meanwhile
 NOTICED = 6.0  # after so long everybody knows what has happened to whom
 CALM = 8.0
+LEASE, DRIFT = 3.0, 0.01
 NEVER = float("-inf")
 
 
@@ -110,9 +111,15 @@ class Judge:
 
     def leaves(self, host: Host) -> None:
         part = self.parts[host.part]
-        part.left = self.lan.now
         if host.node_id in part.acting:
             self.handing[host.node_id] = Episode(self.lan.now, self._calm(part))
+        part.left = self.lan.now
+
+    def woke(self, host: Host, seconds: float) -> None:
+        """It has stalled for so long; it has not looked at anything yet."""
+        if seconds > LEASE / (1 - DRIFT) and host.lease is not None and host.lease.holds(host.clock(self.lan.now)):
+            self.fault("a stalled gateway acts after its lease has run out")
+        self.fresh(host)
 
     def ranked(self, host: Host) -> None:
         self.grades[host.node_id].append((self.lan.now, 0 if host.liar else host.revision, host.reach))
@@ -143,7 +150,7 @@ class Judge:
             self.parts[host.part].handed = self.lan.now
             if host.node_id not in self.handing:
                 self.handing[host.node_id] = Episode(self.lan.now, self._calm(self.parts[host.part]))
-                if not host.leaving:
+                if not host.leaving and tell.to not in self.parts[host.part].acting:  # that would be healing
                     self._for_rank(host, tell.to)
 
     def _for_rank(self, host: Host, to: bytes) -> None:

@@ -126,7 +126,7 @@ class Lan:
 
         def over(run: int = host.run) -> None:
             if host.run == run and host.up:
-                self.judge.fresh(host)
+                self.judge.woke(host, seconds)
                 for other in self.hosts.values():
                     self._find_each_other(host, other)
 
@@ -159,7 +159,9 @@ class Lan:
         self._perform(host)
 
     def say_rank(self, host: Host) -> None:
-        if host.up and host.lease is not None:
+        if host.stalled > self.now:
+            self.at(host.stalled + 0.01, lambda: self.say_rank(host))
+        elif host.lease is not None:
             self.judge.ranked(host)
             revision = LIE + self.dice.randrange(3) if host.liar else host.revision
             now = host.clock(self.now)
