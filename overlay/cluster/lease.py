@@ -46,6 +46,7 @@ AGAIN: Final = (0.03, 0.1, 0.25)  # seconds after which a new term is told again
 REPORT: Final = 10.0  # seconds between reports of one's rank
 HAND_AGAIN: Final = 0.04  # seconds: five tries within what a hand-over may take
 HAND_FOR: Final = 0.25  # seconds that one candidate gets
+_LAST: Final = 2**53  # no beat of a term that is over counts
 RAISE: Final = 15.0  # seconds between two terms that a gateway takes because others have seen higher numbers
 
 
@@ -310,10 +311,11 @@ class Lease:
             case Hand():
                 self._handed(sender, word, now)
             case Gone():
-                self._heard[sender] = max(self._heard.get(sender, (-1, -1)), (word.number, 2**53))
+                before = self._heard.get(sender, (0, 0))
+                self._heard[sender] = max(before, (word.number, _LAST))
                 if word.leaves:
                     self._gone.add(sender)
-                if self._followed is not None and self._followed.gateway == sender:
+                if self._followed is not None and self._followed.gateway == sender and word.number >= before[0]:
                     self._followed = None
                     self._listen(now, GRACE)
 

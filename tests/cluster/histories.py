@@ -34,15 +34,15 @@ def history(seed: int) -> tuple[list[str], Figures]:
         commit=dice.choice((0.002, 0.02, 0.03)),
     )  # fmt: skip
     for _ in range(dice.randint(1, 6)):
-        lan.add(
-            speaks=dice.random() < 0.85, liar=dice.random() < 0.15, revision=dice.randint(0, 2) if long else 0, reach=dice.randint(0, 2) if long else 0,
-        )
+        grade = dice.randint(0, 2), dice.randint(0, 2)
+        lan.add(speaks=dice.random() < 0.85, liar=dice.random() < 0.15, revision=grade[0] if long else 0, reach=grade[1] if long else 0)
     for host in list(lan.hosts.values()):
-        lan.at(dice.choice((0.0, dice.uniform(0.0, 8.0))), lambda host=host: lan.start(host))  # type: ignore[misc]
+        lan.at(dice.choice((0.0, dice.uniform(0.0, 8.0))), lambda host=host: lan.start(host))
     end = dice.uniform(200.0, 280.0) if long else dice.uniform(30.0, 60.0)
     when = dice.uniform(1.0, 12.0)
     while when < end - 6.0:
-        lan.at(when, lambda what=dice.choice(RARELY if long else ACTS): what(lan, dice))  # type: ignore[misc]
+        what = dice.choice(RARELY if long else ACTS)
+        lan.at(when, lambda what=what: what(lan, dice))
         when += dice.expovariate(1 / (40.0 if long else 6.0)) if dice.random() < 0.8 else dice.uniform(0.0, 0.3)
     if long:
         for when in range(5, int(end), dice.randint(7, 50)):

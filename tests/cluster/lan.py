@@ -20,6 +20,7 @@ from tests.cluster.judge import Judge
 
 PROVEN = 5  # the highest revision that a signed release proves, in every history
 LIE = 10**9
+TWICE = 0.01  # of messages come again
 FOUND, MISSED, FAREWELL = (0.05, 0.5), (2.0, 5.0), (0.0, 0.05)  # seconds until another is known to be there, to be dead, to leave
 
 
@@ -106,7 +107,7 @@ class Lan:
         for other in self.hosts.values():
             self._find_each_other(host, other)
             if other.up and other is not host and host.speaks:  # the newcomer's grant is in the book
-                self.after(FOUND, lambda other=other, run=other.run: self._sync(other, run))  # type: ignore[misc]
+                self.after(FOUND, lambda other=other, run=other.run: self._sync(other, run))
 
     def crash(self, host: Host, cause: str = "crash") -> None:
         if not host.up:
@@ -176,7 +177,7 @@ class Lan:
     def _find_each_other(self, one: Host, other: Host) -> None:
         for here, there in ((one, other), (other, one)):
             if here is not there and self.reach(here, there) and there.node_id not in here.knows:
-                self.after(FOUND, lambda here=here, there=there, run=here.run: self._found(here, there, run))  # type: ignore[misc]
+                self.after(FOUND, lambda here=here, there=there, run=here.run: self._found(here, there, run))
 
     def _found(self, here: Host, there: Host, run: int) -> None:
         if here.run == run and self.reach(here, there) and there.stalled <= self.now and there.node_id not in here.knows:
@@ -185,10 +186,11 @@ class Lan:
 
     def _miss(self, here: Host, there: Host, delay: tuple[float, float]) -> None:
         if here is not there and here.up and there.node_id in here.knows:
-            self.after(delay, lambda run=here.run: self._missed(here, there, run))  # type: ignore[misc]
+            self.after(delay, lambda run=here.run: self._missed(here, there, run))
 
     def _missed(self, here: Host, there: Host, run: int) -> None:
-        if here.run == run and here.up and (not self.reach(here, there) or there.stalled > self.now) and here.knows.pop(there.node_id, None) is not None:
+        lost = not self.reach(here, there) or there.stalled > self.now
+        if here.run == run and here.up and lost and here.knows.pop(there.node_id, None) is not None:
             self._sync(here, run)
 
     def _sync(self, host: Host, run: int) -> None:
@@ -216,7 +218,7 @@ class Lan:
             if host.ready <= self.now:
                 self._commit(host, host.run, stores, then)
             else:
-                self.at(host.ready, lambda run=host.run: self._commit(host, run, stores, then))  # type: ignore[misc]
+                self.at(host.ready, lambda run=host.run: self._commit(host, run, stores, then))
         if host.lease is not None:
             self._arm(host)
             self.judge.look()
@@ -253,7 +255,8 @@ class Lan:
         target = self.hosts.get(tell.to)
         if target is None or self.dice.random() < self.loss or not self.reach(host, target):
             return
-        self.after(self.delay, lambda run=target.run: self._arrive(host, target, run, tell))  # type: ignore[misc]
+        for _ in range(2 if self.dice.random() < TWICE else 1):
+            self.after(self.delay, lambda run=target.run: self._arrive(host, target, run, tell))
 
     def _arrive(self, host: Host, target: Host, run: int, tell: Tell) -> None:
         if target.run != run or target.lease is None or host.part != target.part:
@@ -269,7 +272,7 @@ class Lan:
         due = host.lease.wake_at()
         if due is not None and due != host.wake:
             host.wake = due
-            self.at(max(self.now, (due - host.offset) / host.rate + 1e-6), lambda run=host.run: self._wake(host, run, due))  # type: ignore[misc]
+            self.at(max(self.now, (due - host.offset) / host.rate + 1e-6), lambda run=host.run: self._wake(host, run, due))
 
     def _wake(self, host: Host, run: int, due: float) -> None:
         if host.run != run or host.lease is None or host.wake != due:

@@ -60,7 +60,7 @@ def hasty(patch: Patch) -> None:
     kept = Lease._go_on_handing
 
     def hand_and_stop(self: Lease, held: object, handing: object, now: float) -> None:
-        kept(self, held, handing, now)  # type: ignore[arg-type]
+        kept(self, held, handing, now)
         if self._held is not None:
             self._step_down()
 
