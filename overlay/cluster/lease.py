@@ -47,6 +47,7 @@ REPORT: Final = 10.0  # seconds between reports of one's rank
 HAND_AGAIN: Final = 0.04  # seconds: five tries within what a hand-over may take
 HAND_FOR: Final = 0.25  # seconds that one candidate gets
 _LAST: Final = 2**53  # no beat of a term that is over counts
+TRIED: Final = 4  # so many, when it leaves; then it goes without
 RAISE: Final = 15.0  # seconds between two terms that a gateway takes because others have seen higher numbers
 
 
@@ -76,7 +77,6 @@ class _Held:
     """Our own term."""
 
     number: int
-    since: float  # when we became gateway
     until: float
     again: list[float]  # when it is told next, ascending; the last is the next renewal
     beat: int = 0
@@ -155,7 +155,7 @@ class Lease:
         self._begin(now)
         before, self._alive = self._alive, frozenset(alive) - {self.me}
         self._speakers = frozenset(speakers) - {self.me}
-        self._able = self.me in speakers
+        could, self._able = self._able, self.me in speakers
         self._ranks.keep(self._speakers)
         self._gone &= self._speakers & self._alive
         self._heard = {node: heard for node, heard in self._heard.items() if node in self._speakers}
@@ -166,6 +166,8 @@ class Lease:
         if self._followed is not None and self._followed.gateway not in self._speakers:
             self._followed = None
             self._listen(now, 0.0)
+        if self._able and not could and self._followed is None:
+            self._listen(now, PATIENCE)
         if self._held is not None:
             for node in sorted(self._alive - before):
                 self._renewal(node)
@@ -215,7 +217,7 @@ class Lease:
         if self._held is not None:
             dates = [self._held.until, self._held.again[0]]
             if self._held.handing is not None:
-                dates.append(self._held.handing.again)
+                dates += [self._held.handing.again, self._held.handing.until]
         else:
             dates = [self._followed.until] if self._followed is not None else []
             if self._able and not self._leaving:
@@ -353,7 +355,7 @@ class Lease:
         self._reserve()
         self._followed, self._claim_at = None, now
         self._held = _Held(
-            self._numbers.take(), now, now + LEASE, [*(now + after for after in AGAIN), now + RENEW], settled=now + SOAK,
+            self._numbers.take(), now + LEASE, [*(now + after for after in AGAIN), now + RENEW], settled=now + SOAK,
         )  # fmt: skip
         self._reserve()
         self._held.order = self._ranks.order(self._candidates(), now)
@@ -365,14 +367,13 @@ class Lease:
         before = self._held
         self._claim(now)
         assert before is not None and self._held is not None
-        self._held.since, self._held.settled, self._held.raised = before.since, before.settled, now
-        self._held.handing = before.handing
+        self._held.settled, self._held.raised, self._held.handing = before.settled, now, before.handing
 
     def _hand(self, now: float, *, leaving: bool) -> None:
         held = self._held
         assert held is not None
         tried = held.handing.tried if held.handing is not None else set()
-        candidates = self._candidates() - tried
+        candidates = self._candidates() - tried if len(tried) < TRIED else frozenset()
         to = next((node for node in held.order if node in candidates), None) if leaving else self._ranks.better(candidates, now)
         if to is None and not leaving:
             held.handing, held.settled = None, now + SOAK

@@ -92,6 +92,27 @@ def test_who_loses_the_right_to_speak_stops_at_once() -> None:
     assert (node.role, node.holds(5.0)) == (Role.MEMBER, False)
 
 
+def test_who_gets_the_right_to_speak_listens_before_it_claims() -> None:
+    node = lease(able=False, speakers={ANN})
+    run(node, 0.0, 50.0)
+    node.members(ALL, {ME, ANN}, 50.0)
+    run(node, 50.0, 53.0)
+    assert node.role is Role.MEMBER
+    run(node, 53.0, 54.0)
+    assert node.role is Role.GATEWAY
+
+
+def test_a_gateway_that_nobody_follows_leaves_within_a_second_all_the_same() -> None:
+    many = {bytes([n]) * 32 for n in range(20)} | {ME}
+    node = lease(alive=many, speakers={ME})
+    node.members(many, many, 1.0)
+    node.leave(1.5)
+    assert node.holds(1.5)
+    run(node, 1.5, 2.51)
+    assert (node.role, node.gateway) == (Role.MEMBER, None)
+    assert len({to for to, _ in told(node, Hand)}) == 4
+
+
 # -- holding
 
 
