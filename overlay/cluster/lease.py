@@ -11,7 +11,7 @@ of each other:
   is done, and others wait for 3 s by the slowest clock before they follow it;
 - each part of a split LAN has its own; once both sides know each other again, the higher term stays and the other yields
   within 2 s. Terms are never equal, so rank has its say afterwards, by a planned hand-over;
-- a better grade (``rank``) takes over only by a planned hand-over, after it has stood for 60 s, one a minute at most;
+- a better merit (``rank``) takes over only by a planned hand-over, after it has stood for 60 s, one a minute at most;
 - in a planned hand-over somebody holds the lease at each instant: the old gateway goes on until it has heard the renewal
   of its successor's own term (both hold theirs for as long as that takes to arrive); 0.3 s in all.
 

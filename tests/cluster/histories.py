@@ -34,8 +34,8 @@ def history(seed: int) -> tuple[list[str], Figures]:
         commit=dice.choice((0.002, 0.02, 0.03)),
     )  # fmt: skip
     for _ in range(dice.randint(1, 6)):
-        grade = dice.randint(0, 2), dice.randint(0, 2)
-        lan.add(speaks=dice.random() < 0.85, liar=dice.random() < 0.15, revision=grade[0] if long else 0, reach=grade[1] if long else 0)
+        merit = dice.randint(0, 2), dice.randint(0, 2)
+        lan.add(speaks=dice.random() < 0.85, liar=dice.random() < 0.15, revision=merit[0] if long else 0, reach=merit[1] if long else 0)
     for host in list(lan.hosts.values()):
         lan.at(dice.choice((0.0, dice.uniform(0.0, 8.0))), lambda host=host: lan.start(host))
     end = dice.uniform(200.0, 280.0) if long else dice.uniform(30.0, 60.0)

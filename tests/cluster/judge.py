@@ -65,7 +65,7 @@ class Judge:
     highest: dict[bytes, int] = field(default_factory=dict)
     since: dict[bytes, float] = field(default_factory=dict)  # up and not stalled
     handing: dict[bytes, Episode] = field(default_factory=dict)
-    grades: dict[bytes, list[tuple[float, int, int]]] = field(default_factory=lambda: defaultdict(list))
+    merits: dict[bytes, list[tuple[float, int, int]]] = field(default_factory=lambda: defaultdict(list))
     last_hand: float = NEVER  # for the sake of rank
     regrouped_at: float = NEVER
     healing: bool = False
@@ -122,7 +122,7 @@ class Judge:
         self.fresh(host)
 
     def ranked(self, host: Host) -> None:
-        self.grades[host.node_id].append((self.lan.now, 0 if host.liar else host.revision, host.reach))
+        self.merits[host.node_id].append((self.lan.now, 0 if host.liar else host.revision, host.reach))
 
     # -- what hosts tell
 
@@ -165,7 +165,7 @@ class Judge:
 
     def _said(self, node: bytes, after: float) -> list[tuple[int, int]]:
         """What the node has been since then: revision (of liars: none) and reachability."""
-        said = self.grades[node]
+        said = self.merits[node]
         first = max((index for index, (when, _, _) in enumerate(said) if when <= after), default=0)
         return [(revision, reach) for _, revision, reach in said[first:]]
 

@@ -73,8 +73,8 @@ def fickle(patch: Patch) -> None:
 
 
 def gullible(patch: Patch) -> None:
-    kept = rank.Standing.grade
-    patch.setattr(rank.Standing, "grade", lambda self, now, proven: kept(self, now, 2**60))
+    kept = rank.Standing.merit
+    patch.setattr(rank.Standing, "merit", lambda self, now, proven: kept(self, now, 2**60))
 
 
 def slow_to_hand(patch: Patch) -> None:

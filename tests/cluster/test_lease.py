@@ -352,7 +352,7 @@ def test_who_climbs_faster_than_is_remembered_counts_as_less() -> None:
     assert soaked.counted(200.0) < 999
 
 
-def test_the_standby_stays_while_nobody_has_a_better_grade() -> None:
+def test_the_standby_stays_while_nobody_has_a_better_merit() -> None:
     ranks = Ranks(Rank(0, 0, 0.0, ME), 0.0)
     ranks.say(Rank(0, 1, 50.0, ANN), 50.0)
     assert ranks.order({ANN}, 50.0) == [ANN]
