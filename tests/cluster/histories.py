@@ -106,6 +106,15 @@ def join(lan: Lan, dice: Random) -> None:
         lan.start(host)
 
 
+def mistake(lan: Lan, dice: Random) -> None:
+    """Somebody, often the gateway, is taken for dead by some others, or takes them for dead."""
+    host = one(lan, dice, gateway=0.7)
+    seconds, turned = dice.uniform(0.2, 8.0), dice.random() < 0.5
+    for other in list(lan.hosts.values()):
+        if host is not None and other is not host and dice.random() < 0.6:
+            lan.mistake(*((host, other) if turned else (other, host)), seconds)
+
+
 def flap(lan: Lan, dice: Random) -> None:
     if (host := one(lan, dice, gateway=0.2)) is not None:
         host.revision, host.reach = dice.randint(0, 5), dice.choice((host.reach, dice.randint(0, 2)))
@@ -113,8 +122,8 @@ def flap(lan: Lan, dice: Random) -> None:
 
 
 Act = Callable[[Lan, Random], None]
-ACTS: Sequence[Act] = (crash, crash, crash, crash_between, stall, stall, stall, stall_all, split, split, leave, leave, join)
-RARELY: Sequence[Act] = (crash, stall, split, leave, join)
+ACTS: Sequence[Act] = (crash, crash, crash, crash_between, stall, stall, stall, stall_all, split, split, leave, leave, join, mistake, mistake)
+RARELY: Sequence[Act] = (crash, stall, split, leave, join, mistake)
 
 
 def spread(values: list[float]) -> dict[str, float]:

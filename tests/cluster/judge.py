@@ -98,6 +98,12 @@ class Judge:
             self.handing.pop(host.node_id, None)
         self.look()
 
+    def mistaken(self, part_number: int) -> None:
+        part = self.parts[part_number]
+        part.happened, part.how = self.lan.now, "mistake"
+        for episode in self.handing.values():
+            episode.clean = False
+
     def regrouped(self, how: str) -> None:
         left = max((part.left for part in self.parts.values()), default=NEVER)
         self.parts.clear()

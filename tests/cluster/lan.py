@@ -202,6 +202,13 @@ class Lan:
         host.lease.members({*host.knows, host.node_id}, self.met, host.clock(self.now))
         self._perform(host)
 
+    def mistake(self, here: Host, there: Host, seconds: float) -> None:
+        """``here`` takes ``there`` for dead, which is not so, for a while."""
+        if here.up and here.knows.pop(there.node_id, None) is not None:
+            self.judge.mistaken(here.part)
+            self._sync(here, here.run)
+            self.at(self.now + seconds, lambda run=here.run: self._found(here, there, run))
+
     # -- steps
 
     def _perform(self, host: Host) -> None:
