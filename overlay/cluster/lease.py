@@ -1,9 +1,9 @@
 """Who speaks for the cluster: a lease with a term, renewed each second (DESIGN 3.6, F6; docs/decisions/0016-gateway-lease.md).
 
 It decides whether this node is gateway, standby or member, and refuses to know who is alive (``members`` says it), what
-time it is elsewhere, and what a gateway does. There is no majority and so no consensus: a home of two machines has none.
-What is promised, where messages between the parts of one LAN mostly arrive (5 % may be lost) and clocks run within 1 %
-of each other:
+time it is elsewhere, and what a gateway does. The words that members exchange stand in ``terms``. There is no majority
+and so no consensus: a home of two machines has none. What is promised, where messages mostly arrive (5 % may be lost)
+and clocks run within 1 % of the true second:
 
 - no term (number, node id) is ever held twice: a number is durable before anybody can hear of it (``terms.Numbers``);
 - one gateway on a whole LAN; none for at most 4 s after a crash; two for at most one lease (3 s);
