@@ -51,6 +51,7 @@ class Episode:
 
     since: float
     clean: bool
+    to: bytes = b""  # for the sake of rank
 
 
 @dataclass(slots=True)
@@ -138,6 +139,8 @@ class Judge:
             if told.number <= self.highest.get(host.node_id, 0):
                 self.fault(f"term {told.number} is taken twice by one node")
             self.highest[host.node_id] = told.number
+            if any(episode.to == host.node_id and self.lan.now - episode.since < JUST_NOW for episode in self.handing.values()):
+                self._once_a_minute()
         if told.role is not Role.GATEWAY and (episode := self.handing.pop(host.node_id, None)) is not None:
             took = self.lan.now - episode.since
             if episode.clean:
@@ -156,15 +159,19 @@ class Judge:
             self.parts[host.part].handed = self.lan.now
             if host.node_id not in self.handing:
                 self.handing[host.node_id] = Episode(self.lan.now, self._calm(self.parts[host.part]))
-                if not host.leaving and tell.to not in self.parts[host.part].acting:  # that would be healing
+                if not host.leaving:
+                    self.handing[host.node_id].to = tell.to
                     self._for_rank(host, tell.to)
+
+    def _once_a_minute(self) -> None:
+        """Somebody follows because of its rank. What was asked of somebody who already acts elsewhere, or who follows another, is healing."""
+        since = self.lan.now - self.last_hand
+        if since < MINUTE and self.regrouped_at < self.last_hand:
+            self.fault(f"two hand-overs for rank within {since:.1f} s")
+        self.last_hand = self.lan.now
 
     def _for_rank(self, host: Host, to: bytes) -> None:
         now = self.lan.now
-        self.figures["hand-overs for rank"].append(1.0)
-        if now - max(self.last_hand, self.regrouped_at) < MINUTE and self.regrouped_at < self.last_hand:
-            self.fault(f"two hand-overs for rank within {now - self.last_hand:.1f} s")
-        self.last_hand = now
         ours, theirs = self._said(host.node_id, now - 75.0), self._said(to, now - 12.0)
         if max(theirs) <= (min(revision for revision, _ in ours), min(reach for _, reach in ours)):
             self.fault("a hand-over to a node that is no better")
