@@ -139,8 +139,10 @@ class Judge:
             if told.number <= self.highest.get(host.node_id, 0):
                 self.fault(f"term {told.number} is taken twice by one node")
             self.highest[host.node_id] = told.number
-            if any(episode.to == host.node_id and self.lan.now - episode.since < JUST_NOW for episode in self.handing.values()):
-                self._once_a_minute()
+            for episode in self.handing.values():
+                if episode.to == host.node_id and self.lan.now - episode.since < JUST_NOW:
+                    episode.to = b""  # whatever further terms it takes
+                    self._once_a_minute()
         if told.role is not Role.GATEWAY and (episode := self.handing.pop(host.node_id, None)) is not None:
             took = self.lan.now - episode.since
             if episode.clean:
