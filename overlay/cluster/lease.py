@@ -1,9 +1,9 @@
 """Who speaks for the cluster: a lease with a term, renewed each second (DESIGN 3.6, F6; docs/decisions/0016-gateway-lease.md).
 
 It decides whether this node is gateway, standby or member, and refuses to know who is alive (``members`` says it), what
-time it is elsewhere, and what a gateway does. There is no majority and so no consensus: a home of two machines has none.
-What is promised, where messages between the parts of one LAN mostly arrive (5 % may be lost) and clocks run within 1 %
-of each other:
+time it is elsewhere, and what a gateway does. The words that members exchange stand in ``terms``. There is no majority
+and so no consensus: a home of two machines has none. What is promised, where messages mostly arrive (5 % may be lost)
+and clocks run within 1 % of the true second:
 
 - no term (number, node id) is ever held twice: a number is durable before anybody can hear of it (``terms.Numbers``);
 - one gateway on a whole LAN; none for at most 4 s after a crash; two for at most one lease (3 s);
@@ -11,7 +11,7 @@ of each other:
   is done, and others wait for 3 s by the slowest clock before they follow it;
 - each part of a split LAN has its own; once both sides know each other again, the higher term stays and the other yields
   within 2 s. Terms are never equal, so rank has its say afterwards, by a planned hand-over;
-- a better grade (``rank``) takes over only by a planned hand-over, after it has stood for 60 s, one a minute at most;
+- a better merit (``rank``) takes over only by a planned hand-over, after it has stood for 60 s, one a minute at most;
 - in a planned hand-over somebody holds the lease at each instant: the old gateway goes on until it has heard the renewal
   of its successor's own term (both hold theirs for as long as that takes to arrive); 0.3 s in all.
 
@@ -46,6 +46,8 @@ AGAIN: Final = (0.03, 0.1, 0.25)  # seconds after which a new term is told again
 REPORT: Final = 10.0  # seconds between reports of one's rank
 HAND_AGAIN: Final = 0.04  # seconds: five tries within what a hand-over may take
 HAND_FOR: Final = 0.25  # seconds that one candidate gets
+_LAST: Final = 2**53  # no beat of a term that is over counts
+TRIED: Final = 4  # so many, when it leaves; then it goes without
 RAISE: Final = 15.0  # seconds between two terms that a gateway takes because others have seen higher numbers
 
 
@@ -75,7 +77,6 @@ class _Held:
     """Our own term."""
 
     number: int
-    since: float  # when we became gateway
     until: float
     again: list[float]  # when it is told next, ascending; the last is the next renewal
     beat: int = 0
@@ -154,7 +155,7 @@ class Lease:
         self._begin(now)
         before, self._alive = self._alive, frozenset(alive) - {self.me}
         self._speakers = frozenset(speakers) - {self.me}
-        self._able = self.me in speakers
+        could, self._able = self._able, self.me in speakers
         self._ranks.keep(self._speakers)
         self._gone &= self._speakers & self._alive
         self._heard = {node: heard for node, heard in self._heard.items() if node in self._speakers}
@@ -165,6 +166,8 @@ class Lease:
         if self._followed is not None and self._followed.gateway not in self._speakers:
             self._followed = None
             self._listen(now, 0.0)
+        if self._able and not could and self._followed is None:
+            self._listen(now, PATIENCE)
         if self._held is not None:
             for node in sorted(self._alive - before):
                 self._renewal(node)
@@ -214,7 +217,7 @@ class Lease:
         if self._held is not None:
             dates = [self._held.until, self._held.again[0]]
             if self._held.handing is not None:
-                dates.append(self._held.handing.again)
+                dates += [self._held.handing.again, self._held.handing.until]
         else:
             dates = [self._followed.until] if self._followed is not None else []
             if self._able and not self._leaving:
@@ -310,10 +313,11 @@ class Lease:
             case Hand():
                 self._handed(sender, word, now)
             case Gone():
-                self._heard[sender] = max(self._heard.get(sender, (-1, -1)), (word.number, 2**53))
+                before = self._heard.get(sender, (0, 0))
+                self._heard[sender] = max(before, (word.number, _LAST))
                 if word.leaves:
                     self._gone.add(sender)
-                if self._followed is not None and self._followed.gateway == sender:
+                if self._followed is not None and self._followed.gateway == sender and word.number >= before[0]:
                     self._followed = None
                     self._listen(now, GRACE)
 
@@ -351,7 +355,7 @@ class Lease:
         self._reserve()
         self._followed, self._claim_at = None, now
         self._held = _Held(
-            self._numbers.take(), now, now + LEASE, [*(now + after for after in AGAIN), now + RENEW], settled=now + SOAK,
+            self._numbers.take(), now + LEASE, [*(now + after for after in AGAIN), now + RENEW], settled=now + SOAK,
         )  # fmt: skip
         self._reserve()
         self._held.order = self._ranks.order(self._candidates(), now)
@@ -363,14 +367,13 @@ class Lease:
         before = self._held
         self._claim(now)
         assert before is not None and self._held is not None
-        self._held.since, self._held.settled, self._held.raised = before.since, before.settled, now
-        self._held.handing = before.handing
+        self._held.settled, self._held.raised, self._held.handing = before.settled, now, before.handing
 
     def _hand(self, now: float, *, leaving: bool) -> None:
         held = self._held
         assert held is not None
         tried = held.handing.tried if held.handing is not None else set()
-        candidates = self._candidates() - tried
+        candidates = self._candidates() - tried if len(tried) < TRIED else frozenset()
         to = next((node for node in held.order if node in candidates), None) if leaving else self._ranks.better(candidates, now)
         if to is None and not leaving:
             held.handing, held.settled = None, now + SOAK

@@ -1,6 +1,6 @@
 """Who of a cluster should be its gateway: the order of nodes by rank, from claims that may be lies (DESIGN 3.6).
 
-A rank is (revision, reachability, uptime, id). Revision and reachability are its *grade*; only a better grade is worth
+A rank is (revision, reachability, uptime, id). Revision and reachability are its *merit*; only a better merit is worth
 a planned hand-over, uptime and id choose among equals. What others say of themselves is taken with three grains of salt:
 
 - a revision above the highest that a signed release known *here* proves counts as none at all;
@@ -18,9 +18,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-SOAK: Final = 60.0  # seconds that a better grade has to stand (DESIGN 3.6)
+SOAK: Final = 60.0  # seconds that a better merit has to stand (DESIGN 3.6)
 
-Grade = tuple[int, int]  # revision, reachability
+STEPS: Final = 16  # guess: whoever changes more often in a minute counts as its lowest anyway
+
+Merit = tuple[int, int]  # revision, reachability
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,30 @@ class Rank:
 
 
 class Soaked:
-    """A number that rises when it has stood for ``SOAK``, and falls at once."""
+    """A number that counts as its lowest of the last ``SOAK`` seconds: it rises when it has stood, and falls at once.
 
-    __slots__ = ("_floor", "_since", "_value")
+    Kept are the dates since which it has been at least so much, both ascending, ``STEPS`` of them at the most: who climbs
+    faster counts as less for a while.
+    """
 
-    def __init__(self, value: int, now: float, floor: int = 0) -> None:
-        self._value, self._since, self._floor = value, now, min(floor, value)
+    __slots__ = ("_since",)
+
+    def __init__(self, value: int, now: float) -> None:
+        self._since = [(now, value)]
 
     def say(self, value: int, now: float) -> None:
         """It is ``value`` from now on."""
-        if value != self._value:
-            self._floor = min(value, self.counted(now))
-            self._value, self._since = value, now
+        while len(self._since) > 1 and self._since[1][0] <= now - SOAK:
+            del self._since[0]
+        since = now
+        while self._since and self._since[-1][1] >= value:
+            since = self._since.pop()[0]
+        if len(self._since) < STEPS:
+            self._since.append((since, value))
 
     def counted(self, now: float) -> int:
-        """What counts."""
-        return self._value if now - self._since >= SOAK else self._floor
+        """What counts; 0 before it has stood at all."""
+        return next((value for since, value in reversed(self._since) if since <= now - SOAK), 0)
 
 
 class Standing:
@@ -67,14 +77,14 @@ class Standing:
         self._revision.say(rank.revision, now)
         self._reach.say(rank.reach, now)
 
-    def grade(self, now: float, proven: int) -> Grade:
+    def merit(self, now: float, proven: int) -> Merit:
         """What counts of it. ``proven``: the highest revision that a signed release known here proves."""
         revision = self._revision.counted(now)
         return revision if revision <= proven else 0, self._reach.counted(now)
 
-    def order(self, now: float, proven: int) -> tuple[Grade, float, bytes]:
+    def order(self, now: float, proven: int) -> tuple[Merit, float, bytes]:
         """By which nodes are sorted: the highest is the best."""
-        return self.grade(now, proven), -self.started, self.node_id
+        return self.merit(now, proven), -self.started, self.node_id
 
 
 class Ranks:
@@ -101,7 +111,7 @@ class Ranks:
     def order(self, candidates: Collection[bytes], now: float) -> list[bytes]:
         """The candidates, the standby first, then the best first.
 
-        Who is standby stays so until it is no candidate any more or another has a better grade: a standby by a few
+        Who is standby stays so until it is no candidate any more or another has a better merit: a standby by a few
         seconds of uptime is not worth a change.
         """
         found = sorted(candidates, key=lambda node: self._order(node, now), reverse=True)
@@ -109,19 +119,19 @@ class Ranks:
             self._standby = None
             return []
         standby = self._standby
-        if standby is None or standby not in candidates or self._grade(found[0], now) > self._grade(standby, now):
+        if standby is None or standby not in candidates or self._merit(found[0], now) > self._merit(standby, now):
             self._standby = standby = found[0]
         found.remove(standby)
         return [standby, *found]
 
     def better(self, candidates: Collection[bytes], now: float) -> bytes | None:
-        """The best candidate, where its grade is better than our own."""
+        """The best candidate, where its merit is better than our own."""
         best = max(candidates, key=lambda node: self._order(node, now), default=None)
-        return best if best is not None and self._grade(best, now) > self._grade(self._me, now) else None
+        return best if best is not None and self._merit(best, now) > self._merit(self._me, now) else None
 
-    def _order(self, node: bytes, now: float) -> tuple[Grade, float, bytes]:
+    def _order(self, node: bytes, now: float) -> tuple[Merit, float, bytes]:
         standing = self._standings.get(node)
         return standing.order(now, self.proven) if standing is not None else ((0, 0), -now, node)
 
-    def _grade(self, node: bytes, now: float) -> Grade:
+    def _merit(self, node: bytes, now: float) -> Merit:
         return self._order(node, now)[0]

@@ -10,6 +10,8 @@ from overlay.admission.registrar import USES
 from overlay.admission.request import Reply, Request, read_reply, read_request
 from overlay.cli.membership import ADVERTISED, INCARNATION, PLACE, membership
 from overlay.cli.membership import OVERLAY as PINNED
+from overlay.cluster import terms
+from overlay.cluster.lease import Lease
 from overlay.directory.book import Book
 from overlay.directory.machine import Directory
 from overlay.driver.run import FLOOR
@@ -271,6 +273,27 @@ def _frames(data: bytes) -> None:
     frames.probing(frames.decoded(data))
 
 
+# -- the cluster
+
+_LEASE_WORDS = (
+    terms.Renew(7, 3, HASH, 1), terms.Renew(terms.TOP, 2**53, None, 0), terms.Report(7, 3, 2, 60, True), terms.Hand(7), terms.Gone(7, True),
+)  # fmt: skip
+
+
+def _lease(data: bytes) -> None:
+    """A word goes back and forth, and whoever hears it goes on."""
+    body = decode(data)
+    word = terms.read(body)
+    assert terms.read(word.body()) == word
+    for able in (True, False):
+        node = Lease(bytes(32), 5, able, bytes, 0.0)
+        node.members({HASH}, {HASH, bytes(32)} if able else {HASH}, 0.0)
+        for now in (0.5, 0.6):
+            node.receive(HASH, body, now)
+        node.wake(9.0)
+        node.take()
+
+
 # -- the store and files
 
 _FOUNDER = Identity.from_secret(seed("stored founder"))
@@ -405,6 +428,8 @@ DECODERS = (
     Decoder(name="hello-offer", run=_offer, errors=(Malformed,), seeds=(packet.unpad(_OFFER),), packed=True, longest=packet.PAYLOAD_1),
     Decoder(name="hello-accept", run=_accept, errors=(Malformed,), seeds=(_ACCEPT, _REFUSAL), packed=True),
     Decoder(name="frames", run=_frames, errors=(Malformed,), packed=True, seeds=(encode([[2, 1, 1, {}, 1], [8]]), encode([[9, HASH[:8], HASH]]))),
+    Decoder(name="lease", run=_lease, errors=(Malformed,), seeds=tuple(encode(word.body()) for word in _LEASE_WORDS), packed=True),
+    Decoder(name="stored-term", run=terms.stored_number, errors=(Malformed,), text=True, words=(b"-", b"0", b"9" * 19), seeds=(b"17", b"0")),
     Decoder(
         name="stored-row", run=_stored, errors=(StateError, Malformed, TrustError), packed=True, words=_WORDS, longest=16_384,
         seeds=tuple(encode([store.table, store.key, store.value]) for store in _STORES),
