@@ -35,7 +35,7 @@ from overlay.cluster.beacon import Tags
 from overlay.errors import Malformed, OverlayError, ReachError, TrustError
 from overlay.machine import Entropy
 from overlay.units import b64
-from overlay.wire.address import Address
+from overlay.wire.address import Address, routable
 
 HEAD_START = 1.0  # seconds that known ways have before others are asked; guess: a handshake over a slow link and its repeat
 PATIENCE = 3.0  # seconds that a stage has before the next begins beside it; guess
@@ -298,6 +298,8 @@ class Plan:
 
     def _weigh(self, sender: Sender, at: float) -> None:
         """A neighbour of the overlay that is meant is dialled; where the place is the LAN the others are asked whose they are."""
+        if sender.last_resort and any(other.exchange == sender.exchange and not other.last_resort for other, _ in self._senders.values()):
+            return
         if self._ours(sender, at):
             self._near.add([sender.way])
         elif isinstance(self.goal.place, Lan):
@@ -327,7 +329,7 @@ class Plan:
             self.overlay_id = overlay_id
             self._tell(f"{ways[0].addresses[0]} belongs to overlay {b64(overlay_id)} ({tld}); first contact, pinned from now on")
             self._fetches.forget(lambda address: True)
-            self._near.add(ways)
+            self._near.add(sorted(ways, key=lambda way: not routable(way.addresses[0].host)))
         else:
             self._failed("LAN", "no node of an overlay answers on this LAN")
 
@@ -363,8 +365,7 @@ class Plan:
             self.overlay_id = overlay_id
             self._tell(f"{source} belongs to overlay {b64(overlay_id)}; first contact, pinned from now on")
             for sender, at in self._senders.values():
-                if Tags(overlay_id).knows(sender.tag, at):
-                    self._near.add([sender.way])
+                self._weigh(sender, at)
         if overlay_id == self.overlay_id:
             self._right = True
             return True

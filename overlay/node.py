@@ -419,6 +419,7 @@ class Node:
         self.dial(event.to.exchange, event.to.addresses, now, at)
 
     def _found(self, event: Found, now: float, at: float) -> None:
+        self.lan.found(event)
         self.dial(event.exchange, [event.address], now, at)
 
     def _part(self, event: outputs.Part, now: float, at: float) -> None:

@@ -379,8 +379,6 @@ class Running:
         """``on_lan``: whether some interface leads to a LAN."""
         assert self.join is not None
         place, lan = self.join.place, self.config.lan.discovery
-        if isinstance(place, Lan) and not lan:
-            raise UsageError("neighbours on the LAN are not looked for here", "leave out --no-lan, or set [lan] discovery = true", rule="lan")
         if isinstance(place, Lan) and not on_lan:
             self.report.progress("no interface of this machine leads to a LAN; waiting for one")
         free = lan and self.join.token is None and self.join.cluster is None
