@@ -91,6 +91,7 @@ class Running:
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _forget: bool = False
     _plugged: Plugged | None = None
+    _plugging: trio.Lock = field(default_factory=trio.Lock)
     _entrance: Counter[str] = field(default_factory=Counter)  # what looking for a way in has counted
     _desk: Desk = field(init=False)
 
@@ -340,8 +341,9 @@ class Running:
     async def _knock(self, nursery: trio.Nursery, start: _Start, clock: Clock, way: WayIn, overlay_id: bytes) -> None:
         """One way in: a session to that node, and a passport that leads to the overlay."""
         assert self.join is not None
-        if self._plugged is None:
-            await self._plug(nursery, start, clock, overlay_id)
+        async with self._plugging:  # two ways may be tried at the same instant: the first makes the node
+            if self._plugged is None:
+                await self._plug(nursery, start, clock, overlay_id)
         assert self._plugged is not None
         if self._plugged.node.setup.overlay_id != overlay_id:
             raise PeerError("it names another overlay than the first that answered", "", rule="other-overlay")
