@@ -25,6 +25,7 @@ from overlay.records.kinds import Grant, Invite
 from overlay.records.record import Record
 from overlay.records.rights import Joining
 from overlay.statements import Statements
+from overlay.wire.address import Address
 
 USES = "invites"  # seed's public key -> uses given, as decimal text
 SETTLING = 30.0  # seconds: an owner that is that new may not have listed itself yet
@@ -134,11 +135,11 @@ class Registrar:
             return request.cluster, False
         return (ours if self._granted(request.node_id, ours, at) else Path((request.label,))), False
 
-    def _mates(self, at: float) -> frozenset[bytes]:
-        """The other nodes of this cluster that can be asked and may let newcomers into it."""
-        ours = self.directory.cluster
-        here = {n.node_id for n in self.directory.holdings.ring() if n.cluster == ours and n.node_id != self.directory.me}
-        return frozenset(here & self._may_grant(ours, at))
+    def _mates(self, at: float) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
+        """Ways to the other nodes of this cluster that may let newcomers into it: all are in its zone, in the table is its gateway alone."""
+        able = self._may_grant(self.directory.cluster, at) - {self.directory.me}
+        hosts = self.directory.holdings.view(self.directory.cluster).hosts
+        return tuple((one.host.exchange, one.host.addresses) for one in hosts if one.node_id in able and one.host.addresses)[:4]
 
     def _settling(self, at: float) -> bool:
         """Whether this node is new in its cluster, and may not know yet who lets newcomers in."""
@@ -150,7 +151,7 @@ class Registrar:
         mates = self._mates(at)
         if not mates:
             return Reply(code=LATER, what="who lets newcomers in is not known here yet")
-        return self._elsewhere(self.directory.cluster, at, those=mates)
+        return Reply(code=ELSEWHERE, what=f"others decide about {self.directory.cluster.dotted}", elsewhere=mates)
 
     def public(self, label: str, at: float) -> Public:
         """Whether a second-level label would hide a public name: not one that the overlay has already."""
