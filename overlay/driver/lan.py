@@ -79,14 +79,15 @@ class LanSockets:
     def follow(self, links: Sequence[Link]) -> None:
         """The links are these now: open what is missing, join the group on what is new. What is gone was left by the kernel."""
         usable = [link for link in links if link.family == 4 or link.local]
-        for family in sorted({link.family for link in usable} - set(self._sockets) - self._refused):
+        for family in sorted({link.family for link in usable} - set(self._sockets)):
             try:
                 self._sockets[family] = _open(family, self._port)
                 self._changed.set()
                 self._changed = trio.Event()
             except OSError as error:
+                if family not in self._refused:  # said once, tried again with every change
+                    self._notice(f"lan: beacons over IPv{family} are off: port {self._port} cannot be opened ({error.strerror})")
                 self._refused.add(family)
-                self._notice(f"lan: beacons over IPv{family} are off: port {self._port} cannot be opened ({error.strerror})")
         wanted = {(link.family, link.number) for link in usable}
         self._joined &= wanted
         for family, number in sorted(wanted - self._joined) if self._port == PORT else ():
