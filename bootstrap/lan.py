@@ -20,7 +20,7 @@ from overlay.cluster.rounds import Rounds
 from overlay.errors import Malformed, OverlayError
 from overlay.machine import Entropy
 from overlay.units import b64
-from overlay.wire.address import Address, Way, routable
+from overlay.wire.address import Address, Way
 
 ASK = (0.2, 30.0)  # seconds between questions: first, doubling to the last; each may be lost, and a radio may sleep for 0.1 s
 LISTEN = 0.4  # seconds in which all that answer are compared; guess: a radio's sleep and a repeat
@@ -35,11 +35,6 @@ class Sender:
     tag: bytes
     exchange: bytes
     address: Address
-
-    @property
-    def last_resort(self) -> bool:
-        """Whether the address is a link-local one: over such a session no address is proved that others could use."""
-        return not routable(self.address.host)
 
     @property
     def way(self) -> WayIn:

@@ -93,7 +93,7 @@ class Plan:
             place = (self._ask_texts, self._ask_zone, self._ask_servers)
         elif isinstance(self.goal.place, Listener):
             place = (self._ask_listener,)
-        elif isinstance(self.goal.place, Lan) and self.overlay_id is None:
+        elif isinstance(self.goal.place, Lan):
             self._choice = Choice(now)
         if self.goal.lan and not self._listening:
             self._listening = True
@@ -298,8 +298,6 @@ class Plan:
 
     def _weigh(self, sender: Sender, at: float) -> None:
         """A neighbour of the overlay that is meant is dialled; where the place is the LAN the others are asked whose they are."""
-        if sender.last_resort and any(other.exchange == sender.exchange and not other.last_resort for other, _ in self._senders.values()):
-            return
         if self._ours(sender, at):
             self._near.add([sender.way])
         elif isinstance(self.goal.place, Lan):
@@ -308,15 +306,15 @@ class Plan:
     def _offered(self, entrance: Entrance) -> None:
         """A neighbour says of which overlay it is. Another than the one that is meant is no reason to give up: both live here."""
         assert entrance.overlay_id is not None
-        if self._choice is not None:
-            self._choice.add(entrance)
-        elif entrance.overlay_id == self.overlay_id:
+        if entrance.overlay_id == self.overlay_id:
             self._near.add(entrance.ways)
-        else:
+        elif self._choice is not None and self.overlay_id is None:
+            self._choice.add(entrance)
+        elif self.overlay_id is not None:
             self._failed(entrance.source, f"{entrance.source} belongs to another overlay, {b64(entrance.overlay_id)}: not followed")
 
     def _choose(self, now: float) -> None:
-        """Time to choose: one overlay that answers is taken, of several a person has to name one."""
+        """Time to choose, where none is meant: one overlay that answers is taken, of several a person has to name one."""
         choice = self._choice
         if choice is None or now < choice.due_at(self._fetches.idle):
             return
@@ -324,13 +322,12 @@ class Plan:
         several = choice.several()
         if several is not None:
             self._give_up(several)
-        elif choice.offers:
-            ((overlay_id, (tld, ways)),) = choice.offers.items()
+        for overlay_id, (tld, ways) in choice.offers.items() if several is None else ():
             self.overlay_id = overlay_id
             self._tell(f"{ways[0].addresses[0]} belongs to overlay {b64(overlay_id)} ({tld}); first contact, pinned from now on")
             self._fetches.forget(lambda address: True)
-            self._near.add(sorted(ways, key=lambda way: not routable(way.addresses[0].host)))
-        else:
+            self._near.add(sorted(ways, key=lambda way: not routable(way.addresses[0].host)))  # over a link-local one no address is proved
+        if not self._senders:
             self._failed("LAN", "no node of an overlay answers on this LAN")
 
     # -- what answers mean

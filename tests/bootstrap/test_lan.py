@@ -156,12 +156,22 @@ def test_a_clock_that_is_days_off_does_not_keep_a_newcomer_out() -> None:
 
 
 def test_a_link_local_address_is_the_last_resort() -> None:
-    attempt, key = on_lan(OURS), b"a" * 32
-    attempt.hear(sender("192.168.1.2", key=key))
-    attempt.hear(sender("fe80::2%2", key=key))
-    attempt.hear(sender("fe80::3%2"))
-    attempt.pass_to(1)
-    assert [way.addresses[0].host for way in attempt.tried] == ["192.168.1.2", "fe80::3%2"]
+    attempt, key = on_lan(), b"a" * 32
+    for host in ("fe80::2%2", "192.168.1.2"):
+        attempt.hear(sender(host, key=key))
+        attempt.serve()
+    attempt.pass_to(LISTEN)
+    assert [way.addresses[0].host for way in attempt.tried] == ["192.168.1.2"]
+    attempt.pass_to(LISTEN + 1)
+    assert [way.addresses[0].host for way in attempt.tried] == ["192.168.1.2", "fe80::2%2"]
+
+
+def test_with_an_id_nobody_is_told_of_a_pause_before_there_was_time_to_answer() -> None:
+    attempt = on_lan(OURS)
+    attempt.pass_to(LISTEN - 0.01)
+    assert not attempt.of(Tell)
+    attempt.pass_to(LISTEN)
+    assert "no node of an overlay answers on this LAN" in [tell.line for tell in attempt.of(Tell)]
 
 
 # -- beside other ways
