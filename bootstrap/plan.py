@@ -322,11 +322,12 @@ class Plan:
         several = choice.several()
         if several is not None:
             self._give_up(several)
-        for overlay_id, (tld, ways) in choice.offers.items() if several is None else ():
+        for overlay_id, (tld, found) in choice.offers.items() if several is None else ():  # one, or none
             self.overlay_id = overlay_id
+            ways = sorted(found, key=lambda way: not routable(way.addresses[0].host))  # over a link-local one no address is proved
             self._tell(f"{ways[0].addresses[0]} belongs to overlay {b64(overlay_id)} ({tld}); first contact, pinned from now on")
             self._fetches.forget(lambda address: True)
-            self._near.add(sorted(ways, key=lambda way: not routable(way.addresses[0].host)))  # over a link-local one no address is proved
+            self._near.add(ways)
         if not self._senders:
             self._failed("LAN", "no node of an overlay answers on this LAN")
 

@@ -90,7 +90,7 @@ class LanSockets:
                 self._refused.add(family)
         wanted = {(link.family, link.number) for link in usable}
         self._joined &= wanted
-        for family, number in sorted(wanted - self._joined) if self._port == PORT else ():
+        for family, number in sorted(wanted - self._joined) if self._port else ():
             sock = self._sockets.get(family)
             if sock is not None and self._join(sock, family, number):
                 self._joined.add((family, number))
