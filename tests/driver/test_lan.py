@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from overlay.cluster.beacon import GROUP_6, Beacon, Kind, encode
 from overlay.cluster.beacon import GROUP_4 as GROUP
+from overlay.cluster.beacon import GROUP_6, Beacon, Kind, encode
 from overlay.cluster.beacon import PORT as USUAL
 from overlay.cluster.links import Link
 from overlay.cluster.rounds import LAN, ways_of
