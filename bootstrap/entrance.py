@@ -83,6 +83,9 @@ class Listener:
 class Lan:
     """Listen for neighbours."""
 
+    def __str__(self) -> str:
+        return "lan"
+
 
 Place = Domain | Listener | Lan
 

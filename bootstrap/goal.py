@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bootstrap.entrance import Domain, Listener, WayIn
+from bootstrap.entrance import Domain, Lan, Listener, WayIn
 from overlay.errors import OverlayError, UsageError
 from overlay.wire.address import Address
 
@@ -38,6 +38,11 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Ask on the LAN who is there, for as long as the attempt lasts; answer with ``heard``, as often as somebody is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """One line for the person."""
 
@@ -51,7 +56,7 @@ class GiveUp:
     error: OverlayError
 
 
-Effect = Ask | Fetch | Try | Tell | GiveUp
+Effect = Ask | Fetch | Try | Listen | Tell | GiveUp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +64,16 @@ class Goal:
     """What the person asked for.
 
     ``overlay_id``: pinned, or None for a first contact. ``known``: ways into that overlay, remembered peers first, then
-    the token's. ``steadfast``: never give up (``overlay up``).
+    the token's. ``steadfast``: never give up (``overlay up``). ``lan``: neighbours on the LAN are one more way in.
+    ``lan_first``: they are preferred, since the cluster is theirs where nobody named one.
     """
 
-    place: Domain | Listener | None = None
+    place: Domain | Listener | Lan | None = None
     overlay_id: bytes | None = None
     known: tuple[WayIn, ...] = ()
     steadfast: bool = False
+    lan: bool = False
+    lan_first: bool = False
 
     def __post_init__(self) -> None:
         if self.place is None and not self.known:

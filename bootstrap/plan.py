@@ -9,6 +9,10 @@ way any more or after a few seconds of patience, so that a slow source never kee
 3. a domain's A and AAAA addresses, asked the same over HTTP;
 4. its name servers' addresses likewise.
 
+Beside all of these neighbours on the LAN are asked from the beginning, and dialled at once where their beacons are of the
+overlay that is meant. Where the place is the LAN itself and no overlay was named, all that answer within a moment are
+compared; several are the person's choice.
+
 The overlay's id is pinned by the caller or by the first contact. Whoever names another one is not followed; where the
 place names only another and nobody of the pinned overlay lets us in, the plan gives up (``TrustError``, exit 4), except
 a steadfast one (``overlay up``), which goes on.
@@ -21,19 +25,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bootstrap.domain import NODE_LABEL, OVERLAY_LABEL, read_overlays, read_ways
-from bootstrap.entrance import HTTP_FALLBACK, HTTP_PORT, OVERLAY_PORT, Domain, Listener, WayIn, alternate, reachable
-from bootstrap.goal import Ask, Effect, Fetch, GiveUp, Goal, Tell, Try
+from bootstrap.entrance import HTTP_FALLBACK, HTTP_PORT, OVERLAY_PORT, Domain, Entrance, Lan, Listener, WayIn, alternate, reachable
+from bootstrap.goal import Ask, Effect, Fetch, GiveUp, Goal, Listen, Tell, Try
+from bootstrap.lan import Choice, Sender
 from bootstrap.mirror import WELL_KNOWN, read_way_in
 from bootstrap.race import Race
 from overlay import limits
+from overlay.cluster.beacon import Tags
 from overlay.errors import Malformed, OverlayError, ReachError, TrustError
 from overlay.machine import Entropy
 from overlay.units import b64
-from overlay.wire.address import Address
+from overlay.wire.address import Address, routable
 
 HEAD_START = 1.0  # seconds that known ways have before others are asked; guess: a handshake over a slow link and its repeat
 PATIENCE = 3.0  # seconds that a stage has before the next begins beside it; guess
 PAUSE = (1.0, 30.0)  # seconds between rounds: first, doubling to the last (CONTRACT, join: "repeats until answered")
+LAN_HEAD_START = 0.2  # seconds that neighbours have before others are knocked at, where the cluster may be theirs; guess
 RESOLUTION_DELAY = 0.05  # seconds that A waits for AAAA (RFC 8305, 3)
 MAX_SERVERS = 4  # name servers whose addresses are looked up
 MAX_TOLD = 256  # distinct lines remembered as told
@@ -59,7 +66,12 @@ class Plan:
         self._out: list[Effect] = []
         self._asks: set[Ask] = set()
         self._dials: Race[WayIn] = Race(self.counters)
+        self._near: Race[WayIn] = Race(self.counters)  # neighbours on the LAN: not queued behind others
         self._fetches: Race[Address] = Race(self.counters)
+        self._senders: dict[Address, tuple[Sender, float]] = {}  # who was heard on the LAN, and when (UTC seconds)
+        self._choice: Choice | None = None
+        self._hold = float("-inf")  # until when others than neighbours wait
+        self._listening = False
         self._texts: dict[Ask, tuple[bytes, ...]] = {}
         self._hosts: dict[str, _Host] = {}
         self._stages: tuple[Callable[[], None], ...] = ()
@@ -81,11 +93,19 @@ class Plan:
             place = (self._ask_texts, self._ask_zone, self._ask_servers)
         elif isinstance(self.goal.place, Listener):
             place = (self._ask_listener,)
+        elif isinstance(self.goal.place, Lan):
+            self._choice = Choice(now)
+        if self.goal.lan and not self._listening:
+            self._listening = True
+            self._hold = now + LAN_HEAD_START if self.goal.lan_first else now
+            self._out.append(Listen())
         self._stages = (self._knock_known, *place)
         self._retry_at, self._foreign, self._right = None, None, False
         self._texts.clear()
-        self._dials.again()
-        self._fetches.again()
+        for race in (self._dials, self._near, self._fetches):
+            race.again()
+        for sender, at in list(self._senders.values()):
+            self._weigh(sender, at)
         self._advance(now)
 
     def hurry(self, now: float) -> None:
@@ -121,10 +141,26 @@ class Plan:
             self._failed(source, f"{source} answers, but not as a node ({why.what})")
         else:
             assert entrance.overlay_id is not None
-            if self._accept(entrance.overlay_id, source):
+            if isinstance(self.goal.place, Lan):
+                self._offered(entrance)
+            elif self._accept(entrance.overlay_id, source):
                 self._fetches.forget(lambda other: other.host == fetch.address.host)
                 self._dials.add(entrance.ways)
         self._advance(now)
+
+    def heard(self, sender: Sender, now: float, at: float) -> None:
+        """A neighbour on the LAN sent a beacon, at that UTC time."""
+        held, _ = self._senders.get(sender.address, (None, at))
+        if self._over or held == sender:
+            return
+        if len(self._senders) >= limits.LAN_SENDERS:
+            del self._senders[next(iter(self._senders))]
+        self._senders[sender.address] = (sender, at)
+        if self._retry_at is not None and (isinstance(self.goal.place, Lan) or self._ours(sender, at)):
+            self.start(now)  # it is news: the pause ends
+        else:
+            self._weigh(sender, at)
+            self._advance(now)
 
     def entered(self) -> None:
         """A way let us in: the plan is fulfilled."""
@@ -141,7 +177,7 @@ class Plan:
         if isinstance(effect, Fetch):
             if self._fetches.ended(effect.address, now):
                 self._failed(str(effect.address), f"{effect.address} does not say the way in: {reason}")
-        elif self._dials.ended(effect.way, now):
+        elif isinstance(effect, Try) and (self._dials.ended(effect.way, now) | self._near.ended(effect.way, now)):
             self._failed(str(effect.way), f"{effect.way} does not let us in: {reason}")
         self._advance(now)
 
@@ -170,7 +206,10 @@ class Plan:
             return None
         if self._retry_at is not None:
             return self._retry_at
-        due = [at for at in (self._dials.wake_at(), self._fetches.wake_at()) if at is not None]
+        dials = self._dials.wake_at()
+        due = [at for at in (self._near.wake_at(), self._fetches.wake_at()) if at is not None]
+        due += [max(dials, self._hold)] if dials is not None else []
+        due += [self._choice.due_at(self._fetches.idle)] if self._choice is not None else []
         due += [host.due for host in self._hosts.values() if host.due != float("inf")]
         if self._stages:
             due.append(self._patience)
@@ -219,14 +258,15 @@ class Plan:
     def _advance(self, now: float) -> None:
         """Start what is due; where nothing is under way, or patience ends, the next stage; behind the last, a pause."""
         while not self._over and self._retry_at is None:
-            for way in self._dials.start(now):
+            self._choose(now)
+            for way in (*self._near.start(now), *(self._dials.start(now) if now >= self._hold else ())):
                 assert self.overlay_id is not None
                 self._tell(f"knocking at {way}")
                 self._out.append(Try(way, self.overlay_id))
             for address in self._fetches.start(now):
                 self._tell(f"asking {address} for the way in")
                 self._out.append(Fetch(address, WELL_KNOWN))
-            idle = not self._asks and not self._hosts and self._dials.idle and self._fetches.idle
+            idle = not self._asks and not self._hosts and self._dials.idle and self._near.idle and self._fetches.idle and self._choice is None
             if self._stages and (idle or now >= self._patience):
                 stage, *rest = self._stages
                 self._stages = tuple(rest)
@@ -250,6 +290,46 @@ class Plan:
         self._pause = min(2 * self._pause, PAUSE[1])
         self._retry_at = now + pause
         self._out.append(Tell(f"no way in yet, trying again in {pause:.0f} s"))
+
+    # -- neighbours on the LAN
+
+    def _ours(self, sender: Sender, at: float) -> bool:
+        return self.overlay_id is not None and Tags(self.overlay_id).knows(sender.tag, at)
+
+    def _weigh(self, sender: Sender, at: float) -> None:
+        """A neighbour of the overlay that is meant is dialled; where the place is the LAN the others are asked whose they are."""
+        if self._ours(sender, at):
+            self._near.add([sender.way])
+        elif isinstance(self.goal.place, Lan):
+            self._fetches.add([sender.address])
+
+    def _offered(self, entrance: Entrance) -> None:
+        """A neighbour says of which overlay it is. Another than the one that is meant is no reason to give up: both live here."""
+        assert entrance.overlay_id is not None
+        if entrance.overlay_id == self.overlay_id:
+            self._near.add(entrance.ways)
+        elif self._choice is not None and self.overlay_id is None:
+            self._choice.add(entrance)
+        elif self.overlay_id is not None:
+            self._failed(entrance.source, f"{entrance.source} belongs to another overlay, {b64(entrance.overlay_id)}: not followed")
+
+    def _choose(self, now: float) -> None:
+        """Time to choose, where none is meant: one overlay that answers is taken, of several a person has to name one."""
+        choice = self._choice
+        if choice is None or now < choice.due_at(self._fetches.idle):
+            return
+        self._choice = None
+        several = choice.several()
+        if several is not None:
+            self._give_up(several)
+        for overlay_id, (tld, found) in choice.offers.items() if several is None else ():  # one, or none
+            self.overlay_id = overlay_id
+            ways = sorted(found, key=lambda way: not routable(way.addresses[0].host))  # over a link-local one no address is proved
+            self._tell(f"{ways[0].addresses[0]} belongs to overlay {b64(overlay_id)} ({tld}); first contact, pinned from now on")
+            self._fetches.forget(lambda address: True)
+            self._near.add(ways)
+        if not self._senders:
+            self._failed("LAN", "no node of an overlay answers on this LAN")
 
     # -- what answers mean
 
@@ -282,6 +362,8 @@ class Plan:
         if self.overlay_id is None:
             self.overlay_id = overlay_id
             self._tell(f"{source} belongs to overlay {b64(overlay_id)}; first contact, pinned from now on")
+            for sender, at in self._senders.values():
+                self._weigh(sender, at)
         if overlay_id == self.overlay_id:
             self._right = True
             return True

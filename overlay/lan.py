@@ -14,7 +14,7 @@ from overlay.machine import Send
 from overlay.peers import Peers
 from overlay.remembered import Remembered
 from overlay.setup import Setup
-from overlay.wire.address import Address, Way
+from overlay.wire.address import Address, Way, routable
 from overlay.wire.messages import Packet
 
 BEACON = bytes((Packet.BEACON.value,))  # the first octet of a datagram for :meth:`Lan.heard`
@@ -45,7 +45,7 @@ class Lan:
         if self._setup.lan and self._discovery is None:
             self._discovery = Discovery(
                 overlay_id=self._setup.overlay_id, exchange=self._setup.identity.exchange_public, port=self._setup.port, entropy=self._setup.entropy,
-                around=Neighbourhood(lambda exchange: self._peers.by_exchange(exchange) is not None, self._away), links=self._links,
+                around=Neighbourhood(self._connected, self._away), links=self._links,
             )
 
     def follow(self, links: Iterable[Link]) -> None:
@@ -62,6 +62,16 @@ class Lan:
         """A beacon came."""
         if self._discovery is not None:
             self._discovery.heard(data, way, now, at)
+
+    def found(self, event: Found) -> tuple[bytes, tuple[Address, ...]]:
+        """Note where a neighbour is: over there own addresses are proved, also where its session goes by a link-local one. Whom to dial, where."""
+        if routable(event.address.host):
+            self._remembered.dialling(event.exchange, (event.address,))
+        return event.exchange, (event.address,)
+
+    def _connected(self, exchange: bytes) -> bool:
+        peer = self._peers.by_exchange(exchange)
+        return peer is not None and routable(peer.way.remote.host)
 
     def _away(self) -> list[Address]:
         """Where peers were last that are not connected."""

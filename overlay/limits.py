@@ -113,6 +113,7 @@ BEACON_SOURCES = _limit("beacon-sources", 256, "addresses", "node", "a /24, whos
 LAN_KNOWN = _limit("lan-known", 8, "last-known neighbours told by unicast", "round of beacons", "guess; the others come by them", "beacons_untold")
 
 # Bootstrap (DESIGN 3.7; CONTRACT, DNS and HTTP)
+LAN_SENDERS = _limit("lan-senders", 32, "senders of beacons", "join, a minute", "a busy LAN; guess", "drop:beacon-senders")
 WAYS_IN = _limit("ways-in", 16, "ways", "source of ways in", "guess: a zone's TXT set of 2 KiB", "drop:ways-too-many")
 WAY_ADDRESSES = _limit("way-addresses", 8, "addresses", "way in", "as in records: MAX_ADDRESSES", "drop:at-too-many")
 WAY_TEXT = _limit("way-text", 1_024, "octets", "TXT record", "8 IPv6 addresses and a key take 450", "drop:txt-too-long")

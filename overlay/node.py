@@ -89,7 +89,7 @@ class Node:
             Granted: self._granted, **self.arriving.handlers(),
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             outputs.Reach: lambda event, now, at: self.dial(event.to.exchange, event.to.addresses, now, at), outputs.Part: self._part,
-            Found: lambda event, now, at: self.dial(event.exchange, [event.address], now, at),
+            Found: lambda event, now, at: self.dial(*self.lan.found(event), now, at),
             events.Probed: lambda event, now, at: self.presence.witnessed(event.seen.host) if self.presence is not None else None,
             Store: self._store, Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }

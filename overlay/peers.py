@@ -153,12 +153,17 @@ class Peers:
             else:
                 self._ask_passport(peer)
         self._complete(peer)
-        return {}
+        return {1: True} if peer.admitted else {}  # it may have lost the session that we still have, and would wait for our ADMIT for ever
 
     def answered(self, session: int, method: Method, body: Value, at: float) -> None:
         """The answer to an ``AskPeer``."""
         peer = self.peers.get(session)
-        if peer is None or method is not Method.PASSPORT:
+        if peer is None:
+            return
+        if method is not Method.PASSPORT:
+            if type(body) is dict and body.get(1) is True:
+                peer.they_admit = True
+                self._complete(peer)
             return
         peer.asking = False
         if type(body) is not list or any(type(raw) is not bytes for raw in body):

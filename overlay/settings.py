@@ -161,8 +161,8 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
         "upstream": Setting(_upstreams, "resolvers for public names; empty: the system's own", "list of `IP` or `IP:PORT`"),
     },
     "lan": {
-        "discovery": Setting(_truth, "look for neighbours by beacons, and send them", "`true` or `false`", acts=False),
-        "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in", "`true` or `false`", acts=False),
+        "discovery": Setting(_truth, "look for neighbours by beacons, and send them", "`true` or `false`"),
+        "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in", "`true` or `false`"),
         "virtual_ip": Setting(
             _virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP', "`IP/prefix`, or empty", acts=False,
         ),

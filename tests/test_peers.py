@@ -187,3 +187,29 @@ def test_any_passport_that_is_none_ends_the_session_and_any_admit_is_malformed_o
 
 OVERLAY = found()
 OVERLAY.first  # noqa: B018  joined once for all examples
+
+
+def test_who_lost_a_session_that_its_peer_still_has_is_told_that_it_is_admitted_already() -> None:
+    """A peer slept, its clock stood: it goes on with the session that we gave up, and has no reason to admit us again."""
+    overlay = found()
+    awake, slept = overlay.founder, overlay.first
+    ours, theirs = peers_of(overlay, awake), peers_of(overlay, slept)
+    admit(overlay, theirs, awake)
+    ours.opened(session(slept, passport=passport_of(overlay, slept).digest), AT)
+    ours.answered(1, Method.PASSPORT, pages_of(overlay, slept), AT)
+    ours.take()
+    said = theirs.called(1, Method.ADMIT, {1: passport_of(overlay, awake).digest}, AT)
+    ours.answered(1, Method.ADMIT, said, AT)
+    assert [type(output) for output in ours.take()] == [Admitted]
+    assert not theirs.take(), "and nobody goes on answering"
+
+
+@pytest.mark.parametrize("said", [{}, [], None, {1: 1}, {1: False}, {2: True}])
+def test_any_other_answer_to_an_admit_admits_nobody(said: Any) -> None:
+    overlay = found()
+    ours = peers_of(overlay, overlay.founder)
+    ours.opened(session(overlay.first, passport=passport_of(overlay, overlay.first).digest), AT)
+    ours.answered(1, Method.PASSPORT, pages_of(overlay, overlay.first), AT)
+    ours.take()
+    ours.answered(1, Method.ADMIT, said, AT)
+    assert not ours.take()

@@ -9,6 +9,7 @@ Task tree: one nursery, a task for each thing under way, gone when the plan is f
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,8 @@ import trio
 from bootstrap.driver.fetch import fetch as fetch_http
 from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import WayIn
-from bootstrap.goal import Ask, Fetch, GiveUp, Goal, Tell, Try
+from bootstrap.goal import Ask, Fetch, GiveUp, Goal, Listen, Tell, Try
+from bootstrap.lan import Sender
 from bootstrap.plan import Plan
 from overlay.errors import Malformed, OverlayError, PeerError, ReachError
 from overlay.machine import Entropy
@@ -30,6 +32,7 @@ TRY_LIMIT: Final = 30.0  # seconds for one knock; guess: UDP with its repeats, t
 R = TypeVar("R")
 TryWay = Callable[[WayIn, bytes], Awaitable[R]]
 FetchFrom = Callable[[Address, str], Awaitable[bytes]]
+AskLan = Callable[[Callable[[Sender], None]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,21 @@ class Entry(Generic[R]):
     ``try_way(way, overlay_id)`` returns when a session to that node is up and its passport leads to the overlay; a
     ``ReachError`` or ``PeerError`` says that this way does not work (its ``what`` is told), any other ``OverlayError``
     ends the attempt. So a bad passport is a ``PeerError``: one liar in the DNS must not keep us from honest nodes.
-    ``tell`` takes one line per step, for stderr.
+    ``tell`` takes one line per step, for stderr. ``ask_lan(heard)`` asks on the LAN until cancelled; ``at`` gives UTC seconds.
     """
 
     def __init__(
         self, goal: Goal, try_way: TryWay[R], tell: Callable[[str], None], *,
-        lookup: Lookup | None = None, fetch: FetchFrom = fetch_http, entropy: Entropy = secrets.token_bytes,
+        lookup: Lookup | None = None, fetch: FetchFrom = fetch_http, entropy: Entropy = secrets.token_bytes, ask_lan: AskLan | None = None,
+        at: Callable[[], float] = time.time,
     ) -> None:
         self._lookup = lookup or Lookup()
         self.plan = Plan(goal, entropy, self._lookup.counters)
         self._try_way = try_way
         self._tell = tell
         self._fetch = fetch
+        self._ask_lan = ask_lan
+        self._at = at
         self._changed = trio.Event()
         self._entered: Entered[R] | None = None
         self._error: OverlayError | None = None
@@ -97,12 +103,18 @@ class Entry(Generic[R]):
                     self._tell(line)
                 case GiveUp(error):
                     self._error = error
+                case Listen():
+                    if self._ask_lan is not None:
+                        nursery.start_soon(self._ask_lan, self._heard)
                 case Ask():
                     nursery.start_soon(self._ask, effect)
                 case Fetch():
                     nursery.start_soon(self._get, effect)
                 case Try():
                     nursery.start_soon(self._knock, effect)
+
+    def _heard(self, sender: Sender) -> None:
+        self._report(lambda now: self.plan.heard(sender, now, self._at()))
 
     async def _ask(self, ask: Ask) -> None:
         try:

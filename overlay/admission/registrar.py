@@ -25,6 +25,7 @@ from overlay.records.kinds import Grant, Invite
 from overlay.records.record import Record
 from overlay.records.rights import Joining
 from overlay.statements import Statements
+from overlay.wire.address import Address
 
 USES = "invites"  # seed's public key -> uses given, as decimal text
 SETTLING = 30.0  # seconds: an owner that is that new may not have listed itself yet
@@ -83,6 +84,8 @@ class Registrar:
         before = self._granted(request.node_id, cluster, at)
         if before is not None:
             return self._granting(before), []
+        if near and not self._may(cluster, Joining.LAN, at):
+            return self._to_mates(at), []
         if not self.keeps:
             return Reply(code=LATER, what="the disk of the node that was asked takes nothing now"), []
         if invite is None and root.admission != "open" and not (near and self.lan_admit):
@@ -96,7 +99,7 @@ class Registrar:
         if how is Joining.OPEN_TAKEN and taken_by is not None and not self._speaks_for(taken_by, at):
             return self._elsewhere(taken_by, at), []
         if invite is None and not self._may(cluster, how, at):
-            return self._elsewhere(cluster, at, those=self._mates(at) if near else self._may_grant(cluster, at)), []
+            return self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
         quota = self.lan_quota if near else self.quota
         if invite is None and quota.spent(asker.host, at):
             self.counters["drop:enrol-rate"] += 1
@@ -125,17 +128,30 @@ class Registrar:
         if invite is not None:
             return request.cluster if request.cluster is not None else self._default_cluster(invite), False
         ours = self.directory.cluster
-        if asker.near and request.cluster in (None, ours) and (self._may(ours, Joining.LAN, at) or self._mates(at)):
-            return ours, True
+        if asker.near and request.cluster in (None, ours):
+            if self._may(ours, Joining.LAN, at) or self._mates(at) or self._settling(at):
+                return ours, True
         if request.cluster is not None:
             return request.cluster, False
         return (ours if self._granted(request.node_id, ours, at) else Path((request.label,))), False
 
-    def _mates(self, at: float) -> frozenset[bytes]:
-        """The other nodes of this cluster that can be asked and may let newcomers into it."""
-        ours = self.directory.cluster
-        here = {n.node_id for n in self.directory.holdings.ring() if n.cluster == ours and n.node_id != self.directory.me}
-        return frozenset(here & self._may_grant(ours, at))
+    def _mates(self, at: float) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
+        """Ways to the other nodes of this cluster that may let newcomers into it: all are in its zone, in the table is its gateway alone."""
+        able = self._may_grant(self.directory.cluster, at) - {self.directory.me}
+        hosts = self.directory.holdings.view(self.directory.cluster).hosts
+        return tuple((one.host.exchange, one.host.addresses) for one in hosts if one.node_id in able and one.host.addresses)[:4]
+
+    def _settling(self, at: float) -> bool:
+        """Whether this node is new in its cluster, and may not know yet who lets newcomers in."""
+        held = self.directory.book.grants_of(self.statements.identity.node_id, at)
+        return any(at < g.issued + SETTLING for g in held if g.name == self.directory.cluster)
+
+    def _to_mates(self, at: float) -> Reply:
+        """A newcomer on our LAN is sent to who may let it into our cluster."""
+        mates = self._mates(at)
+        if not mates:
+            return Reply(code=LATER, what="who lets newcomers in is not known here yet")
+        return Reply(code=ELSEWHERE, what=f"others decide about {self.directory.cluster.dotted}", elsewhere=mates)
 
     def public(self, label: str, at: float) -> Public:
         """Whether a second-level label would hide a public name: not one that the overlay has already."""

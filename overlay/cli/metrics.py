@@ -155,7 +155,7 @@ def of_machines(node: Node) -> Parts:
     """What the machines of a node have counted."""
     parts: dict[str, Mapping[str, int]] = {
         "node": node.counters, "peers": node.peers.counters, "trust": node.trust.counters, "book": node.book.counters,
-        "sessions": node.sessions.counters,
+        "sessions": node.sessions.counters, "lan": node.lan.counters,
     }  # fmt: skip
     if node.directory is not None:
         parts["directory"] = node.directory.counters

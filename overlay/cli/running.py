@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 
 from bootstrap.driver.entry import Entry
+from bootstrap.driver.lan import ask_lan
 from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import Domain, Lan, Place, WayIn, parse_where
 from bootstrap.goal import Goal
@@ -32,10 +33,12 @@ from overlay.cli.desk import Desk
 from overlay.cli.plugged import Plugged
 from overlay.cli.report import Report
 from overlay.cli.starting import HEARD
+from overlay.cluster.links import Link
 from overlay.config import Config
 from overlay.driver.clock import Clock, span
 from overlay.driver.control import open_control, serve_control
-from overlay.driver.interfaces import watch
+from overlay.driver.interfaces import interfaces, watch
+from overlay.driver.lan import links_of
 from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
 from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
@@ -92,6 +95,7 @@ class Running:
     _forget: bool = False
     _retiring: bool = False
     _plugged: Plugged | None = None
+    _plugging: trio.Lock = field(default_factory=trio.Lock)
     _entrance: Counter[str] = field(default_factory=Counter)  # what looking for a way in has counted
     _desk: Desk = field(init=False)
 
@@ -218,6 +222,7 @@ class Running:
         incarnation = (member.incarnation if member is not None else 0) + 1
         advertised = [*(member.advertised if member is not None else ()), *(text for text in self.config.listen.advertise if _is_ip(text))]
         setup = Setup(
+            links=self._links(listeners), lan=self.config.lan.discovery, lan_admit=self.config.lan.admit,
             identity=start.identity, overlay_id=overlay_id, entropy=os.urandom, advertised=tuple(advertised),
             port=name_of(listeners.overlay_udp[0]).port if listeners.overlay_udp else 7653,
             interfaces=own_hosts(listeners, self.config.listen.advertise), dns=any(name_of(sock).port == 53 for sock in listeners.dns_udp),
@@ -267,15 +272,21 @@ class Running:
         nursery.start_soon(self._stay_in, plugged, parse_where(start.member.place or zone))
 
     async def _stay_in(self, plugged: Plugged, place: Place) -> None:
-        """While nobody is connected, or this cluster knows no other, remembered peers and then the place are tried, for ever."""
+        """While nobody is connected, or this cluster knows no other, remembered peers and then the place are tried, for ever.
+
+        On the LAN the node itself looks.
+        """
         pause = LONELY
+        root = plugged.node.trust.root
+        if isinstance(place, Lan) and root is not None:
+            place = Domain(root.zone)
         while True:
             await trio.sleep(pause)
             if not plugged.node.astray:
                 pause = LONELY
                 continue
             pause = min(2 * pause, LONELY_MOST)
-            goal = Goal(place=None if isinstance(place, Lan) else place, overlay_id=plugged.node.setup.overlay_id, steadfast=True)
+            goal = Goal(place=place, overlay_id=plugged.node.setup.overlay_id, steadfast=True)
 
             async def reach(way: WayIn, overlay_id: bytes) -> None:
                 if way.key == plugged.node.identity.exchange_public:
@@ -301,7 +312,11 @@ class Running:
         late: OverlayError = ReachError("nobody answered in time", "check the network, or try again with a longer --timeout", rule="timeout")
         with scope:
             pinned = self.join.known_id or (start.member.overlay_id if start.member is not None else None)
-            entry = Entry(self._goal(pinned), partial(self._knock, nursery, start, clock), self.report.progress, lookup=self._lookup())
+            links = partial(self._links, start.listeners)
+            entry = Entry(
+                self._goal(pinned, bool(links())), partial(self._knock, nursery, start, clock), self.report.progress, lookup=self._lookup(),
+                ask_lan=partial(ask_lan, links, entropy=os.urandom, counters=self._entrance, notice=self.report.progress), at=clock.at,
+            )
             late = entry.plan.unreached()
             try:
                 async with trio.open_nursery() as entering:
@@ -351,8 +366,9 @@ class Running:
     async def _knock(self, nursery: trio.Nursery, start: _Start, clock: Clock, way: WayIn, overlay_id: bytes) -> None:
         """One way in: a session to that node, and a passport that leads to the overlay."""
         assert self.join is not None
-        if self._plugged is None:
-            await self._plug(nursery, start, clock, overlay_id)
+        async with self._plugging:  # two ways may be tried at the same instant: the first makes the node
+            if self._plugged is None:
+                await self._plug(nursery, start, clock, overlay_id)
         assert self._plugged is not None
         if self._plugged.node.setup.overlay_id != overlay_id:
             raise PeerError("it names another overlay than the first that answered", "", rule="other-overlay")
@@ -382,15 +398,21 @@ class Running:
         plugged.node.join(request, token.signer if token is not None else None, frozenset(token.redeemers) if token is not None else frozenset())
         plugged.engine.step()
 
-    def _goal(self, overlay_id: bytes | None) -> Goal:
+    def _links(self, listeners: Listeners) -> tuple[Link, ...]:
+        """What leads to a LAN now."""
+        return links_of(interfaces(), [name_of(sock).host for sock in listeners.overlay_udp], self.config.listen.advertise)
+
+    def _goal(self, overlay_id: bytes | None, on_lan: bool) -> Goal:
+        """``on_lan``: whether some interface leads to a LAN."""
         assert self.join is not None
-        place = self.join.place
-        if isinstance(place, Lan):
-            raise UsageError("finding neighbours on the LAN is not built yet", "name a domain or IP:port, or give a token", rule="lan")
+        place, lan = self.join.place, self.config.lan.discovery
+        if isinstance(place, Lan) and not on_lan:
+            self.report.progress("no interface of this machine leads to a LAN; waiting for one")
+        free = lan and self.join.token is None and self.join.cluster is None
         known = self.join.token.ways if self.join.token is not None else ()
         if place is None and self.join.token is not None:
             place = Domain(self.join.token.zone)
-        return Goal(place=place, overlay_id=overlay_id, known=known if overlay_id is not None else (), steadfast=False)
+        return Goal(place=place, overlay_id=overlay_id, known=known if overlay_id is not None else (), lan=lan, lan_first=free and on_lan)
 
     def _place_text(self) -> str:
         assert self.join is not None

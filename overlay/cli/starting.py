@@ -19,6 +19,7 @@ from overlay.cli.detach import detach
 from overlay.cli.grammar import Call
 from overlay.cli.home import made, own
 from overlay.config import Config, overrides
+from overlay.errors import UsageError
 
 WAIT: Final = 60.0  # seconds: CONTRACT, `join --detach`
 HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
@@ -28,6 +29,8 @@ _MARGIN: Final = 5.0  # seconds that a child has to start, and to tell why it gi
 def join(call: Call) -> int:
     """``overlay join [WHERE]``."""
     home, config = configured(call)
+    if (call.values["where"] or "").strip().lower() == "lan" and not config.lan.discovery:
+        raise UsageError("neighbours on the LAN are not looked for here", "leave out --no-lan, or set [lan] discovery = true", rule="lan")
     if not call.values["detach"]:
         return _here(call, home, config)
     timeout: float = call.values["timeout"] or WAIT

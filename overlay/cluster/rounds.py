@@ -29,15 +29,16 @@ class _Beat:
 
     links: tuple[Link, ...]
     ways: tuple[Way, ...]
+    pause: float
     due: float = 0.0
-    pause: float = PAUSE[0]
 
 
 class Rounds:
     """The rhythms of all interfaces."""
 
-    def __init__(self, entropy: Entropy) -> None:
+    def __init__(self, entropy: Entropy, pause: tuple[float, float] = PAUSE) -> None:
         self._entropy = entropy
+        self._first, self._last = pause
         self._beats: dict[int, _Beat] = {}
 
     def follow(self, links: Iterable[Link]) -> None:
@@ -46,12 +47,12 @@ class Rounds:
         for index, group in groupby(sorted(links, key=lambda link: link.number), key=lambda link: link.number):
             mine = tuple(group)
             held = before.get(index)
-            self._beats[index] = held if held is not None and held.links == mine else _Beat(mine, ways_of(mine))
+            self._beats[index] = held if held is not None and held.links == mine else _Beat(mine, ways_of(mine), self._first)
 
     def again(self) -> None:
         """All begin anew."""
         for beat in self._beats.values():
-            beat.due, beat.pause = 0.0, PAUSE[0]
+            beat.due, beat.pause = 0.0, self._first
 
     def due(self, now: float) -> list[tuple[Way, bool]]:
         """The ways whose time has come, and whether their interface has just come."""
@@ -60,7 +61,7 @@ class Rounds:
             if now >= beat.due:
                 ways += [(way, beat.pause < NEW) for way in beat.ways]
                 beat.due = now + beat.pause * (0.75 + self._entropy(1)[0] / 510)  # 0.75 to 1.25: a LAN that got its power back spreads out
-                beat.pause = min(2 * beat.pause, PAUSE[1])
+                beat.pause = min(2 * beat.pause, self._last)
         return ways
 
     def wake_at(self) -> float | None:

@@ -148,10 +148,10 @@ def advertised(found: Iterable[Interface], wanted: Sequence[str] = ()) -> list[I
 
     ``wanted`` holds interface names or addresses (``[listen] advertise``); what is named there is always told.
     """
-    return [
-        one
-        for one in found
-        if one.name in wanted
-        or one.host in wanted
-        or not (one.loopback or one.link_local or any(fnmatch.fnmatchcase(one.name, pattern) for pattern in LEFT_OUT))
-    ]
+    return [one for one in found if worthy(one, wanted) and (not one.link_local or one.name in wanted or one.host in wanted)]
+
+
+def worthy(one: Interface, wanted: Sequence[str] = ()) -> bool:
+    """Whether the interface leads to a network of others: not left out by name, no loopback; or named in ``wanted``."""
+    left_out = one.loopback or any(fnmatch.fnmatchcase(one.name, pattern) for pattern in LEFT_OUT)
+    return one.name in wanted or one.host in wanted or not left_out

@@ -9,6 +9,7 @@ Task tree, one nursery for the life of the node:
     |- TwoLots.run      commits what is to be durable, then lets out what is to be seen
     |- Udp.run          a task a socket, draining
     |- Tcp.run          a task a listener and a connection
+    |- LanSockets.run   beacons, a task a family; not where `[lan] discovery` is off
     |- _timer           the node's next wake-up
     |- _keep_time       the floor of trusted time, peers' clocks
     `- watch            the machine's addresses
@@ -24,9 +25,11 @@ from typing import Concatenate, ParamSpec, TypeVar
 import trio
 from trio_util import RepeatedEvent
 
+from overlay.cluster.rounds import LAN
 from overlay.driver.clock import Clock, clock_trouble
 from overlay.driver.http import Site
 from overlay.driver.interfaces import Interface, advertised, interfaces, watch
+from overlay.driver.lan import LanSockets, links_of
 from overlay.driver.listen import Listeners, Moved, name_of
 from overlay.driver.logfile import LogFile
 from overlay.driver.recorder import act
@@ -85,6 +88,7 @@ class Engine:
         self.problems: dict[str, str] = {}  # what a person should mend, a line each, by what it is about
         self.lots = TwoLots(store.commit, self.let_out, self.counters, self._disk)
         self.udp = Udp(listeners.overlay_udp, self.counters)
+        self.lan = LanSockets(self.counters, self._lan_off) if node.setup.lan else None
         self.tcp = Tcp(self._batch, self._tcp_open, self._tcp_close, self.counters, site.connection if site is not None else None)
         self.udp_seen: dict[str, float] = {}  # host -> when a datagram last came from there (monotonic), the latest last
         self._log = log
@@ -111,6 +115,8 @@ class Engine:
             nursery.start_soon(self.lots.run)
             await nursery.start(self.tcp.run, self.listeners.overlay_tcp)
             nursery.start_soon(self.udp.run, self._batch, self.lots.room)
+            if self.lan is not None:
+                nursery.start_soon(self.lan.run, self._beacons)
             nursery.start_soon(self._timer)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(watch, self._look_around)
@@ -170,6 +176,17 @@ class Engine:
             del self.udp_seen[next(iter(self.udp_seen))]
         self.step()
 
+    def _beacons(self, batch: Batch) -> None:
+        """What was heard on a LAN. It is no proof that datagrams reach this node: it is not noted as seen."""
+        now, at = self.clock.now(), self.clock.at()
+        for data, way in batch:
+            self.node.datagram(data, way, now, at)
+        self.step()
+
+    def _lan_off(self, line: str) -> None:
+        self._log.write(Log("warning", "fallback", {"what": line}), self.clock.at())
+        self._tell(line)
+
     def _tcp_open(self, way: Way) -> None:
         self.node.opened(way, self.clock.now(), self.clock.at())
         self.step()
@@ -219,7 +236,10 @@ class Engine:
         first, self._here = not self._here, here
         moved = self.listeners.follow(found, self._tell)
         self.udp.leave_from(one.host for one in found)
-        self.node.interfaces(own_hosts(self.listeners, self._advertise, found))
+        links = links_of(found, [name_of(sock).host for sock in self.listeners.overlay_udp], self._advertise)
+        if self.lan is not None:
+            self.lan.follow(links)
+        self.node.interfaces(own_hosts(self.listeners, self._advertise, found), links)
         if not first:
             for peer in self.node.peers.admitted():
                 self.node.ping(peer, self.clock.now())  # from where we are now: so it learns of it, and answers there
@@ -253,6 +273,9 @@ class Engine:
                 case Send(way, data):
                     if way.proto == "udp":
                         self.udp.send(way, data)
+                    elif way.proto == LAN:
+                        if self.lan is not None:
+                            self.lan.send(way, data)
                     else:
                         if data[0] != Packet.COOKIE.value:  # who merely knows our key has said nothing yet
                             self.tcp.accepted(way)  # an answer of ours says that what came was valid

@@ -22,7 +22,7 @@ from overlay import limits
 from overlay.wire.address import Address, Way
 
 # Absent from the socket module of Python 3.11; linux/in.h and Darwin's netinet/in.h.
-_IP_PKTINFO: Final[int] = getattr(socket, "IP_PKTINFO", 26 if sys.platform == "darwin" else 8)
+IP_PKTINFO: Final[int] = getattr(socket, "IP_PKTINFO", 26 if sys.platform == "darwin" else 8)
 _ANCILLARY: Final = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(12)
 _KNOWN: Final = 4_096  # remembered ways and addresses; forgotten all at once, since they cost 2 us to make again
 _TRUNCATED: Final = int(socket.MSG_TRUNC)  # as a plain number: an IntFlag's "&" costs 4 us a datagram
@@ -133,7 +133,7 @@ class _Socket:
         if self.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
     async def pump(self, on_batch: Callable[[Batch], None], room: Callable[[], Awaitable[None]] | None) -> None:
         while True:
@@ -177,7 +177,7 @@ class _Socket:
     def _asked(self, ancillary: list[tuple[int, int, bytes]]) -> str:
         """Our address that a datagram was sent to (for a broadcast, the address of ours that belongs there)."""
         for level, kind, data in ancillary:
-            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= 12:
+            if level == socket.IPPROTO_IP and kind == IP_PKTINFO and len(data) >= 12:
                 return socket.inet_ntop(socket.AF_INET, data[4:8])  # ipi_spec_dst
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and len(data) >= 20:
                 if data[0] == 0xFF:
@@ -194,4 +194,4 @@ class _Socket:
             packed = socket.inet_pton(socket.AF_INET6, host)
             return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed + struct.pack("=I", 0))]
         packed = socket.inet_pton(socket.AF_INET, host)
-        return [(socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i", 0) + packed + bytes(4))]
+        return [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i", 0) + packed + bytes(4))]

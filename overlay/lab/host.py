@@ -37,6 +37,8 @@ class Host:
     identity: Identity
     dice: Random  # all chance that it meets
     meter: Meter
+    lan: str = ""  # the LAN it stands on, a /24; empty: none
+    lan_admit: bool = False  # `[lan] admit` of its configuration
     clock_offset: float = 0.0  # seconds
     clock_drift: float = 0.0  # seconds a second
     node: Node | None = None

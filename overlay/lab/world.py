@@ -18,6 +18,8 @@ from random import Random
 from overlay import limits
 from overlay.acts import usable
 from overlay.admission.request import Request
+from overlay.cluster.links import Link
+from overlay.cluster.rounds import LAN
 from overlay.directory.spread import Spread
 from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Signer
@@ -129,22 +131,29 @@ class World:
         """Cut the network into parts that do not hear each other; hosts in no part hear all."""
         self.network.partition(*(frozenset(host.address for host in part) for part in parts))
 
-    def host(self, name: str, *, address: str | None = None, offset: float = 0.0, drift: float = 0.0) -> Host:
-        """A new machine without a node, its clock ``offset`` seconds ahead and ``drift`` seconds a second too fast."""
+    def host(self, name: str, *, address: str | None = None, lan: str = "", offset: float = 0.0, drift: float = 0.0) -> Host:
+        """A new machine without a node, its clock ``offset`` seconds ahead and ``drift`` seconds a second too fast.
+
+        ``lan``: the LAN that it stands on, by name; its network is the address's /24.
+        """
         number = len(self._machines) + 1
         address = address or f"{60 + number // 62_500}.{number // 250 % 250}.{number % 250}.1"  # each in a network of its own
         dice = Random(f"{self._seed} {number}")
         host = Host(
             name=name, number=number, address=address, identity=self.crypto.identity(dice.randbytes(32)), dice=dice, meter=Meter(self.price),
-            clock_offset=offset, clock_drift=drift,
+            lan=lan, clock_offset=offset, clock_drift=drift,
         )
         self.hosts[name] = self.by_address[address] = host
         self._machines.append(host)
+        if lan:
+            self.network.lan_of[address] = lan
         return host
 
-    def found(self, name: str, *, admission: str = "open", tld: str = "cloud", zone: str = "cloud.example.net") -> Host:
-        """Found the overlay on a new host, with the node up under that name-path."""
-        host = self.host(name)
+    def found(
+        self, name: str, *, admission: str = "open", tld: str = "cloud", zone: str = "cloud.example.net", host: Host | None = None,
+    ) -> Host:
+        """Found the overlay on a new host (or on that one), with the node up under that name-path."""
+        host = host or self.host(name)
         plan = Plan.checked(zone=zone, tld=tld, admission=admission, name=parse_path(name))
         root_keys = [self.crypto.signer(host.dice.randbytes(32))]
         at = int(self.at(host))
@@ -162,7 +171,8 @@ class World:
         setup = Setup(
             identity=host.identity, overlay_id=self.root.digest, entropy=host.dice.randbytes, port=PORT, interfaces=(host.address,),
             advertised=(host.address,) if self.founder_way is not None and self.founder_way[0] == host.identity.exchange_public else (),
-            incarnation=host.life + 1, small=self.small, spread=self.spread, stored={table: dict(rows) for table, rows in host.disk.items()},
+            incarnation=host.life + 1, links=(Link("eth0", 2, host.address, 24),) if host.lan else (), lan=bool(host.lan), lan_admit=host.lan_admit,
+            small=self.small, spread=self.spread, stored={table: dict(rows) for table, rows in host.disk.items()},
             verifier=host.meter.verifier(self._verify), suite=host.meter.suite(self.crypto.suite),
         )
         host.node = Node(setup, self._now(host), self.at(host))
@@ -303,6 +313,8 @@ class World:
         if isinstance(effect, Send):
             if effect.way.proto == "udp":
                 self._send_udp(host, effect)
+            elif effect.way.proto == LAN:
+                self._send_lan(host, effect)
             else:
                 self._send_tcp(host, effect)
         elif isinstance(effect, OpenTcp):
@@ -329,6 +341,14 @@ class World:
             return
         way = Way("udp", Address(host.address, PORT), target.address)
         for delay in self.network.udp(host.dice, host.address, target.address):
+            self._after(host, delay, target, partial(self._arrive, target, effect.data, way))
+
+    def _send_lan(self, host: Host, effect: Send) -> None:
+        """One multicast or broadcast, to all on the host's LAN that hear it."""
+        way = Way("udp", Address(host.address, PORT))
+        for address, delay in self.network.multicast(host.dice, host.address):
+            self.counters["sent"] += 1
+            target = self.by_address[address]
             self._after(host, delay, target, partial(self._arrive, target, effect.data, way))
 
     def _arrive(self, host: Host, data: bytes, way: Way) -> None:

@@ -132,6 +132,16 @@ class Handshakes:
         dial = self.dials[peer] = Dial(peer, ways, now, now + give_up, targets if tcp else (), next_at=now)
         return dial
 
+    def widen(self, dial: Dial, addresses: Iterable[Address], at: float) -> None:
+        """More addresses for a dial under way, tried at once: it may have begun with those that are no longer true."""
+        known = {way.remote for way in dial.ways}
+        more = [address for address in dict.fromkeys(addresses) if address not in known][: max(0, ADDRESSES - len(dial.ways))]
+        if more and any(way.proto == "udp" for way in dial.ways):
+            ways = [Way("udp", address) for address in more]
+            dial.ways += ways
+            dial.tcp = (*dial.tcp, *more)
+            self._initiate(dial, ways, at)
+
     def renew(self, peer: bytes, way: Way, now: float) -> Dial | None:
         """A new handshake over the way that a session has; None where one is under way."""
         if peer in self.dials:

@@ -92,7 +92,7 @@ class Sessions:
         self, peer: bytes, addresses: Iterable[Address], now: float, at: float, *, udp: bool = True, tcp: bool = True,
         give_up: float = GIVE_UP, early: tuple[Method, Value] | None = None,
     ) -> int:
-        """Open a session with the holder of that key; nothing is dialled while one is open or being dialled.
+        """Open a session with the holder of that key; nothing is dialled while one is open; one under way learns new addresses.
 
         ``early`` is a call that rides in message 1 where it may and fits, and is made in the session otherwise;
         ``Answered`` (after ``Opened``) or ``CallFailed`` tells of it, with the ticket that is returned (else 0).
@@ -103,6 +103,7 @@ class Sessions:
         if early is not None:
             ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
         if dial is not None:
+            self._handshakes.widen(dial, addresses, at)
             dial.waiting += [(ticket, *early)] if early is not None else []
             return ticket
         full = len(self._sessions) >= limits.SESSIONS

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from overlay import acts, limits
+from overlay.cluster.links import Link
 from overlay.driver.recorder import Recorded, act
 from overlay.errors import TrustError, UsageError
 from overlay.identity.keys import Identity
@@ -61,7 +62,7 @@ def lived(world: World, host: Host, other: Host) -> None:
     ask(acts.grant, wanted)
     ask(acts.invite, None, 1, 3_600, bytes(32))
     ask(acts.remove_service, service)
-    world.do(host, lambda one, at: one.interfaces(["192.0.2.7", host.address]))
+    world.do(host, lambda one, at: one.interfaces(["192.0.2.7", host.address], [Link("eth0", 2, "192.0.2.7", 24)]))
     world.do(host, lambda one, at: one.ping(one.peers.admitted()[0], world.now) and None)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from overlay import limits
 from overlay.session import events, hello
+from overlay.session.handshakes import ADDRESSES
 from overlay.session.machine import Sessions
 from overlay.wire.address import Address
 from overlay.wire.messages import Method, Packet
@@ -50,6 +51,29 @@ def test_dialling_again_while_a_session_is_open_or_being_dialled_does_nothing() 
     wire.run(1)
     assert (a.open_now(), b.open_now()) == (1, 1)
     assert sum(send.data[0] == Packet.INITIATION for send in a.sent) == 1
+
+
+def test_a_dial_that_began_with_a_stale_address_learns_the_true_one_and_goes_on_there_at_once() -> None:
+    wire = Wire()
+    a, b = wire.end(1), wire.end(2)
+    stale = Address("198.51.100.99", 7653)
+    a.sessions.dial(b.key, [stale], wire.now, wire.at())
+    wire.settle(a)
+    wire.run(0.1)
+    assert not a.open_now()
+    a.sessions.dial(b.key, [stale, *b.addresses], wire.now, wire.at())
+    wire.settle(a)
+    wire.run(0.1)
+    assert (a.open_now(), b.open_now()) == (1, 1)
+
+
+def test_a_dial_never_learns_more_addresses_than_a_dial_may_have() -> None:
+    wire = Wire()
+    a, b = wire.end(1), wire.end(2)
+    for number in range(50):
+        a.sessions.dial(b.key, [Address(f"198.51.100.{number + 1}", 7653)], wire.now, wire.at())
+    wire.settle(a)
+    assert len({send.way.remote for send in a.sent}) == ADDRESSES
 
 
 def test_nobody_there_is_told_after_ten_seconds_with_waits_that_double() -> None:

@@ -7,6 +7,7 @@ import inspect
 from bootstrap import domain, invite
 from overlay import limits
 from overlay.admission import request
+from overlay.cluster import beacon
 from overlay.driver import tcp
 from overlay.records import kinds, record
 from overlay.records.kinds import KINDS, UNIONS
@@ -80,6 +81,7 @@ def _numbers() -> list[tuple[str, str]]:
         ("TCP is raced after", f"{handshakes.TCP_AFTER:g} s"),
         ("keepalive after; dead after, unanswered", f"{relation.KEEPALIVE:g} s; {relation.SILENT:g} s"),
         ("new keys after", f"{duration(sessions.REKEY_AFTER)} or {number(sessions.REKEY_PACKETS)} packets"),
+        ("a beacon", f"{beacon.LENGTH} octets, to `{beacon.GROUP_4}`, `{beacon.GROUP_6}` and `{beacon.BROADCAST}`; by unicast to a node's own port"),
         ("packet types", ", ".join(f"{one.value} {one.name.lower()}" for one in Packet)),
     ]
 
