@@ -121,7 +121,7 @@ class Method(IntEnum):
     WATCH = 21
     OFFER = 22
     FIND = 23
-    MATES = 24
+    MATES = 25
 
 
 _KEYED, _ADMITTED = Grade.KEYED, Grade.ADMITTED
