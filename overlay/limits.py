@@ -83,6 +83,7 @@ NEAREST = _limit("nearest", 16, "cluster records", "answer to FIND", "DESIGN 3.5
 SAME_NETWORK = _limit("same-network", 2, "nodes", "/24 or /48 near a key", "DESIGN 3.5", "contacts_same_network")
 REACHING = _limit("reaching", 256, "nodes", "node", "questions that wait for a session: four searches at once", "drop:reaching-full")
 QUESTIONS = _limit("questions", 64, "questions", "search", "four paths of 16: twice what a search takes", "searches_cut")
+MEMBERS_PAGE = _limit("members-page", 64, "nodes", "answer to MEMBERS", "6 datagrams of names and ids; guess", "members_cut")
 WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watches-full")
 
 # Admission (DESIGN 3.3)

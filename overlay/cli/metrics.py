@@ -74,6 +74,7 @@ COUNTED: Final[dict[str, str]] = {
     "lookup_refused": "resolvers that refused, looking for ways in",
     "lookup_silent": "resolvers that said nothing, looking for ways in",
     "lookup_tcp": "lookups of ways in over TCP",
+    "members_cut": "answers to who asks for a cluster's members that have another page",
     "offers": "records named to peers that should have heard of them",
     "owed_full": "times that the disk was owed more than memory may hold",
     "prefixes_forgotten": "networks whose names of the last hour were forgotten",

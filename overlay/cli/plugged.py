@@ -148,12 +148,13 @@ class Plugged:
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
         }
         stub = Stub(names, upstream, self._fetch_zone)
-        reports = Reports(self.node, zone=root.zone, tld=root.tld)
+        reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
         self.checks = NodeChecks(
             engine=self.engine, reports=reports, listen=self.config.listen, upstream=self.config.names.upstream, began=self._began, reach=self.reach,
         )
         answers = Answers(
             engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began, warnings=self.checks.warnings,
+            fetch=self._fetch_zone,
         )
         stop, forget = partial(self._soon, self._stop), partial(self._soon, self._forget)
         operations = Operations(

@@ -86,6 +86,7 @@ class Engine:
         self.lots = TwoLots(store.commit, self.let_out, self.counters, self._disk)
         self.udp = Udp(listeners.overlay_udp, self.counters)
         self.tcp = Tcp(self._batch, self._tcp_open, self._tcp_close, self.counters, site.connection if site is not None else None)
+        self.networks: tuple[str, ...] = ()  # on-link, of the interfaces that count: what comes from there has crossed no router
         self.udp_seen: dict[str, float] = {}  # host -> when a datagram last came from there (monotonic), the latest last
         self._log = log
         self._tell = tell if tell is not None else lambda line: None
@@ -213,6 +214,7 @@ class Engine:
     def _look_around(self) -> None:
         """The machine's addresses may have changed: listeners, paths and what is said of this node follow."""
         found = interfaces()
+        self.networks = tuple(dict.fromkeys(one.network for one in advertised(found, self._advertise)))
         here = tuple((one.name, one.host) for one in found)
         if here == self._here:
             return

@@ -120,6 +120,7 @@ class Method(IntEnum):
     WATCH = 21
     OFFER = 22
     FIND = 23
+    MEMBERS = 24
 
 
 _KEYED, _ADMITTED = Grade.KEYED, Grade.ADMITTED
@@ -139,6 +140,9 @@ METHODS: dict[Method, MethodRule] = {
     Method.OFFER: MethodRule(_ADMITTED, "{1: unit, 2: [key and mark]}", "{}", "news that others tell at once: what is lacking may be fetched"),
     Method.FIND: MethodRule(
         _ADMITTED, "{1: key} or {2: path}", "[1 or 0, cluster records, grants]", "do you keep that zone, and who do you know near its key", True,
+    ),
+    Method.MEMBERS: MethodRule(
+        _ADMITTED, "{1: cluster, 2: node id to begin after}", "{1: [[name, node id, revision]], 2: more}", "who belongs to your cluster: a page",
     ),
 }  # fmt: skip
 

@@ -53,7 +53,7 @@ def test_reading_commands_have_the_contracts_keys(pair: tuple[Machine, Machine])
     peers = {peer["name"]: peer for peer in founder.done("peers", "--json").json}
     assert all(set(peer) == {"name", "node_id", "cluster", "path", "address", "rtt_ms", "revision", "since_s"} for peer in peers.values())
     peer = peers["alice.home.eu.cloud"]
-    assert (peer["path"], peer["address"]) == ("direct", alice.listener)
+    assert (peer["path"], peer["address"]) == ("lan", alice.listener)  # the same machine
     clusters = {one["cluster"]: one for one in founder.done("clusters", "--json").json}
     assert set(clusters) >= {"hq", "eu/home"}
     keys = {"cluster", "public_addresses", "gateways", "nodes", "revision", "stable", "development", "load", "seen_s"}
