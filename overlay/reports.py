@@ -40,7 +40,7 @@ class Reports:
         self.zone = zone
         self.tld = tld
         self._networks = networks
-        self._standing = standing
+        self.led: Callable[[], RoleChanged] = lambda: standing() or summaries.unelected(node)
 
     def full(self, name: Path) -> str:
         """A name in full under the TLD."""
@@ -50,7 +50,7 @@ class Reports:
         """`overlay status`."""
         node, presence = self.node, self.node.presence
         assert presence is not None
-        standing = self._led()
+        standing = self.led()
         leader = summaries.name_of(node, standing.gateway) if standing.gateway is not None else None
         addresses = presence.addresses
         return {
@@ -148,10 +148,7 @@ class Reports:
 
     def clusters(self, at: float) -> list[Json]:
         """`overlay clusters`."""
-        return summaries.rows(self.node, self._led().gateway, self.full, at)
-
-    def _led(self) -> RoleChanged:
-        return self._standing() or summaries.unelected(self.node)
+        return summaries.rows(self.node, self.led().gateway, self.full, at)
 
     def services(self) -> list[Json]:
         """`overlay service list`: who carries what, as far as zones are held here."""

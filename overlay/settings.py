@@ -90,11 +90,17 @@ def _virtual(value: object) -> str:
         return ""
     try:
         found = ipaddress.ip_interface(value)
-        if "/" not in value or found.ip == found.network.network_address or found.ip.is_multicast:
+        if "/" not in value or found.ip in (found.network.network_address, found.network.broadcast_address) or not _host(found.ip):
             raise ValueError
     except ValueError:
         raise ValueError(f'{value[:80]!r} is not the address of a host with its prefix: write "192.168.1.250/24"') from None
+    if found.version == 6:
+        raise ValueError(f"{value[:80]!r} is IPv6: a virtual address is IPv4 so far")
     return str(found)
+
+
+def _host(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return not (ip.is_multicast or ip.is_loopback or ip.is_unspecified)
 
 
 def _choice(*words: str) -> Callable[[object], str]:
@@ -164,7 +170,7 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
         "discovery": Setting(_truth, "look for neighbours by beacons, and send them", "`true` or `false`", acts=False),
         "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in", "`true` or `false`", acts=False),
         "virtual_ip": Setting(
-            _virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP', "`IP/prefix`, or empty", acts=False,
+            _virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP', "`IP/prefix` of IPv4, or empty",
         ),
     },
     "release": {

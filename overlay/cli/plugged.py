@@ -9,14 +9,17 @@ decides nothing about them.
     |- serve_udp, serve_tcp     DNS, a task a socket (authoritative and stub)
     |- Site.serve               HTTP
     |- Health.run               checks of carried services
+    |- Carrier.run              the virtual address, where there is one
     `- _weigh                   the age of what proves absence
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from ipaddress import IPv4Interface
 from urllib.parse import urlencode
 
 import trio
@@ -32,14 +35,18 @@ from overlay.cli.keeping import keeping
 from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
 from overlay.cli.public import public_exists
+from overlay.cluster.outputs import Life, MemberChanged, Role, RoleChanged
+from overlay.cluster.virtual import Virtual
 from overlay.config import Config
 from overlay.directory.book import TABLE
 from overlay.driver.clock import Clock
 from overlay.driver.http import Request, Response, Site, as_json, text
 from overlay.driver.listen import Listeners, Moved, name_of
 from overlay.driver.logfile import LogFile
+from overlay.driver.privileged_client import Started
 from overlay.driver.run import Engine
 from overlay.driver.store import Store
+from overlay.driver.virtual import Carrier
 from overlay.errors import Absent, OverlayError, PeerError, ReachError, UsageError
 from overlay.name import ROOT, Path, parse_path
 from overlay.node import Node
@@ -65,7 +72,7 @@ class Plugged:
 
     def __init__(
         self, node: Node, *, config: Config, listeners: Listeners, store: Store, clock: Clock, log: LogFile, incarnation: int,
-        tell: Callable[[str], None],
+        tell: Callable[[str], None], root: Started | None = None,
     ) -> None:
         self.node = node
         self.config = config
@@ -73,7 +80,10 @@ class Plugged:
         self.site = Site(self._page, self._suffixes)
         self.engine = Engine(
             node, store=store, clock=clock, listeners=listeners, log=log, site=self.site, advertise=config.listen.advertise, tell=tell,
+            virtual=config.lan.virtual_ip.partition("/")[0],
         )
+        self._root = root
+        self._carrier: Carrier | None = None  # of the virtual address
         self.engine.subscribe(self._heard)
         self.refused: OverlayError | None = None
         self.joined: Path | None = None
@@ -171,6 +181,12 @@ class Plugged:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:
             start(serve_tcp, sock, stub)
+        if self._root is not None:
+            self._carrier = Carrier(
+                Virtual(IPv4Interface(self.config.lan.virtual_ip).ip, os.urandom), self._root.sock, counters=self.engine.counters,
+                leads=lambda: reports.led().role is Role.GATEWAY, write=lambda line: self.engine.let_out((line,)),
+            )
+            start(self._carrier.run)
         self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
         self._show_all()
 
@@ -197,6 +213,8 @@ class Plugged:
                     self._lost[exchange] = reason
             case PeerChanged():
                 self._look_at_evidence()
+            case RoleChanged() | MemberChanged(life=Life.ALIVE) if self._carrier is not None:
+                self._carrier.again()  # who was away may have learnt otherwise there
             case _:
                 return
         self._news.set()

@@ -76,7 +76,7 @@ class Engine:
 
     def __init__(
         self, node: Node, *, store: Store, clock: Clock, listeners: Listeners, log: LogFile, site: Site | None = None,
-        advertise: Sequence[str] = (), tell: Callable[[str], None] | None = None,
+        advertise: Sequence[str] = (), virtual: str = "", tell: Callable[[str], None] | None = None,
     ) -> None:
         self.node = node
         self.clock = clock
@@ -91,6 +91,7 @@ class Engine:
         self._log = log
         self._tell = tell if tell is not None else lambda line: None
         self._advertise = tuple(advertise)
+        self._virtual = virtual  # an address that is here as long as this node leads: nobody is told that it is ours
         self._subscribers: list[Callable[[object], None]] = []
         self._sleeping_until = 0.0
         self._last_kept = -KEEP_LAST
@@ -214,14 +215,15 @@ class Engine:
     def _look_around(self) -> None:
         """The machine's addresses may have changed: listeners, paths and what is said of this node follow."""
         found = interfaces()
-        self.networks = tuple(dict.fromkeys(one.network for one in advertised(found, self._advertise)))
+        own = [one for one in found if one.host != self._virtual or one.host in self._advertise]
+        self.networks = tuple(dict.fromkeys(one.network for one in advertised(own, self._advertise)))
         here = tuple((one.name, one.host) for one in found)
         if here == self._here:
             return
         first, self._here = not self._here, here
         moved = self.listeners.follow(found, self._tell)
         self.udp.leave_from(one.host for one in found)
-        self.node.interfaces(own_hosts(self.listeners, self._advertise, found))
+        self.node.interfaces(own_hosts(self.listeners, self._advertise, own))
         if not first:
             for peer in self.node.peers.admitted():
                 self.node.ping(peer, self.clock.now())  # from where we are now: so it learns of it, and answers there

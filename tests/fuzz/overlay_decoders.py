@@ -10,6 +10,7 @@ from overlay.admission.registrar import USES
 from overlay.admission.request import Reply, Request, read_reply, read_request
 from overlay.cli.membership import ADVERTISED, INCARNATION, PLACE, membership
 from overlay.cli.membership import OVERLAY as PINNED
+from overlay.cluster import virtual
 from overlay.directory import roll
 from overlay.directory.book import Book
 from overlay.directory.machine import Directory
@@ -384,6 +385,10 @@ DECODERS = (
     ),
     Decoder(name="base64url", run=_base64, errors=(UsageError,), text=True, words=(b"=", b"_", b"-"), seeds=(b64(HASH).encode(), b"", b"AA")),
     Decoder(name="base32", run=lambda data: unb32(_text(data)), errors=(), text=True, words=(b"=",), seeds=(b"aaaabbbbccccdddd", b"7")),
+    Decoder(
+        name="arp", run=lambda data: virtual.read(data), errors=(Malformed,), words=(b"\0\1\x08\0\6\4", bytes(4)),
+        seeds=(b"\0\1\x08\0\6\4\0\1" + bytes(20), b"\0\1\x08\0\6\4\0\2" + bytes(range(20))),
+    ),
     Decoder(
         name="members", run=_members, errors=(Malformed,), packed=True, words=(b"eu/home", bytes(31)),
         seeds=(
