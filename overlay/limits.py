@@ -117,6 +117,12 @@ ANSWERS_CACHED = _limit("answers-cached", 16_384, "answers", "listener", "about 
 UPSTREAM = _limit("upstream", 512, "queries", "node", "guess: 512 sockets at most", "drop:upstream-full")
 UPSTREAM_SAME = _limit("upstream-same", 16, "queries", "question under way", "a loop feeds on repeats; people do not", "drop:upstream-full")
 
+# WHOIS (RFC 3912)
+WHOIS_QUERY = _limit("whois-query", 512, "octets", "query", "a name of 255 and room; RFC 3912 bounds none", "drop:whois-too-long")
+WHOIS_CONNECTIONS = _limit("whois-connections", 64, "connections", "listener", "guess: people, not programs", "drop:whois-full")
+WHOIS_PER_SOURCE = _limit("whois-per-source", 8, "connections", "IPv4 address or /64", "guess; loopback is not counted", "drop:whois-full")
+WHOIS_TIME = _limit("whois-time", 10, "seconds", "connection", "guess: one round trip and a person's line", "whois_timeouts")
+
 # HTTP and control
 HTTP_HEAD = _limit("http-head", 8_192, "octets", "request", "usual for servers of small resources", "drop:http-head")
 HTTP_CONNECTIONS = _limit("http-connections", 256, "connections", "node", "guess, to be measured", "drop:http-full")

@@ -157,6 +157,7 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
         "http": Setting(_listeners, "mirror and releases; taken or not permitted: 8053, then the next free port", _LISTENERS),
         "dns": Setting(_listeners, "authoritative DNS for the world; taken or not permitted: off", _LISTENERS),
         "stub": Setting(_listeners, "resolver for this machine; taken or not permitted: 5300, then the next free port", _LISTENERS),
+        "whois": Setting(_listeners, 'WHOIS (RFC 3912), such as `["0.0.0.0:43"]`; taken or not permitted: off', _LISTENERS),
         "advertise": Setting(
             _advertised, "interfaces or addresses to tell others beside those found (bridges and VPNs are left out)",
             "list of interface names and IP addresses",

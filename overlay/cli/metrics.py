@@ -112,6 +112,9 @@ COUNTED: Final[dict[str, str]] = {
     "watches_begun": "zones of others watched",
     "watches_lapsed": "watches that were not renewed",
     "watches_refused": "watches refused: not a custodian",
+    "whois_broken": "WHOIS connections that broke",
+    "whois_requests": "WHOIS queries answered",
+    "whois_timeouts": "WHOIS clients that took too long",
     "ways_failed": "ways in that did not lead in",
 }
 

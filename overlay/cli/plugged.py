@@ -9,6 +9,7 @@ decides nothing about them.
     |- serve_udp, serve_tcp     DNS, a task a socket (authoritative and stub)
     |- Site.serve               HTTP
     |- Health.run               checks of carried services
+    |- serve_whois              WHOIS, where it is configured
     |- Carrier.run              the virtual address, where there is one
     `- _weigh                   the age of what proves absence
 """
@@ -51,13 +52,16 @@ from overlay.errors import Absent, OverlayError, PeerError, ReachError, UsageErr
 from overlay.name import ROOT, Path, parse_path
 from overlay.node import Node
 from overlay.raised import AdmissionAsked, AskPublic, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
+from overlay.records.trust import since
 from overlay.reports import Reports
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
+from tld import whois
 from tld.driver.host import Resolvers
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
+from tld.driver.whois import serve_whois
 from tld.explain import expand
 from tld.names import Names
 
@@ -181,6 +185,8 @@ class Plugged:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:
             start(serve_tcp, sock, stub)
+        for sock in self.listeners.whois:
+            start(serve_whois, sock, self._whois, self.engine.counters)
         if self._root is not None:
             self._carrier = Carrier(
                 Virtual(IPv4Interface(self.config.lan.virtual_ip).ip, os.urandom), self._root.sock, counters=self.engine.counters,
@@ -349,6 +355,16 @@ class Plugged:
         uptime = self.engine.clock.now() - self._began
         measured = metrics.gauges(self.node, uptime=uptime, warnings=self.checks.alarms() if self.checks is not None else 0)
         return metrics.render({**metrics.of_machines(self.node), **self.counted}, measured)
+
+    def _whois(self, query: bytes) -> bytes:
+        node, root, at = self.node, self.node.trust.root, self.engine.clock.at()
+        assert node.name is not None and root is not None and self.names is not None
+
+        def held(node_id: bytes) -> list[whois.Right]:
+            grants = node.book.grants_of(node_id, at)
+            return [whois.Right(path=g.name, rights=g.body[1], since=since(g), until=g.expires) for g in grants]
+
+        return whois.answer(query, whois.Speaker(name=node.name, zone=root.zone, tld=root.tld, views=self.names.views, held=held))
 
     def _expand(self, name: str | None) -> Response:
         if self.names is None or not name:
