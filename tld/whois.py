@@ -19,7 +19,7 @@ from overlay.identity.keys import KEY
 from overlay.name import ROOT, Path, parse_name
 from overlay.records import rights
 from overlay.units import b64, unb64
-from overlay.wire.address import routable
+from overlay.wire.address import worldwide
 
 LINES: Final = 64  # of one sort, such as carriers; how many more there are is said
 WIDTH: Final = 12  # of the names of fields
@@ -90,7 +90,7 @@ def _about(asked: str, speaker: Speaker) -> Iterator[str]:
 def _nodes(hosts: Sequence[HostEntry], view: ZoneView, speaker: Speaker) -> Iterator[str]:
     for host in hosts:
         yield from ("", _field("node", speaker.full(host.name)), _field("id", b64(host.node_id)), _field("cluster", str(host.name.parent)))
-        yield from (_field("address", address.host) for address in host.host.addresses if routable(address.host))
+        yield from (_field("address", address.host) for address in host.host.addresses if worldwide(address.host))
         carried = [_field("carries", f"{speaker.full(c.name)} {c.proto} {c.carry.port}") for c in view.carries if c.node_id == host.node_id]
         yield from _some(carried)
         yield from _some([_field("may", _right(right)) for right in speaker.held(host.node_id)])
@@ -103,7 +103,7 @@ def _services(path: Path, view: ZoneView, speaker: Speaker) -> Iterator[str]:
         yield from ("", _field("service", speaker.full(path)))
         lines = []
         for one in carriers:
-            reach = ", ".join(host for host in one.reach if routable(host))
+            reach = ", ".join(host for host in one.reach if worldwide(host))
             state = "healthy" if one.carry.healthy else "not healthy"
             lines.append(_field("carrier", f"{speaker.full(one.carry.node)} {reach or 'no address'} {one.proto} {one.carry.port} {state}"))
         yield from _some(lines)
@@ -116,7 +116,7 @@ def _cluster(path: Path, speaker: Speaker) -> Iterator[str]:
     if gateways:
         yield from ("", _field("cluster", str(path)), _field("nodes", str(max(gateway.cluster.nodes for gateway in gateways))))
         yield from _some([_field("gateway", speaker.full(gateway.cluster.node)) for gateway in gateways])
-        hosts = dict.fromkeys(address.host for gateway in gateways for address in gateway.cluster.addresses if routable(address.host))
+        hosts = dict.fromkeys(address.host for gateway in gateways for address in gateway.cluster.addresses if worldwide(address.host))
         yield from _some([_field("address", host) for host in hosts])
 
 

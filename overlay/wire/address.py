@@ -97,6 +97,15 @@ def routable(host: str) -> bool:
     return not (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved and ip.version == 4 and ip.packed[0] >= 240)
 
 
+_OWN_SITE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def worldwide(host: str) -> bool:
+    """Whether the address means the same everywhere: no RFC 1918, 6598 or 4193, and nothing that is not :func:`routable`."""
+    return routable(host) and not any(ipaddress.ip_address(host) in network for network in _OWN_SITE)
+
+
 def on_link(host: str, networks: Iterable[str]) -> bool:
     """Whether a datagram from there has crossed no router: it came from this machine, or from one of these networks.
 

@@ -14,7 +14,7 @@ from tests.tld.views import AT
 from tld.whois import LINES, Right, Speaker, answer
 
 HELD = [Right(path=parse_path("eu/home/alice"), rights=["own"], since=AT, until=AT + 86_400)]
-ALICES = views.host("eu/home/alice", 2, "203.0.113.20", "fe80::1", "2001:db8::20")
+ALICES = views.host("eu/home/alice", 2, "203.0.113.20", "fe80::1", "192.168.1.20", "fd00::20", "2001:db8::20")
 HOME_VIEW = replace(views.home(carries=(views.carrier("eu/home/www", "eu/home/alice", 2, "203.0.113.20"),)), hosts=(ALICES,))
 
 
