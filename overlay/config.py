@@ -33,6 +33,7 @@ class Listen:
     http: tuple[str, ...] = ("0.0.0.0:80",)
     dns: tuple[str, ...] = ("0.0.0.0:53",)
     stub: tuple[str, ...] = ("127.0.0.1:53",)
+    whois: tuple[str, ...] = OFF
     advertise: tuple[str, ...] = ()
 
 

@@ -86,6 +86,7 @@ NEAREST = _limit("nearest", 16, "cluster records", "answer to FIND", "DESIGN 3.5
 SAME_NETWORK = _limit("same-network", 2, "nodes", "/24 or /48 near a key", "DESIGN 3.5", "contacts_same_network")
 REACHING = _limit("reaching", 256, "nodes", "node", "questions that wait for a session: four searches at once", "drop:reaching-full")
 QUESTIONS = _limit("questions", 64, "questions", "search", "four paths of 16: twice what a search takes", "searches_cut")
+MEMBERS_PAGE = _limit("members-page", 64, "nodes", "answer to MEMBERS", "6 datagrams of names and ids; guess", "members_cut")
 WATCHES = _limit("watches", 1_000, "watches", "node", "research F2", "drop:watches-full")
 
 # Clusters (DESIGN 3.6)
@@ -135,6 +136,12 @@ MASTER_FILE = _limit("master-file", 64 * 1_048_576, "characters", "zone", "a mil
 ANSWERS_CACHED = _limit("answers-cached", 16_384, "answers", "listener", "about 4 MiB of rendered answers", "dns_cache_evicted")
 UPSTREAM = _limit("upstream", 512, "queries", "node", "guess: 512 sockets at most", "drop:upstream-full")
 UPSTREAM_SAME = _limit("upstream-same", 16, "queries", "question under way", "a loop feeds on repeats; people do not", "drop:upstream-full")
+
+# WHOIS (RFC 3912)
+WHOIS_QUERY = _limit("whois-query", 512, "octets", "query", "a name of 255 and room; RFC 3912 bounds none", "drop:whois-too-long")
+WHOIS_CONNECTIONS = _limit("whois-connections", 64, "connections", "listener", "guess: people, not programs", "drop:whois-full")
+WHOIS_PER_SOURCE = _limit("whois-per-source", 8, "connections", "IPv4 address or /64", "guess; loopback is not counted", "drop:whois-full")
+WHOIS_TIME = _limit("whois-time", 10, "seconds", "connection", "guess: one round trip and a person's line", "whois_timeouts")
 
 # HTTP and control
 HTTP_HEAD = _limit("http-head", 8_192, "octets", "request", "usual for servers of small resources", "drop:http-head")

@@ -39,6 +39,8 @@ EVENTS: Final[dict[str, Event]] = {
         "the last inputs of this node were written down, as SIGUSR2 asked or because it crashed; `overlay lab replay` plays them",
     ),
     "service-up": Event("info", {"name": "of the service", "proto": "`tcp` or `udp`"}, "a service that this node carries passes its check"),
+    "virtual-ip-carried": Event("info", {"address": "`[lan] virtual_ip`"}, "this node leads its cluster and has taken the virtual address"),
+    "virtual-ip-dropped": Event("info", {"address": "`[lan] virtual_ip`", "why": "in words"}, "it has the virtual address no more"),
     "mended": Event("info", {"about": "as in `problem`", "what": "what it was"}, "a problem is gone"),
     "peer-rejected": Event(
         "warning", {"reason": "a rule of [rights.md](rights.md), `passport-form`, `no-answer` or `twin`"},
@@ -62,6 +64,15 @@ EVENTS: Final[dict[str, Event]] = {
     "flight-lost": Event(
         "warning", {"file": "the recording", "reason": "of the system"}, "the last inputs of this node could not be written down",
         "make room, or mend that directory",
+    ),
+    "virtual-ip-held": Event(
+        "warning", {"address": "`[lan] virtual_ip`", "by": "hardware address of who answers for it"},
+        "another machine of the LAN has the virtual address: it is not taken, and tried again later",
+        "choose a free address, or give that machine another; right after a gateway was lost it passes by itself",
+    ),
+    "virtual-ip-refused": Event(
+        "warning", {"address": "`[lan] virtual_ip`", "why": "in words"}, "the virtual address could not be taken or announced; tried again later",
+        "start the node as root (it drops its rights by itself); the address must lie in the network of one of this machine's interfaces",
     ),
     "left-out": Event(
         "warning", {"event": "which", "lines": "how many"}, "in the minute before, an event happened more often than it may fill the log",

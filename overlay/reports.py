@@ -5,13 +5,13 @@ It decides nothing and changes nothing; commands, metrics and tests read the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from overlay.directory import views
-from overlay.directory.book import TABLE
-from overlay.directory.view import CarryEntry, GatewayEntry, HostEntry
+from overlay import summaries
+from overlay.cluster.outputs import Role, RoleChanged
+from overlay.directory.view import CarryEntry, HostEntry
 from overlay.errors import Absent, UsageError
 from overlay.identity.keys import KEY
 from overlay.name import ROOT, Path, parse_name
@@ -20,17 +20,27 @@ from overlay.peers import Peer
 from overlay.records.record import Record
 from overlay.records.trust import since
 from overlay.units import b64, unb64
+from overlay.wire.address import on_link
 
 Json = dict[str, Any]
 
 
 class Reports:
-    """Reports about one node. ``tld`` makes names full; ``at`` is trusted UTC seconds."""
+    """Reports about one node. ``tld`` makes names full; ``at`` is trusted UTC seconds.
 
-    def __init__(self, node: Node, *, zone: str, tld: str) -> None:
+    ``networks`` are the on-link ones of this machine; ``standing`` is who speaks for the own cluster, as the lease has it
+    (None: there is no election, and the first of those that may speak is named).
+    """
+
+    def __init__(
+        self, node: Node, *, zone: str, tld: str, networks: Callable[[], Collection[str]] = tuple,
+        standing: Callable[[], RoleChanged | None] = lambda: None,
+    ) -> None:
         self.node = node
         self.zone = zone
         self.tld = tld
+        self._networks = networks
+        self.led: Callable[[], RoleChanged] = lambda: standing() or summaries.unelected(node)
 
     def full(self, name: Path) -> str:
         """A name in full under the TLD."""
@@ -40,18 +50,18 @@ class Reports:
         """`overlay status`."""
         node, presence = self.node, self.node.presence
         assert presence is not None
-        gateways = self._gateways()
-        first = next((g for g in gateways if g.path == presence.cluster), None)
+        standing = self.led()
+        leader = summaries.name_of(node, standing.gateway) if standing.gateway is not None else None
         addresses = presence.addresses
         return {
             "zone": self.zone, "tld": self.tld, "overlay_id": b64(node.setup.overlay_id), "name": self.full(presence.name),
             "node_id": b64(node.identity.node_id), "cluster": str(presence.cluster),
-            "gateway": first is not None and first.node_id == node.identity.node_id, "standby": False,
-            "gateway_name": self.full(first.cluster.node) if first is not None else None,
+            "gateway": standing.role is Role.GATEWAY, "standby": standing.role is Role.STANDBY,
+            "gateway_name": self.full(leader) if leader is not None else None,
             "public_address": addresses[0].host if addresses else None,
             "owns_public_address": bool(addresses) and addresses[0].host in presence.interfaces,
             "nat": "none" if addresses else "unknown", "revision": 0, "incarnation": incarnation, "pid": pid,
-            "peers": len(node.peers.admitted()), "clusters": len({*node.book.cuts, *(gateway.path for gateway in gateways)}),
+            "peers": len(node.peers.admitted()), "clusters": len(summaries.by_cluster(node)),
             "records": len(node.book), "uptime_s": round(uptime, 3), "load": node.load / 1000,
             "listen": {kind: list(bound) for kind, bound in listen.items()}, "grants": self.own_grants(at),
         }
@@ -99,8 +109,7 @@ class Reports:
 
     def hosts(self) -> list[HostEntry]:
         """All nodes whose host records are held here."""
-        directory = self.node.directory
-        return [host for path in directory.holdings.zones() for host in directory.holdings.view(path).hosts] if directory is not None else []
+        return summaries.hosts(self.node)
 
     def find_node(self, written: str) -> HostEntry:
         """A node by its name or id, among those whose host records are held; ``Absent``."""
@@ -135,33 +144,11 @@ class Reports:
         """`lan`, `direct` or `tcp` (punched and relayed paths come with the issue on reach)."""
         if peer.way.proto == "tcp":
             return "tcp"
-        presence = self.node.presence
-        mate = peer.passport is not None and presence is not None and peer.passport.cluster == presence.cluster
-        return "lan" if mate else "direct"
-
-    def _gateways(self) -> list[GatewayEntry]:
-        return views.gateways(self.node.book)
+        return "lan" if on_link(peer.way.remote.host, self._networks()) else "direct"
 
     def clusters(self, at: float) -> list[Json]:
         """`overlay clusters`."""
-        book = self.node.book
-        by_path: dict[Path, list[GatewayEntry]] = {cut: [] for cut in book.cuts}
-        for gateway in self._gateways():
-            by_path.setdefault(gateway.path, []).append(gateway)
-        seen: dict[Path, int] = {}
-        for record in book.members(TABLE):
-            if record.kind == "cluster":
-                seen[record.name] = max(seen.get(record.name, 0), record.issued)
-        return [
-            {
-                "cluster": str(path), "public_addresses": list(dict.fromkeys(a.host for g in gateways for a in g.cluster.addresses)),
-                "gateways": [self.full(g.cluster.node) for g in gateways], "nodes": max((g.cluster.nodes for g in gateways), default=0),
-                "revision": 0,
-                "stable": True, "development": [], "load": round(sum(g.cluster.load for g in gateways) / 1000 / max(1, len(gateways)), 3),
-                "seen_s": round(max(0.0, at - seen[path]), 1) if path in seen else None,
-            }
-            for path, gateways in sorted(by_path.items())
-        ]
+        return summaries.rows(self.node, self.led().gateway, self.full, at)
 
     def services(self) -> list[Json]:
         """`overlay service list`: who carries what, as far as zones are held here."""

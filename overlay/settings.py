@@ -90,11 +90,17 @@ def _virtual(value: object) -> str:
         return ""
     try:
         found = ipaddress.ip_interface(value)
-        if "/" not in value or found.ip == found.network.network_address or found.ip.is_multicast:
+        if "/" not in value or found.ip in (found.network.network_address, found.network.broadcast_address) or not _host(found.ip):
             raise ValueError
     except ValueError:
         raise ValueError(f'{value[:80]!r} is not the address of a host with its prefix: write "192.168.1.250/24"') from None
+    if found.version == 6:
+        raise ValueError(f"{value[:80]!r} is IPv6: a virtual address is IPv4 so far")
     return str(found)
+
+
+def _host(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return not (ip.is_multicast or ip.is_loopback or ip.is_unspecified)
 
 
 def _choice(*words: str) -> Callable[[object], str]:
@@ -151,6 +157,7 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
         "http": Setting(_listeners, "mirror and releases; taken or not permitted: 8053, then the next free port", _LISTENERS),
         "dns": Setting(_listeners, "authoritative DNS for the world; taken or not permitted: off", _LISTENERS),
         "stub": Setting(_listeners, "resolver for this machine; taken or not permitted: 5300, then the next free port", _LISTENERS),
+        "whois": Setting(_listeners, 'WHOIS (RFC 3912), such as `["0.0.0.0:43"]`; taken or not permitted: off', _LISTENERS),
         "advertise": Setting(
             _advertised, "interfaces or addresses to tell others beside those found (bridges and VPNs are left out)",
             "list of interface names and IP addresses",
@@ -164,7 +171,7 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
         "discovery": Setting(_truth, "look for neighbours by beacons, and send them", "`true` or `false`"),
         "admit": Setting(_truth, "invite overlays: presence on the LAN is enough to be let in", "`true` or `false`"),
         "virtual_ip": Setting(
-            _virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP', "`IP/prefix`, or empty", acts=False,
+            _virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP', "`IP/prefix` of IPv4, or empty",
         ),
     },
     "release": {

@@ -17,6 +17,7 @@ look() {
     want dig bind9-dnsutils "all tests in network namespaces, and dig as judge elsewhere"
     want nft nftables "closed ways in network namespaces"
     want curl curl "HTTP asked by a stranger"
+    want whois whois "WHOIS asked by its usual client"
     want zsh zsh "completion in zsh"
     want fish fish "completion in fish"
     want dnsperf dnsperf "the benchmark of names"

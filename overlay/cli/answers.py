@@ -7,7 +7,7 @@ for a ping.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -15,11 +15,12 @@ from typing import Final
 import trio
 from trio_util import RepeatedEvent
 
+from overlay import summaries
 from overlay.cli.words import number, optional, text
 from overlay.directory.view import HostEntry
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
-from overlay.errors import NotRunning, ReachError
+from overlay.errors import Absent, NotRunning, ReachError
 from overlay.name import Path, parse_name
 from overlay.node import Node
 from overlay.peers import Peer
@@ -31,6 +32,7 @@ from tld.driver.stub import Stub
 from tld.explain import expand
 
 SHOWN: Final = 500  # names of nodes that a shell is offered
+FETCH_TIMEOUT: Final = 5.0  # seconds for a zone to be brought here
 PING_TIMEOUT: Final = 5.0  # seconds for one ping, and for a session to a node that none is open to
 
 
@@ -44,6 +46,7 @@ class Answers:
     incarnation: int
     began: float
     warnings: Callable[[], list[str]]
+    fetch: Callable[[Path], Awaitable[None]]  # brings a zone that is not held here
     _pongs: dict[int, float | None] = field(default_factory=dict)
     _news: RepeatedEvent = field(default_factory=RepeatedEvent)
 
@@ -97,8 +100,19 @@ class Answers:
         return self.reports.peers(self.engine.clock.at())
 
     async def clusters(self, args: Args) -> object:
-        """`overlay clusters`."""
-        return self.reports.clusters(self.engine.clock.at())
+        """`overlay clusters [PATH]`: all of them, or the members of one; a zone that is not held here is fetched first."""
+        if optional(args, "path") is None:
+            return self.reports.clusters(self.engine.clock.at())
+        path, directory = self._below(args), self.node.directory
+        if directory is None or path not in summaries.by_cluster(self.node):
+            raise Absent(f"no cluster {path} is known", "overlay clusters shows those there are", rule="unknown-cluster")
+        zone = self.node.book.outline.zone_of(path)
+        if not directory.holdings.holds(zone):
+            with trio.move_on_after(FETCH_TIMEOUT):
+                await self.fetch(zone)
+        if not directory.holdings.holds(zone):
+            raise ReachError(f"nobody who keeps {path} answers", "try again; overlay clusters shows when it was last heard of", rule="unreachable")
+        return summaries.members(self.node, path, self.reports.full)
 
     async def resolve(self, args: Args) -> object:
         """`overlay resolve NAME [TYPE]`."""

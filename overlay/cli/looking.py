@@ -44,7 +44,11 @@ def peers(call: Call) -> None:
 
 
 def clusters(call: Call) -> None:
-    """``overlay clusters``."""
+    """``overlay clusters [PATH]``."""
+    if call.values["path"] is not None:
+        found = ask(call, "clusters", {"path": call.values["path"]})
+        _rows(call, found, ("name", "node id", "revision"), ("name", "node_id", "revision"), "no nodes of it are known")
+        return
     heads = ("cluster", "nodes", "gateways", "public addresses", "revision", "stable", "load", "seen")
     keys = ("cluster", "nodes", "gateways", "public_addresses", "revision", "stable", "load", "seen_s")
     _rows(call, ask(call, "clusters", {}), heads, keys, "no clusters are known")

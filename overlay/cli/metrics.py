@@ -83,6 +83,7 @@ COUNTED: Final[dict[str, str]] = {
     "lookup_refused": "resolvers that refused, looking for ways in",
     "lookup_silent": "resolvers that said nothing, looking for ways in",
     "lookup_tcp": "lookups of ways in over TCP",
+    "members_cut": "answers to who asks for a cluster's members that have another page",
     "offers": "records named to peers that should have heard of them",
     "owed_full": "times that the disk was owed more than memory may hold",
     "prefixes_forgotten": "networks whose names of the last hour were forgotten",
@@ -120,6 +121,9 @@ COUNTED: Final[dict[str, str]] = {
     "watches_begun": "zones of others watched",
     "watches_lapsed": "watches that were not renewed",
     "watches_refused": "watches refused: not a custodian",
+    "whois_broken": "WHOIS connections that broke",
+    "whois_requests": "WHOIS queries answered",
+    "whois_timeouts": "WHOIS clients that took too long",
     "ways_failed": "ways in that did not lead in",
 }
 

@@ -9,14 +9,18 @@ decides nothing about them.
     |- serve_udp, serve_tcp     DNS, a task a socket (authoritative and stub)
     |- Site.serve               HTTP
     |- Health.run               checks of carried services
+    |- serve_whois              WHOIS, where it is configured
+    |- Carrier.run              the virtual address, where there is one
     `- _weigh                   the age of what proves absence
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from ipaddress import IPv4Interface
 from urllib.parse import urlencode
 
 import trio
@@ -32,25 +36,32 @@ from overlay.cli.keeping import keeping
 from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
 from overlay.cli.public import public_exists
+from overlay.cluster.outputs import Life, MemberChanged, Role, RoleChanged
+from overlay.cluster.virtual import Virtual
 from overlay.config import Config
 from overlay.directory.book import TABLE
 from overlay.driver.clock import Clock
 from overlay.driver.http import Request, Response, Site, as_json, text
 from overlay.driver.listen import Listeners, Moved, name_of
 from overlay.driver.logfile import LogFile
+from overlay.driver.privileged_client import Started
 from overlay.driver.run import Engine
 from overlay.driver.store import Store
+from overlay.driver.virtual import Carrier
 from overlay.errors import Absent, OverlayError, PeerError, ReachError, UsageError
 from overlay.name import ROOT, Path, parse_path
 from overlay.node import Node
 from overlay.raised import AdmissionAsked, AskPublic, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
+from overlay.records.trust import since
 from overlay.reports import Reports
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
+from tld import whois
 from tld.driver.host import Resolvers
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
+from tld.driver.whois import serve_whois
 from tld.explain import expand
 from tld.names import Names
 
@@ -65,7 +76,7 @@ class Plugged:
 
     def __init__(
         self, node: Node, *, config: Config, listeners: Listeners, store: Store, clock: Clock, log: LogFile, incarnation: int,
-        tell: Callable[[str], None],
+        tell: Callable[[str], None], root: Started | None = None,
     ) -> None:
         self.node = node
         self.config = config
@@ -73,7 +84,10 @@ class Plugged:
         self.site = Site(self._page, self._suffixes)
         self.engine = Engine(
             node, store=store, clock=clock, listeners=listeners, log=log, site=self.site, advertise=config.listen.advertise, tell=tell,
+            virtual=config.lan.virtual_ip.partition("/")[0],
         )
+        self._root = root
+        self._carrier: Carrier | None = None  # of the virtual address
         self.engine.subscribe(self._heard)
         self.refused: OverlayError | None = None
         self.joined: Path | None = None
@@ -148,12 +162,13 @@ class Plugged:
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
         }
         stub = Stub(names, upstream, self._fetch_zone)
-        reports = Reports(self.node, zone=root.zone, tld=root.tld)
+        reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
         self.checks = NodeChecks(
             engine=self.engine, reports=reports, listen=self.config.listen, upstream=self.config.names.upstream, began=self._began, reach=self.reach,
         )
         answers = Answers(
             engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began, warnings=self.checks.warnings,
+            fetch=self._fetch_zone,
         )
         stop, forget = partial(self._soon, self._stop), partial(self._soon, self._forget)
         operations = Operations(
@@ -170,6 +185,14 @@ class Plugged:
             start(serve_udp, sock, stub)
         for sock in self.listeners.stub_tcp:
             start(serve_tcp, sock, stub)
+        for sock in self.listeners.whois:
+            start(serve_whois, sock, self._whois, self.engine.counters)
+        if self._root is not None:
+            self._carrier = Carrier(
+                Virtual(IPv4Interface(self.config.lan.virtual_ip).ip, os.urandom), self._root.sock, counters=self.engine.counters,
+                leads=lambda: reports.led().role is Role.GATEWAY, write=lambda line: self.engine.let_out((line,)),
+            )
+            start(self._carrier.run)
         self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
         self._show_all()
 
@@ -196,6 +219,8 @@ class Plugged:
                     self._lost[exchange] = reason
             case PeerChanged():
                 self._look_at_evidence()
+            case RoleChanged() | MemberChanged(life=Life.ALIVE) if self._carrier is not None:
+                self._carrier.again()  # who was away may have learnt otherwise there
             case _:
                 return
         self._news.set()
@@ -330,6 +355,16 @@ class Plugged:
         uptime = self.engine.clock.now() - self._began
         measured = metrics.gauges(self.node, uptime=uptime, warnings=self.checks.alarms() if self.checks is not None else 0)
         return metrics.render({**metrics.of_machines(self.node), **self.counted}, measured)
+
+    def _whois(self, query: bytes) -> bytes:
+        node, root, at = self.node, self.node.trust.root, self.engine.clock.at()
+        assert node.name is not None and root is not None and self.names is not None
+
+        def held(node_id: bytes) -> list[whois.Right]:
+            grants = node.book.grants_of(node_id, at)
+            return [whois.Right(path=g.name, rights=g.body[1], since=since(g), until=g.expires) for g in grants]
+
+        return whois.answer(query, whois.Speaker(name=node.name, zone=root.zone, tld=root.tld, views=self.names.views, held=held))
 
     def _expand(self, name: str | None) -> Response:
         if self.names is None or not name:

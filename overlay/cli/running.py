@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +43,8 @@ from overlay.driver.lan import links_of
 from overlay.driver.listen import Listeners, inherited, name_of, open_listeners
 from overlay.driver.logfile import LogFile
 from overlay.driver.privilege import drop
+from overlay.driver.privileged_client import Started
+from overlay.driver.privileged_client import start as helper
 from overlay.driver.recorder import Recorded, keep
 from overlay.driver.run import Engine, own_hosts
 from overlay.driver.store import Store, Tables, lock_home
@@ -117,6 +120,7 @@ class Running:
             stack.callback(listeners.close)
             control = open_control(self.home)
             stack.callback(control.close)
+            root = self._root(stack, fell_back)
             drop(self.home)
             store = stack.enter_context(Store.open(self.home / homes.STATE))
             tables = store.load()
@@ -125,7 +129,7 @@ class Running:
             identity = homes.load_identity(self.home, make=identity_made and self.join is not None)
             log = LogFile(self.home / homes.LOG)
             stack.callback(log.close)
-            start = _Start(identity, listeners, control, store, tables, member, log, tuple(notices))
+            start = _Start(identity, listeners, control, store, tables, member, log, tuple(notices), root)
             refusal: OverlayError | None = None
             try:
                 trio.run(self._main, start)
@@ -135,6 +139,18 @@ class Running:
                 raise refusal
         if self._forget:
             forget(self.home)
+
+    def _root(self, stack: ExitStack, notice: Callable[[str], None]) -> Started | None:
+        """The helper for what needs root later: only where something does."""
+        if not self.config.lan.virtual_ip:
+            return None
+        try:
+            root = helper(self.config.lan.virtual_ip)
+        except OSError as error:
+            notice(f"virtual_ip: {self.config.lan.virtual_ip} cannot be carried ({error.strerror}): off")
+            return None
+        stack.callback(root.close)
+        return root
 
     def _check(self, member: homes.Membership | None) -> None:
         """Whether this home may do what is asked: CONTRACT, "already enrolled in that overlay: as up; in another: exit 4"."""
@@ -244,7 +260,7 @@ class Running:
         node.crashed = partial(self._keep_flight, start.log, clock)
         plugged = Plugged(
             node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation,
-            tell=self.report.progress,
+            tell=self.report.progress, root=start.root,
         )
         plugged.counted["entrance"] = self._entrance
         plugged.engine.lots.put(Step(first=(Write(OWN, homes.INCARNATION, str(incarnation).encode()),)))
@@ -438,6 +454,7 @@ class _Start:
     member: homes.Membership | None
     log: LogFile
     notices: tuple[str, ...]  # listeners that did not get what they were to have
+    root: Started | None  # who does what needs root
 
 
 def _heard_more(plugged: Plugged, told: AdmissionAsked | None) -> bool:

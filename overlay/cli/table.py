@@ -121,7 +121,10 @@ COMMANDS: Final = (
     ),
     Command(("status",), LOOK, "this node in one look", "overlay.cli.looking:status", (), (JSON,)),
     Command(("peers",), LOOK, "the nodes it has sessions with", "overlay.cli.looking:peers", (), (JSON,)),
-    Command(("clusters",), LOOK, "all clusters of the overlay", "overlay.cli.looking:clusters", (), (JSON,)),
+    Command(
+        ("clusters",), LOOK, "all clusters of the overlay, or the nodes of one", "overlay.cli.looking:clusters",
+        (Argument("PATH", "the cluster whose nodes are asked for", required=False, dashed=True),), (JSON,),
+    ),
     Command(
         ("ping",), LOOK, "reach a node, and say by which path", "overlay.cli.looking:ping", (_NODE,),
         (Option("--count", "N", "how many (3)", number(1, 1_000), 3, short="-c"), JSON),

@@ -6,6 +6,7 @@ refuses to know what is served on them. Sockets may also come from outside (``LI
 
     overlay  taken: ConfigError naming the holder        dns   taken: off
     http     taken: 8053, then the next free port        stub  taken: 5300, then the next free port
+    whois    taken: off
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Wanted(Protocol):
     def dns(self) -> tuple[str, ...]: ...
     @property
     def stub(self) -> tuple[str, ...]: ...
+    @property
+    def whois(self) -> tuple[str, ...]: ...
 
 
 @dataclass(slots=True)
@@ -88,16 +91,18 @@ class Listeners:
     dns_tcp: list[socket.socket] = field(default_factory=list)
     stub_udp: list[socket.socket] = field(default_factory=list)
     stub_tcp: list[socket.socket] = field(default_factory=list)
+    whois: list[socket.socket] = field(default_factory=list)
     wildcards: list[Wildcard] = field(default_factory=list)
 
     def bound(self) -> dict[str, list[str]]:
         """``listen`` of ``overlay status``: what is really bound, as ``IP:PORT``."""
         pairs = {"overlay": self.overlay_tcp, "tls": [], "http": self.http, "dns": self.dns_udp, "stub": self.stub_udp}
+        pairs |= {"whois": self.whois} if self.whois else {}
         return {kind: [str(name_of(sock)) for sock in socks] for kind, socks in pairs.items()}
 
     def all(self) -> list[socket.socket]:
         """Every socket."""
-        return [*self.overlay_udp, *self.overlay_tcp, *self.http, *self.dns_udp, *self.dns_tcp, *self.stub_udp, *self.stub_tcp]
+        return [*self.overlay_udp, *self.overlay_tcp, *self.http, *self.dns_udp, *self.dns_tcp, *self.stub_udp, *self.stub_tcp, *self.whois]
 
     def follow(self, here: Sequence[Interface], notice: Notice) -> Moved:
         """The machine's addresses are these now: open what is missing, give up what is gone. Closing it is the caller's."""
@@ -169,6 +174,8 @@ def open_listeners(
             _open_dns(_addresses(wanted.dns), here, ours, notice)
         if not ours.stub_udp:
             _open_stub(_addresses(wanted.stub), ours, notice)
+        if not ours.whois:
+            _open_whois(_addresses(wanted.whois), ours, notice)
         undo.pop_all()
     _tell_absent(ours, here, notice)
     return ours
@@ -244,6 +251,14 @@ def _open_stub(addresses: Sequence[Address], ours: Listeners, notice: Notice) ->
         if found is not None:
             ours.stub_udp.append(found[0])
             ours.stub_tcp.append(found[1])
+
+
+def _open_whois(addresses: Sequence[Address], ours: Listeners, notice: Notice) -> None:
+    for address in addresses:
+        try:
+            ours.whois.append(_tcp(address))
+        except OSError as error:
+            notice(f"whois: {address} {_reason(address, error, ('tcp',))}: off")
 
 
 def _first_free(
@@ -423,8 +438,8 @@ def _shelve(ours: Listeners, sock: socket.socket, label: str) -> None:
     sock.setblocking(False)
     address = name_of(sock)
     loopback = ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
-    by_port = {53: "stub" if loopback else "dns", 5300: "stub", 80: "http", 8053: "http"}
-    kind = label if label in ("overlay", "http", "dns", "stub") else by_port.get(address.port, "overlay")
+    by_port = {53: "stub" if loopback else "dns", 5300: "stub", 80: "http", 8053: "http", 43: "whois"}
+    kind = label if label in ("overlay", "http", "dns", "stub", "whois") else by_port.get(address.port, "overlay")
     udp = sock.type == socket.SOCK_DGRAM
     shelves = {
         ("overlay", True): ours.overlay_udp,
@@ -434,6 +449,7 @@ def _shelve(ours: Listeners, sock: socket.socket, label: str) -> None:
         ("dns", False): ours.dns_tcp,
         ("stub", True): ours.stub_udp,
         ("stub", False): ours.stub_tcp,
+        ("whois", False): ours.whois,
     }
     if (kind, udp) not in shelves:
         sock.close()

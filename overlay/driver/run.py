@@ -79,7 +79,7 @@ class Engine:
 
     def __init__(
         self, node: Node, *, store: Store, clock: Clock, listeners: Listeners, log: LogFile, site: Site | None = None,
-        advertise: Sequence[str] = (), tell: Callable[[str], None] | None = None,
+        advertise: Sequence[str] = (), virtual: str = "", tell: Callable[[str], None] | None = None,
     ) -> None:
         self.node = node
         self.clock = clock
@@ -90,10 +90,12 @@ class Engine:
         self.udp = Udp(listeners.overlay_udp, self.counters)
         self.lan = LanSockets(self.counters, self._lan_off) if node.setup.lan else None
         self.tcp = Tcp(self._batch, self._tcp_open, self._tcp_close, self.counters, site.connection if site is not None else None)
+        self.networks: tuple[str, ...] = ()  # on-link, of the interfaces that count: what comes from there has crossed no router
         self.udp_seen: dict[str, float] = {}  # host -> when a datagram last came from there (monotonic), the latest last
         self._log = log
         self._tell = tell if tell is not None else lambda line: None
         self._advertise = tuple(advertise)
+        self._virtual = virtual  # an address that is here as long as this node leads: nobody is told that it is ours
         self._subscribers: list[Callable[[object], None]] = []
         self._sleeping_until = 0.0
         self._last_kept = -KEEP_LAST
@@ -230,6 +232,8 @@ class Engine:
     def _look_around(self) -> None:
         """The machine's addresses may have changed: listeners, paths and what is said of this node follow."""
         found = interfaces()
+        own = [one for one in found if one.host != self._virtual or one.host in self._advertise]
+        self.networks = tuple(dict.fromkeys(one.network for one in advertised(own, self._advertise)))
         here = tuple((one.name, one.host) for one in found)
         if here == self._here:
             return
@@ -239,7 +243,7 @@ class Engine:
         links = links_of(found, [name_of(sock).host for sock in self.listeners.overlay_udp], self._advertise)
         if self.lan is not None:
             self.lan.follow(links)
-        self.node.interfaces(own_hosts(self.listeners, self._advertise, found), links)
+        self.node.interfaces(own_hosts(self.listeners, self._advertise, own), links)
         if not first:
             for peer in self.node.peers.admitted():
                 self.node.ping(peer, self.clock.now())  # from where we are now: so it learns of it, and answers there

@@ -7,6 +7,7 @@ are an internet of their own: research F8); link-local addresses carry a scope a
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -94,6 +95,33 @@ def routable(host: str) -> bool:
         return False
     ip = ipaddress.ip_address(host)
     return not (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved and ip.version == 4 and ip.packed[0] >= 240)
+
+
+_OWN_SITE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def worldwide(host: str) -> bool:
+    """Whether the address means the same everywhere: no RFC 1918, 6598 or 4193, and nothing that is not :func:`routable`."""
+    return routable(host) and not any(ipaddress.ip_address(host) in network for network in _OWN_SITE)
+
+
+def on_link(host: str, networks: Iterable[str]) -> bool:
+    """Whether a datagram from there has crossed no router: it came from this machine, or from one of these networks.
+
+    ``networks`` are those of this machine's own interfaces. A private range alone says nothing: two homes are both
+    192.168.1.0/24 (DESIGN 3.7). A network without a prefix is a mistake of whoever set the address, not the whole world.
+    """
+    bare, _, scope = host.partition("%")
+    ip = ipaddress.ip_address(bare)
+    if ip.is_loopback or (scope and ip.is_link_local):
+        return True
+    return any(ip in network for network in map(_network, networks) if network.prefixlen)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text)
 
 
 def source_of(host: str) -> str | None:

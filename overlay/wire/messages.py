@@ -121,6 +121,7 @@ class Method(IntEnum):
     WATCH = 21
     OFFER = 22
     FIND = 23
+    MEMBERS = 24
     MATES = 25
 
 
@@ -142,6 +143,9 @@ METHODS: dict[Method, MethodRule] = {
     Method.MATES: MethodRule(_ADMITTED, "{}", "see `overlay/cluster/members.py`", "who is in our cluster, as far as you know"),
     Method.FIND: MethodRule(
         _ADMITTED, "{1: key} or {2: path}", "[1 or 0, cluster records, grants]", "do you keep that zone, and who do you know near its key", True,
+    ),
+    Method.MEMBERS: MethodRule(
+        _ADMITTED, "{1: cluster, 2: node id to begin after}", "{1: [[name, node id, revision]], 2: more}", "who belongs to your cluster: a page",
     ),
 }  # fmt: skip
 

@@ -30,6 +30,7 @@ class Listen:
     http: tuple[str, ...] = ("off",)
     dns: tuple[str, ...] = ("off",)
     stub: tuple[str, ...] = ("off",)
+    whois: tuple[str, ...] = ("off",)
 
 
 @contextmanager
@@ -269,7 +270,7 @@ def test_sockets_passed_on_are_used_and_the_rest_opened() -> None:
         "import os; from overlay.driver.listen import *; from dataclasses import dataclass\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
         "given = inherited()\n"
-        "class W: overlay = ('127.0.0.1:1',); http = ('off',); dns = ('off',); stub = ('127.0.0.1:0',)\n"
+        "class W: overlay = ('127.0.0.1:1',); http = ('off',); dns = ('off',); stub = ('127.0.0.1:0',); whois = ('off',)\n"
         "ours = open_listeners(W, print, given=given)\n"
         "print(len(ours.overlay_udp), len(ours.overlay_tcp), len(ours.http), len(ours.stub_udp), 'LISTEN_FDS' in os.environ, inherited())\n"
         "print(ours.bound()['overlay'][0], ours.overlay_udp[0].getblocking(), ours.overlay_udp[0].get_inheritable())"
@@ -313,3 +314,13 @@ def test_an_inherited_descriptor_that_is_no_socket_is_a_named_error() -> None:
         "except ConfigError as error: print(error.rule)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "inherited"
+
+
+def test_whois_listens_where_it_is_wanted_and_is_off_where_it_cannot_be_with_one_line() -> None:
+    notices: list[str] = []
+    with opened(Listen(whois=(f"127.0.7.9:{free_port()}",)), notices) as ours:
+        (told,) = ours.bound()["whois"]
+        assert told.startswith("127.0.7.9:") and notices == []
+        with opened(Listen(whois=(told,)), notices) as second:
+            assert "whois" not in second.bound() and len(notices) == 1
+            assert notices[0].startswith(f"whois: {told} is taken by") and notices[0].endswith(": off")

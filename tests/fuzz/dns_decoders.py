@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from overlay.errors import Malformed, UsageError
+from overlay.name import parse_path
+from overlay.units import b64
 from overlay.wire.address import Address
 from tests.fuzz.hunt import Decoder
-from tld import codes, label, master, query, rdata, reply, svcb
+from tests.tld import views
+from tld import codes, label, master, query, rdata, reply, svcb, whois
 from tld.driver.host import parse_resolv_conf
 from tld.zone import ZoneError
 
@@ -49,6 +52,19 @@ ORIGIN: label.Name = (b"example", b"com")
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+SPEAKER = whois.Speaker(
+    name=parse_path("eu/home/alice"), zone="cloud.example.org", tld="cloud", held=lambda node_id: (),
+    views={view.path: view for view in (views.root(), views.home())},
+)  # fmt: skip
+
+
+def _whois(data: bytes) -> None:
+    """Whatever is asked, the answer is lines of ASCII, each of our own making."""
+    lines = whois.answer(data, SPEAKER).decode("ascii").split("\r\n")
+    assert lines.pop() == "" and all(line.isprintable() for line in lines)
+    assert all(line[:1] in ("", "%") or line[12:14].rstrip(" ") in ("", ":") or ":" in line[:12] for line in lines)
 
 
 def _name_wire(data: bytes) -> None:
@@ -139,6 +155,10 @@ DECODERS = (
     Decoder(
         name="dns-name-text", run=_name_text, errors=(UsageError,), text=True, words=_CHARS,
         seeds=(b"WWW.example.com.", b"@", b"a\\.b\\032c", b".", b"*.x"),
+    ),
+    Decoder(
+        name="whois-query", run=_whois, errors=(), text=True, words=(b".", b"/", b"\r", b"\x1b["),
+        seeds=(b"alice.home.eu", b"eu/home", b"", b"www.home.eu.cloud.", b64(views.node(2)).encode()),
     ),
     Decoder(name="dns-query", run=_query, errors=(Malformed,), seeds=_QUERIES, words=_POINTERS),
     Decoder(name="dns-reply", run=_reply, errors=(Malformed,), seeds=(_ANSWER,), words=_POINTERS),

@@ -10,8 +10,9 @@ from overlay.admission.registrar import USES
 from overlay.admission.request import Reply, Request, read_reply, read_request
 from overlay.cli.membership import ADVERTISED, INCARNATION, PLACE, membership
 from overlay.cli.membership import OVERLAY as PINNED
-from overlay.cluster import terms
+from overlay.cluster import terms, virtual
 from overlay.cluster.lease import Lease
+from overlay.directory import roll
 from overlay.directory.book import Book
 from overlay.directory.machine import Directory
 from overlay.driver.run import FLOOR
@@ -132,6 +133,18 @@ def _base64(data: bytes) -> None:
 
 
 # -- records
+
+
+def _members(data: bytes) -> object:
+    value = decode(data)
+    try:
+        path, after = roll.asked(value)
+    except Malformed:
+        got = roll.read(value, parse_path("eu/home"))
+        assert not got.more or got.members
+        return got
+    assert roll.asked(roll.question(path, after)) == (path, after)
+    return path
 
 
 def _record(data: bytes) -> None:
@@ -394,6 +407,17 @@ DECODERS = (
     ),
     Decoder(name="base64url", run=_base64, errors=(UsageError,), text=True, words=(b"=", b"_", b"-"), seeds=(b64(HASH).encode(), b"", b"AA")),
     Decoder(name="base32", run=lambda data: unb32(_text(data)), errors=(), text=True, words=(b"=",), seeds=(b"aaaabbbbccccdddd", b"7")),
+    Decoder(
+        name="arp", run=lambda data: virtual.read(data), errors=(Malformed,), words=(b"\0\1\x08\0\6\4", bytes(4)),
+        seeds=(b"\0\1\x08\0\6\4\0\1" + bytes(20), b"\0\1\x08\0\6\4\0\2" + bytes(range(20))),
+    ),
+    Decoder(
+        name="members", run=_members, errors=(Malformed,), packed=True, words=(b"eu/home", bytes(31)),
+        seeds=(
+            encode(roll.question(parse_path("eu/home"), bytes(32))),
+            encode({1: [["eu/home/a", bytes(31) + b"\1", 0], ["eu/home/b", bytes(31) + b"\2", 7]], 2: True}),
+        ),
+    ),
     Decoder(name="record", run=_record, errors=(Malformed,), seeds=tuple(record.raw for record in SAID), words=_WORDS, packed=True),
     *(
         Decoder(name=f"kind-{kind}", run=_kind, errors=(Malformed,), seeds=_contents(kind), words=_WORDS, packed=True)

@@ -22,6 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.remembered",),
     ("overlay.probing", "overlay.lan", "overlay.belonging"),
     ("overlay.node",),
+    ("overlay.summaries",),
     ("overlay.acts", "overlay.reports", "overlay.unkept"),
     ("overlay.findings",),
     ("tld", "bootstrap"),

@@ -53,11 +53,17 @@ def test_reading_commands_have_the_contracts_keys(pair: tuple[Machine, Machine])
     peers = {peer["name"]: peer for peer in founder.done("peers", "--json").json}
     assert all(set(peer) == {"name", "node_id", "cluster", "path", "address", "rtt_ms", "revision", "since_s"} for peer in peers.values())
     peer = peers["alice.home.eu.cloud"]
-    assert (peer["path"], peer["address"]) == ("direct", alice.listener)
+    assert (peer["path"], peer["address"]) == ("lan", alice.listener)  # the same machine
     clusters = {one["cluster"]: one for one in founder.done("clusters", "--json").json}
     assert set(clusters) >= {"hq", "eu/home"}
     keys = {"cluster", "public_addresses", "gateways", "nodes", "revision", "stable", "development", "load", "seen_s"}
     assert all(set(one) == keys for one in clusters.values())
+    for asking in (founder, alice):
+        assert [(row["name"], set(row)) for row in asking.done("clusters", "eu/home", "--json").json] == [
+            ("alice.home.eu.cloud", {"name", "node_id", "revision"}),
+        ]
+    assert founder.overlay("clusters", "no/where").status == 1
+    assert founder.done("clusters", "eu/home").out.split()[:5] == ["NAME", "NODE", "ID", "REVISION", "alice.home.eu.cloud"]
     ping = founder.done("ping", "alice.home.eu", "-c", "2", "--json").json
     assert set(ping) == {"name", "path", "sent", "received", "rtt_ms"}
     assert (ping["name"], ping["sent"], ping["received"], len(ping["rtt_ms"])) == ("alice.home.eu.cloud", 2, 2, 2)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlay.errors import Malformed, UsageError
-from overlay.wire.address import Address, parse_address, routable, unpack_address
+from overlay.wire.address import Address, on_link, parse_address, routable, unpack_address, worldwide
 from tests.records.actors import refused
 
 IPS = st.ip_addresses().filter(lambda ip: ip.version == 4 or ip.ipv4_mapped is None)
@@ -115,3 +115,23 @@ def test_loopback_documentation_and_private_addresses_may_stand_in_records(host:
 )
 def test_addresses_that_mean_something_here_only_do_not_leave(host: str) -> None:
     assert not routable(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "networks", "near"),
+    [
+        ("192.168.1.7", ["192.168.1.0/24"], True), ("192.168.1.7", [], False), ("192.168.1.7", ["192.168.2.0/24", "10.0.0.0/8"], False),
+        ("127.0.0.1", [], True), ("::1", [], True), ("fe80::1%eth0", [], True), ("fe80::1", [], False),
+        ("2001:db8::7", ["192.168.1.0/24", "2001:db8::/64"], True), ("203.0.113.7", ["0.0.0.0/0"], False), ("203.0.113.7", ["203.0.113.7/32"], True),
+    ],
+)  # fmt: skip
+def test_on_link_is_what_an_own_interface_reaches_without_a_router_never_a_private_range(host: str, networks: list[str], near: bool) -> None:
+    assert on_link(host, networks) is near
+
+
+@pytest.mark.parametrize(("host", "told"), [
+    ("203.0.113.7", True), ("127.0.0.5", True), ("2001:db8::1", True), ("10.1.2.3", False), ("172.31.0.1", False), ("172.32.0.1", True),
+    ("192.168.1.1", False), ("100.64.0.1", False), ("fd00::1", False), ("fe80::1", False), ("fe80::1%eth0", False), ("224.0.0.1", False),
+])  # fmt: skip
+def test_worldwide_are_addresses_that_mean_the_same_everywhere(host: str, told: bool) -> None:
+    assert worldwide(host) is told

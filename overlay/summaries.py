@@ -1,0 +1,91 @@
+"""Clusters as `overlay clusters` and `overlay status` tell of them: a row a cluster, who leads ours, who its members are.
+
+Plain values made from a Node. Gateway and standby (and, after a change, their predecessors) each wrote a record for their
+cluster: here they are one row, the union of addresses, the highest counts. It decides nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from overlay.cluster.outputs import Role, RoleChanged
+from overlay.directory import views
+from overlay.directory.book import TABLE
+from overlay.directory.view import GatewayEntry, HostEntry
+from overlay.name import Path
+from overlay.node import Node
+from overlay.units import b64
+
+Json = dict[str, Any]
+Full = Callable[[Path], str]  # a name -> in full under the TLD
+
+
+def by_cluster(node: Node) -> dict[Path, list[GatewayEntry]]:
+    """Every cluster known, with who speaks for it."""
+    by_path: dict[Path, list[GatewayEntry]] = {cut: [] for cut in node.book.cuts}
+    for gateway in views.gateways(node.book):
+        by_path.setdefault(gateway.path, []).append(gateway)
+    return by_path
+
+
+def unelected(node: Node) -> RoleChanged:
+    """Who speaks for the own cluster where there is no election: the first of those that may."""
+    presence, me = node.presence, node.identity.node_id
+    first = next((g.node_id for g in views.gateways(node.book) if presence is not None and g.path == presence.cluster), None)
+    return RoleChanged(Role.GATEWAY if first == me else Role.MEMBER, first, None, 0)
+
+
+def name_of(node: Node, node_id: bytes) -> Path | None:
+    """The name of a node of the own cluster, as far as it is known here."""
+    peer = node.peers.by_node(node_id)
+    if node_id == node.identity.node_id:
+        return node.name
+    if peer is not None and peer.passport is not None:
+        return peer.passport.name
+    speaking = next((g.cluster.node for g in views.gateways(node.book) if g.node_id == node_id), None)
+    return speaking or next((host.name for host in hosts(node) if host.node_id == node_id), None)
+
+
+def hosts(node: Node) -> list[HostEntry]:
+    """All nodes whose host records are held here."""
+    directory = node.directory
+    return [host for path in directory.holdings.zones() for host in directory.holdings.view(path).hosts] if directory is not None else []
+
+
+def rows(node: Node, leader: bytes | None, full: Full, at: float) -> list[Json]:
+    """`overlay clusters`. ``leader`` is the own cluster's gateway."""
+    told: dict[Path, int] = {}
+    for record in node.book.members(TABLE):
+        if record.kind == "cluster":  # a withdrawal too is a sign of life
+            told[record.name] = max(told.get(record.name, 0), record.issued)
+    own = node.presence.cluster if node.presence is not None else None
+    return [
+        _row(path, _ordered(node, gateways, leader if path == own else None), told.get(path), full, at)
+        for path, gateways in sorted(by_cluster(node).items())
+    ]
+
+
+def _ordered(node: Node, gateways: Sequence[GatewayEntry], leader: bytes | None) -> list[GatewayEntry]:
+    """The leader first; of another cluster it is known who speaks, not who leads: there whoever spoke last stands first."""
+    issued = {gateway.node_id: node.book.outline.shown([gateway])[0] for gateway in gateways}
+    return sorted(gateways, key=lambda g: (g.node_id != leader, -issued[g.node_id], g.node_id))
+
+
+def _row(path: Path, gateways: Sequence[GatewayEntry], told: int | None, full: Full, at: float) -> Json:
+    return {
+        "cluster": str(path), "public_addresses": list(dict.fromkeys(a.host for g in gateways for a in g.cluster.addresses)),
+        "gateways": [full(g.cluster.node) for g in gateways], "nodes": max((g.cluster.nodes for g in gateways), default=0),
+        "revision": 0, "stable": True, "development": [], "load": max((g.cluster.load for g in gateways), default=0) / 1000,
+        "seen_s": None if told is None else round(max(0.0, at - told), 1),
+    }  # fmt: skip
+
+
+def members(node: Node, path: Path, full: Full) -> list[Json]:
+    """`overlay clusters PATH`: the nodes of a cluster whose zone is held here, by name."""
+    revisions = {p.passport.node_id: p.revision for p in node.peers.admitted() if p.passport is not None}
+    return [
+        {"name": full(host.name), "node_id": b64(host.node_id), "revision": revisions.get(host.node_id, 0)}
+        for host in sorted(hosts(node), key=lambda host: (host.name, host.node_id))
+        if host.name.parent == path
+    ]
