@@ -142,3 +142,7 @@ LOG_FILE = _limit("log-file", 10_485_760, "octets", "log and its predecessor", "
 LOG_EVENT = _limit("log-event", 120, "lines a minute", "event", "guess: a node of 100 peers that all come back", "log_left_out")
 LOG_LINE = _limit("log-line", 4_096, "octets", "line", "one write(2) stays whole", "log_cut")
 FLIGHT = _limit("flight", 1_048_576, "octets", "node", "2 % of an idle node's memory: docs/decisions/0012", "flight_forgotten")
+
+# Ports mapped at the router (DESIGN 3.6, 3.7)
+PORTMAP_BODY = _limit("portmap-body", 65_536, "octets", "HTTP answer of a router", "descriptions take 2 to 20 KiB; guess", "told:markup-too-long")
+PORTMAP_ELEMENTS = _limit("portmap-elements", 2_000, "elements", "answer of a router", "miniupnpd's description has 90", "told:markup-too-long")
