@@ -77,6 +77,7 @@ COUNTED: Final[dict[str, str]] = {
     "offers": "records named to peers that should have heard of them",
     "owed_full": "times that the disk was owed more than memory may hold",
     "portmap_crowded": "ports that could not be mapped by UPnP, others holding all that were tried",
+    "portmap_deaf": "sockets towards the router, or for its announcements, that could not be had",
     "portmap_reboots": "times that the router had lost mappings",
     "portmap_silent": "questions that the router did not answer, and rounds of them",
     "prefixes_forgotten": "networks whose names of the last hour were forgotten",
