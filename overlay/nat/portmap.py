@@ -57,7 +57,7 @@ class PortMaps:
         self._absent: set[str] = set()  # those that it does not speak, or refuses
         self._window: float | None = None  # until when a better protocol is waited for
         self._round: float | None = None  # when the next round of questions begins
-        self._rounds = 0  # rounds in a row without an answer
+        self._rounds = 0  # rounds in a row that came to nothing
         self._check: float | None = None  # when the router is looked at next
         self._misses = 0  # questions in a row that were not answered, where others were before
         self._doubts = 0.0  # looks caused by announcements of the last minute or so, as of the last of them
@@ -258,7 +258,7 @@ class PortMaps:
 
     def _choose(self, word: str, now: float) -> None:
         self._leave_protocol()
-        self._chosen, self._looked, self._window, self._rounds = word, True, None, 0
+        self._chosen, self._looked, self._window = word, True, None
         self._check = self._next_check(now)
         for port in self._wanted:
             self._ask(port, now)
@@ -417,6 +417,7 @@ class PortMaps:
 
     def _result(self, wanted: Wanted, said: Said, now: float) -> None:
         if said.outcome == GRANTED and said.life >= SHORTEST:
+            self._rounds = 0
             if wanted.granted(said, now, self._chance()):
                 self._out += wanted.tell(self._own, self._chosen)
             return

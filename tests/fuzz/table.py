@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from tests.fuzz import dns_decoders, overlay_decoders, person_decoders, walks
+from tests.fuzz import dns_decoders, overlay_decoders, person_decoders, router_decoders, walks
 from tests.fuzz.hunt import Decoder
 
 DECODERS: dict[str, Decoder] = {
-    decoder.name: decoder for decoder in (*overlay_decoders.DECODERS, *dns_decoders.DECODERS, *person_decoders.DECODERS, *walks.DECODERS)
-}
+    decoder.name: decoder
+    for decoder in (
+        *overlay_decoders.DECODERS, *dns_decoders.DECODERS, *person_decoders.DECODERS, *router_decoders.DECODERS, *walks.DECODERS,
+    )
+}  # fmt: skip

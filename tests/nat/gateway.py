@@ -31,7 +31,7 @@ class Entry:
     nonce: bytes = b""
 
 
-@dataclass(slots=True)
+@dataclass
 class Router:
     """One router. ``speaks`` says which protocols; the other fields which lies and failings."""
 
