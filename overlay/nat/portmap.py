@@ -22,7 +22,7 @@ from overlay.errors import Malformed
 from overlay.machine import Entropy
 from overlay.nat import igd, pcp
 from overlay.nat.igd import Igd
-from overlay.nat.outputs import Output, SendTo
+from overlay.nat.outputs import Fetch, Output, SendTo
 from overlay.nat.questions import Questions
 from overlay.nat.speakers import ABSENT, GRANTED, ROUTER, SILENT, NatPmp, Pcp, Port, Said
 from overlay.nat.wanted import SHORTEST, Wanted
@@ -83,6 +83,7 @@ class PortMaps:
         if (gateway, own) == (self._gateway, self._own):
             return
         self._gateway, self._own = gateway, own
+        self._out = [out for out in self._out if not isinstance(out, SendTo | Fetch)]  # not taken yet, and meant for the one before
         self._chosen, self._looked, self._rounds, self._misses = "", False, 0, 0
         self._check = self._window = self._round = None
         self._questions.clear()
