@@ -143,7 +143,11 @@ class PortMaps:
         self._flush(now)
 
     def announced(self, source: Address, now: float) -> None:
-        """Something was said to everybody, in whatever words: if the router said it, we look what is left of our mappings."""
+        """Something was said to everybody, in whatever words: if the router said it, we look what is left of our mappings.
+
+        What comes from the port of PCP and NAT-PMP is said after a start alone (RFC 6886, 3.2.1; RFC 6887, 14.1): all is asked for
+        anew then, since epochs do not always tell (some routers give the time since their machine started). SSDP is said now and then.
+        """
         if source.host != self._gateway or not self._wanted:
             self.counters["drop:portmap-stranger"] += 1
             return
@@ -155,6 +159,8 @@ class PortMaps:
         self._doubts, self._doubted = doubts + 1, now
         if self._chosen:
             self._check_now(now)
+            if source.port == pcp.PORT:
+                self._ask_all(now)
         elif self._round is not None:
             self._rounds = 0
             self._begin(now)
@@ -261,8 +267,7 @@ class PortMaps:
         self._leave_protocol()
         self._chosen, self._looked, self._window = word, True, None
         self._check = self._next_check(now)
-        for port in self._wanted:
-            self._ask(port, now)
+        self._ask_all(now)
 
     def _give_up(self, now: float) -> None:
         """The protocol in use gives us nothing (any more): the others are tried, in this same round."""
@@ -301,6 +306,10 @@ class PortMaps:
             return  # once it is found again, all ports are due
         wish = wanted.host, wanted.external or port.number
         self._question(self._chosen, port, self._speakers[self._chosen].map(port, wish, self._life), now)
+
+    def _ask_all(self, now: float) -> None:
+        for port in self._wanted:
+            self._ask(port, now)
 
     def _question(self, word: str, port: Port, data: bytes, now: float) -> None:
         self._questions.ask((word, port), (SendTo(Address(self._gateway, pcp.PORT), data),), now)

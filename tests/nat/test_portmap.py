@@ -84,6 +84,18 @@ def test_a_router_that_reboots_and_says_so_has_the_mapping_again_within_a_second
     assert machine.counters["portmap_reboots"] + (word == "upnp") >= 1
 
 
+@pytest.mark.parametrize("word", WORDS)
+def test_a_router_whose_epoch_does_not_tell_is_asked_anew_where_it_announces_itself(word: str) -> None:
+    """The machine's uptime as epoch, or a second reboot within two seconds (RFC 6887, 8.5 allows for as much)."""
+    net = lan(word)
+    net.client().want(7653, "udp", net.now)
+    net.run(600)
+    net.router.table.clear()
+    net.announce()
+    net.run(1)
+    assert set(net.router.table) == {("udp", 7653)}
+
+
 @pytest.mark.parametrize(("word", "within"), [("pcp", 35), ("nat-pmp", 35), ("upnp", 70)])
 @pytest.mark.parametrize("down", [0, 5, 40, 300])
 def test_a_router_that_reboots_in_silence_is_found_out(word: str, within: float, down: float) -> None:
