@@ -60,8 +60,10 @@ class PortMaps:
         self._rounds = 0  # rounds in a row that came to nothing
         self._check: float | None = None  # when the router is looked at next
         self._misses = 0  # questions in a row that were not answered, where others were before
+        self._doubt: float | None = None  # when what was announced is heeded
+        self._doubt_all = False  # whether all mappings are asked for then
         self._doubts = 0.0  # looks caused by announcements of the last minute or so, as of the last of them
-        self._doubted = now
+        self._doubted = now - DOUBT
         self._looked = False
         self._out: list[Output] = []
 
@@ -85,7 +87,7 @@ class PortMaps:
         self._gateway, self._own = gateway, own
         self._out = [out for out in self._out if not isinstance(out, SendTo | Fetch)]  # not taken yet, and meant for the one before
         self._chosen, self._looked, self._rounds, self._misses = "", False, 0, 0
-        self._check = self._window = self._round = None
+        self._check = self._window = self._round = self._doubt = None
         self._questions.clear()
         for wanted in self._wanted.values():
             wanted.expires = wanted.due = None
@@ -151,19 +153,14 @@ class PortMaps:
         if source.host != self._gateway or not self._wanted:
             self.counters["drop:portmap-stranger"] += 1
             return
-        elapsed = now - self._doubted
-        doubts = max(0.0, self._doubts - elapsed * limits.PORTMAP_DOUBTS / 60)
-        if doubts > limits.PORTMAP_DOUBTS - 1 or doubts and elapsed < DOUBT:
+        spent = max(0.0, self._doubts - (now - self._doubted) * limits.PORTMAP_DOUBTS / 60)
+        if spent > limits.PORTMAP_DOUBTS - 1:
             self.counters["drop:portmap-doubt"] += 1
             return
-        self._doubts, self._doubted = doubts + 1, now
-        if self._chosen:
-            self._check_now(now)
-            if source.port == pcp.PORT:
-                self._ask_all(now)
-        elif self._round is not None:
-            self._rounds = 0
-            self._begin(now)
+        self._doubt_all = self._doubt_all or source.port == pcp.PORT
+        if self._doubt is None:
+            self._doubt = max(now, self._doubted + DOUBT)
+            self._heed(now)
         self._flush(now)
 
     def http_done(self, ticket: int, status: int, body: bytes, now: float) -> None:
@@ -181,7 +178,7 @@ class PortMaps:
 
     def wake_at(self) -> float | None:
         """When ``wake`` wants to be called next."""
-        times = [self._window, self._round, self._check, self._questions.wake_at, self._igd.wake_at if self._igd is not None else None]
+        times = [self._window, self._round, self._check, self._doubt, self._questions.wake_at, self._igd.wake_at if self._igd is not None else None]
         times += [at for wanted in self._wanted.values() for at in (wanted.due, wanted.expires)]
         return min((at for at in times if at is not None), default=None)
 
@@ -200,12 +197,28 @@ class PortMaps:
         if self._window is not None and now >= self._window:
             self._window = None
             self._decide(now)
+        self._heed(now)
         if self._check is not None and now >= self._check:
             self._check_now(now)
         for port, wanted in self._wanted.items():
             if self._chosen and wanted.due is not None and now >= wanted.due:
                 self._ask(port, now)
         self._flush(now)
+
+    def _heed(self, now: float) -> None:
+        """Act on announcements, if it is time."""
+        if self._doubt is None or now < self._doubt:
+            return
+        self._doubts = max(0.0, self._doubts - (now - self._doubted) * limits.PORTMAP_DOUBTS / 60) + 1
+        self._doubt, self._doubted = None, now
+        every, self._doubt_all = self._doubt_all, False
+        if self._chosen:
+            self._check_now(now)
+            if every:
+                self._ask_all(now)
+        elif self._round is not None:
+            self._rounds = 0
+            self._begin(now)
 
     def _flush(self, now: float) -> None:
         """Send what is due; what nobody answered is taken note of."""

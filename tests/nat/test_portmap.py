@@ -96,6 +96,20 @@ def test_a_router_whose_epoch_does_not_tell_is_asked_anew_where_it_announces_its
     assert set(net.router.table) == {("udp", 7653)}
 
 
+@pytest.mark.parametrize("word", WORDS)
+def test_an_announcement_soon_after_another_is_heeded_a_little_later(word: str) -> None:
+    net = lan(word)
+    net.client().want(7653, "udp", net.now)
+    net.run(600)
+    net.announce()
+    net.run(0.4)
+    net.router.table.clear()
+    net.announce()
+    net.announce()
+    net.run(1.1)
+    assert set(net.router.table) == {("udp", 7653)}
+
+
 @pytest.mark.parametrize(("word", "within"), [("pcp", 35), ("nat-pmp", 35), ("upnp", 70)])
 @pytest.mark.parametrize("down", [0, 5, 40, 300])
 def test_a_router_that_reboots_in_silence_is_found_out(word: str, within: float, down: float) -> None:
