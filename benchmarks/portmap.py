@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -46,7 +47,7 @@ def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description="Times of mapped ports at a real router.")
     parser.add_argument("--runs", type=int, default=9)
-    if reason := unable():
+    if reason := unable() or ("miniupnpd is not installed" if shutil.which("miniupnpd") is None else ""):
         print(f"not measured: {reason}")
         return
     samples: dict[str, list[float]] = {}

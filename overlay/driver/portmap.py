@@ -120,34 +120,34 @@ class _Mapper:
         default = default_router(self.family)
         if default == self._default:
             return
-        self._default = default
         if self._sockets is not None:
             self._sockets.cancel()
-        self._sock = None
-        if default is not None:
-            assert self._nursery is not None
-            self._sockets = trio.CancelScope()
-            self._open(default, self._sockets, self._nursery)
+        self._sock, self._sockets = None, trio.CancelScope()
+        assert self._nursery is not None
+        if default is not None and not self._open(default, self._sockets, self._nursery):
+            default = None  # looked for again soon
+        self._default = default
         self.machine.router(default and default.gateway, default and default.own, self.now())
         self.stir()
 
     # -- datagrams
 
-    def _open(self, default: Default, scope: trio.CancelScope, nursery: trio.Nursery) -> None:
-        """Sockets towards that router, read until ``scope`` is cancelled."""
+    def _open(self, default: Default, scope: trio.CancelScope, nursery: trio.Nursery) -> bool:
+        """Sockets towards that router, read until ``scope`` is cancelled; False where the router cannot be asked."""
         with ExitStack() as opened:
             try:
                 self._sock = opened.enter_context(_asking(default))
             except OSError:
-                self.machine.counters["portmap_deaf"] += 1  # the address has gone again: the watcher tells of it
-                return
-            deaf = []
+                self.machine.counters["portmap_deaf"] += 1  # the address has gone again, or is not there yet
+                return False
+            groups = []
             for group in GROUPS[self.family]:
                 try:
-                    deaf.append(opened.enter_context(_listening(group, default)))
+                    groups.append(opened.enter_context(_listening(group, default)))
                 except OSError:  # somebody holds the port for himself: reboots are found out by looking
                     self.machine.counters["portmap_deaf"] += 1
-            nursery.start_soon(self._receive, opened.pop_all(), scope, self._sock, deaf)
+            nursery.start_soon(self._receive, opened.pop_all(), scope, self._sock, groups)
+        return True
 
     async def _receive(self, opened: ExitStack, scope: trio.CancelScope, asking: socket.socket, groups: list[socket.socket]) -> None:
         with opened, scope:
