@@ -169,3 +169,12 @@ LOG_FILE = _limit("log-file", 10_485_760, "octets", "log and its predecessor", "
 LOG_EVENT = _limit("log-event", 120, "lines a minute", "event", "guess: a node of 100 peers that all come back", "log_left_out")
 LOG_LINE = _limit("log-line", 4_096, "octets", "line", "one write(2) stays whole", "log_cut")
 FLIGHT = _limit("flight", 1_048_576, "octets", "node", "2 % of an idle node's memory: docs/decisions/0012", "flight_forgotten")
+
+# Ports mapped at the router (DESIGN 3.6, 3.7)
+PORTMAPS = _limit("portmaps", 8, "mappings", "node", "UDP and TCP of four listeners", "drop:portmaps-full")
+PORTMAP_BODY = _limit("portmap-body", 65_536, "octets", "HTTP answer of a router", "descriptions take 2 to 20 KiB; guess", "drop:markup-too-long")
+PORTMAP_ELEMENTS = _limit("portmap-elements", 2_000, "elements", "answer of a router", "miniupnpd's description has 90", "drop:markup-too-long")
+PORTMAP_TRIES = _limit("portmap-tries", 4, "datagrams", "question to a router", "RFC 6886 3.1: 250 ms doubling; 9 take 64 s", "portmap_silent")
+PORTMAP_PORTS = _limit("portmap-ports", 6, "external ports", "mapping by UPnP", "guess: so many are not all taken", "portmap_crowded")
+PORTMAP_REST = _limit("portmap-rest", 3_600, "seconds", "silent router", "between rounds of questions, doubling from 60 s; guess", "portmap_silent")
+PORTMAP_DOUBTS = _limit("portmap-doubts", 20, "looks a minute", "node", "announcements are unsigned: guess", "drop:portmap-doubt")

@@ -16,6 +16,8 @@ look() {
     want unbound unbound "all tests in network namespaces (it is the public DNS there)"
     want dig bind9-dnsutils "all tests in network namespaces, and dig as judge elsewhere"
     want nft nftables "closed ways in network namespaces"
+    # The router alone: no package of a service, and its binary runs in a test's own namespace only.
+    want miniupnpd miniupnpd-nftables "ports mapped at a real router, in network namespaces"
     want curl curl "HTTP asked by a stranger"
     want whois whois "WHOIS asked by its usual client"
     want zsh zsh "completion in zsh"
