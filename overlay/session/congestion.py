@@ -21,7 +21,8 @@ SLOWER = 4  # how much slower conservative slow start grows
 ROUNDS = 5  # of conservative slow start
 GAIN = 1.25  # how much faster than the window's rate packets go out (RFC 9002, 7.7)
 STARTING_GAIN = 2.0  # in slow start the window doubles in a round trip: the pace must not hold it back
-BURST = 10 * SEGMENT  # at once (RFC 9002, 7.7)
+BURST = 10 * SEGMENT  # at once (RFC 9002, 7.7), or
+BURST_SHARE = 4  # the window divided by this: a process that is not woken in time catches up
 
 
 class Window:
@@ -131,4 +132,4 @@ class Pacer:
     def sent(self, octets: int, window: Window, srtt: float, now: float) -> None:
         """A packet went out."""
         each = srtt / (window.size * (STARTING_GAIN if window.starting else GAIN))  # seconds an octet
-        self.next_at = max(self.next_at, now - min(float(BURST), window.size) * each) + octets * each
+        self.next_at = max(self.next_at, now - max(float(BURST), window.size / BURST_SHARE) * each) + octets * each

@@ -24,7 +24,8 @@ FIRST_RTT = 0.333  # seconds (RFC 9002, 6.2.2)
 LAST_PROBE = 4.0  # seconds between probes of a path whose round trip is shorter; as calls are repeated
 HOPELESS = 3  # probe timeouts without any arrival, after which the window collapses (RFC 9002, 7.6.1)
 PROBES = 2  # packets of one timeout, whatever the window says (RFC 9002, 6.2.4)
-TRAPS = 8  # left-out numbers that are remembered
+NEVER = float("inf")
+TRAPS = 2  # left-out numbers that are remembered
 
 Piece = tuple[int, int, int, int, bool]  # frame, stream, from, to, whether the stream ends there
 
@@ -63,7 +64,7 @@ class Recovery:
         self._largest = -1  # highest number that arrived
         self._timeouts = 0
         self._probe_from = 0.0  # when something was last sent that wants an answer
-        self._late_at: float | None = None
+        self._late_at = NEVER
 
     # -- sending
 
@@ -71,9 +72,9 @@ class Recovery:
         """Whether another packet may go out now."""
         return bool(self.probes) or (self.in_flight + SEGMENT <= self.window.size and self.pacer.next_at <= now)
 
-    def send_at(self) -> float | None:
-        """When pacing lets the next packet out; None where the window is full: an arrival must come first."""
-        return self.pacer.next_at if self.in_flight + SEGMENT <= self.window.size else None
+    def send_at(self) -> float:
+        """When pacing lets the next packet out; never where the window is full: an arrival must come first."""
+        return self.pacer.next_at if self.in_flight + SEGMENT <= self.window.size else NEVER
 
     def sent(self, index: int, counter: int, size: int, pieces: list[Piece], now: float) -> None:
         """A packet went out."""
@@ -93,7 +94,7 @@ class Recovery:
     def acked(self, index: int, spans: list[int], delay: float, now: float) -> tuple[list[Piece], list[Piece]]:
         """An acknowledgement, as in the frame: (pieces that arrived, pieces to be sent again). Malformed where it lies."""
         for trap, counter in self._traps:
-            if trap == index and any(low <= counter <= high for high, low in zip(spans[::2], spans[1::2], strict=True)):
+            if trap == index and _named(spans, counter):
                 raise Malformed("a packet acknowledged that was never sent", rule="stream-ack")
         fresh = self._arrived(index, spans)
         if not fresh:
@@ -153,7 +154,7 @@ class Recovery:
         """What of it is lost by now."""
         patience = max(LATE * max(self.srtt, self._latest), GRAIN)
         gone: list[Sent] = []
-        self._late_at = None
+        self._late_at = NEVER
         for sent in self._sent:
             if sent.number > self._largest:
                 break
@@ -173,11 +174,11 @@ class Recovery:
 
     # -- time
 
-    def wake_at(self) -> float | None:
+    def wake_at(self) -> float:
         """When something is to be found lost, or asked for."""
         if not self._sent:
-            return None
-        return self._probe_at() if self._late_at is None else self._late_at
+            return NEVER
+        return self._probe_at() if self._late_at == NEVER else self._late_at
 
     def _probe_at(self) -> float:
         wait = self.srtt + max(4 * self._variation, GRAIN) + DELAY
@@ -187,7 +188,7 @@ class Recovery:
         """Time passed: pieces to be sent again."""
         if not self._sent:
             return []
-        if self._late_at is not None:
+        if self._late_at != NEVER:
             return self._late(now) if now >= self._late_at else []
         if now < self._probe_at():
             return []
@@ -212,3 +213,13 @@ class Recovery:
         self.srtt, self._variation, self._measured, self._latest = FIRST_RTT, FIRST_RTT / 2, False, FIRST_RTT
         self._timeouts, self.probes = 0, PROBES
         return self._oldest()
+
+
+def _named(spans: list[int], counter: int) -> bool:
+    """Whether spans, the highest first, name a packet."""
+    for at in range(0, len(spans), 2):
+        if counter > spans[at]:
+            return False
+        if counter >= spans[at + 1]:
+            return True
+    return False

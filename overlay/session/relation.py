@@ -78,8 +78,8 @@ class Session:
         retry = self.calls.wake_at()
         if retry is not None:
             due = min(due, retry)
-        if self.flow is not None and (streams := self.flow.wake_at()) is not None:
-            due = min(due, streams)
+        if self.flow is not None:
+            due = min(due, self.flow.wake_at())
         return min(due, self.sent + PROBE_FRESH) if self._unheard() else due
 
     def dead(self, now: float) -> bool:

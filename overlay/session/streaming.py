@@ -20,7 +20,7 @@ from overlay.session import events, frames, packet
 from overlay.session.acks import Acks
 from overlay.session.flow import TRAP_EVERY, Flow
 from overlay.session.link import Link
-from overlay.session.recovery import Piece
+from overlay.session.recovery import NEVER, Piece
 from overlay.session.relation import Session
 from overlay.session.streams import ACK, Streams
 from overlay.wire.codec import Value
@@ -90,6 +90,8 @@ class Streaming:
             return
         flow = found.flow
         flow.streams.consumed(stream, octets)
+        if not flow.streams.wants():
+            return  # no credit to be given yet: the usual case, and the cheap one
         if flow.streams.busy and not flow.wide:
             if self._wide < limits.STREAMS_WIDE:
                 flow.wide = True
@@ -151,8 +153,10 @@ class Streaming:
                 flow.acks = {local: flow.acks[local] for local in flow.acks if local in known}
                 acks = flow.acks[link.local] = Acks()
             acks.came(counter, now)
-            self._counters["stream_acks_forgotten"] += acks.forgotten
-            acks.forgotten = 0
+            flow.ack_at = min(flow.ack_at, acks.due_at)
+            if acks.forgotten:
+                self._counters["stream_acks_forgotten"] += acks.forgotten
+                acks.forgotten = 0
         streams.heard = streams.refused = False
         flow.acks_came = 0
         self._go_on(session, now)
@@ -191,21 +195,20 @@ class Streaming:
             self._emit(event)
         flow.streams.out.clear()
         due = flow.wake_at()
-        if due is not None:
+        if due != NEVER:
             self._look_at(session, due)
 
     def _packet(self, session: Session, flow: Flow, now: float) -> bool:
         """One packet, where there is one to send."""
         streams, recovery = flow.streams, flow.recovery
         may = recovery.may_send(now) and streams.wants()
-        due = flow.ack_at()
-        if not may and (due is None or due > now):
+        if not may and flow.ack_at > now:
             return False
         batch: list[bytes] = []
         pieces: list[Piece] = []
-        for local, acks in flow.acks.items() if due is not None else ():
-            if acks.due_at is not None:
-                batch.append(frames.stream_ack(local, *acks.say(now)))
+        if flow.ack_at != NEVER:
+            batch += [frames.stream_ack(local, *acks.say(now)) for local, acks in flow.acks.items() if acks.due_at != NEVER]
+            flow.ack_at = NEVER
         if may:
             streams.cut(packet.FRAMES_ROOM - sum(map(len, batch)), batch, pieces)
         if not batch:

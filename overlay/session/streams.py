@@ -73,6 +73,7 @@ class Streams:
         self._given = limits.STREAM_FIRST  # what may come in all
         self._window, self._window_all = limits.STREAM_FIRST, limits.STREAM_FIRST
         self._held = 0  # octets written and not acknowledged
+        self._blocked = False  # somebody wrote more than was taken
 
     def widen(self) -> None:
         """The node has room: credit is given in full from now on."""
@@ -102,6 +103,7 @@ class Streams:
         taken = stream.sending.write(data, limits.STREAMS_BUFFER - self._held)
         self._held += taken
         if stream.sending.blocked:
+            self._blocked = True
             self._counters["streams_blocked"] += 1
         return taken
 
@@ -291,7 +293,12 @@ class Streams:
 
     def wants(self) -> bool:
         """Whether there is something to send that wants to be acknowledged."""
-        return bool(self._owed) or any(stream.sending.wants(self._fresh) for stream in self._table.values())
+        if self._owed:
+            return True
+        for stream in self._table.values():  # noqa: SIM110  # asked several times a packet: a generator costs three times as much
+            if stream.sending.wants(self._fresh):
+                return True
+        return False
 
     def ask(self) -> None:
         """Send something that is acknowledged, whatever it is."""
@@ -366,12 +373,16 @@ class Streams:
 
     def unblock(self) -> None:
         """Tell those who wait for room that there is some: half of what a stream may hold."""
+        if not self._blocked:
+            return
+        self._blocked = False
         room = limits.STREAMS_BUFFER - self._held
         for stream in self._table.values():
             sending = stream.sending
             if sending.blocked and 2 * min(room, limits.STREAM_BUFFER - sending.held) >= limits.STREAM_BUFFER:
                 sending.blocked = False
                 self.out.append(events.StreamWritable(self._session, stream.number))
+            self._blocked = self._blocked or sending.blocked
 
 
 def _natural(value: Any) -> bool:
