@@ -129,7 +129,7 @@ def link(rate: int = RATE, delay: int = DELAY, loss: float = 0.0) -> Iterator[Li
     """The link, until it is left: ``rate`` in Mbit/s, a queue of one product of rate and ``delay`` (ms, of a round trip)."""
     _sweep()
     ends = [f"{PREFIX}{os.getpid()}-{end}" for end in "ab"]
-    made = [sys.executable, "-m", "benchmarks.shaped", *ends, "--rate", str(rate), "--delay", str(delay), "--loss", str(loss)]
+    made = ["nice", "-n", "-10", sys.executable, "-m", "benchmarks.shaped", *ends, "--rate", str(rate), "--delay", str(delay), "--loss", str(loss)]
     process = subprocess.Popen(made, cwd=TREE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":
@@ -142,7 +142,8 @@ def link(rate: int = RATE, delay: int = DELAY, loss: float = 0.0) -> Iterator[Li
         yield Link(("ip", "netns", "exec", ends[0]), ("ip", "netns", "exec", ends[1]), process)
     finally:
         process.kill()
-        process.wait()
+        with process:
+            pass  # waits, and closes the pipes
         for name in ends:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20, check=False)
 

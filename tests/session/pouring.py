@@ -111,6 +111,9 @@ def joined(wire: Wire) -> tuple[Tap, Tap]:
     a, b = wire.end(1), wire.end(2)
     taps = Tap(a, wire), Tap(b, wire)
     loss, wire.loss = wire.loss, 0.0
-    wire.join(a, b)
+    wire.dial(a, b)
+    wire.run(2)
+    for end in (a, b):
+        end.sessions.admit(end.number)
     wire.loss = loss
     return taps

@@ -30,6 +30,11 @@ class Pouring(RuleBasedStateMachine):
         self.wire = Wire(seed, loss=loss, delay=delay, duplicate=0.1)
         self.taps: tuple[Tap, Tap] = joined(self.wire)
 
+    def knows(self, tap: Tap, stream: int) -> bool:
+        """Whether it is this end's own, or this end was told of it."""
+        flow = tap.end.sessions._numbers[tap.end.number].flow
+        return stream in tap.opened or (flow is not None and stream % 2 == flow.streams._ours % 2)
+
     @rule(side=sides)
     def open(self, side: int) -> None:
         stream = self.taps[side].open(finish=False, head=len(self.streams))
@@ -43,8 +48,8 @@ class Pouring(RuleBasedStateMachine):
         if mine:
             stream = data.draw(st.sampled_from(mine))
             tap = self.taps[side]
-            if stream % 2 != tap.end.sessions.streams._flow(tap.end.sessions._numbers[tap.end.number]).streams._ours % 2 and stream not in tap.opened:
-                return  # the other end's, and not known here yet
+            if not self.knows(tap, stream):
+                return
             octets = pattern(stream * 7 + side, len(self.written[stream, side]) + size)[-size:]
             self.written[stream, side] += octets
             tap.pour(stream, octets, finish=finish)
@@ -54,10 +59,11 @@ class Pouring(RuleBasedStateMachine):
 
     @rule(data=st.data(), side=sides, code=st.integers(0, 2**32 - 1))
     def reset(self, data: st.DataObject, side: int, code: int) -> None:
-        if self.streams:
-            stream = data.draw(st.sampled_from(self.streams))
+        tap = self.taps[side]
+        known = [stream for stream in self.streams if self.knows(tap, stream)]
+        if known:
+            stream = data.draw(st.sampled_from(known))
             self.broken.add(stream)
-            tap = self.taps[side]
             tap.unsent.pop(stream, None)
             tap.unread.pop(stream, None)
             tap.end.sessions.streams.reset(tap.end.number, stream, code, self.wire.now)
@@ -80,6 +86,9 @@ class Pouring(RuleBasedStateMachine):
     def move(self) -> None:
         self.moves += 1
         self.wire.seen_as = {self.taps[0].end.addresses[0]: Address("198.51.100.7", 5_000 + self.moves)}
+        for _ in range(8):  # nobody finds an end that has moved and says nothing
+            self.taps[0].end.sessions.message(self.taps[0].end.number, 1, b"here", self.wire.now)
+        self.wire.settle(self.taps[0].end)
 
     @rule(seconds=st.sampled_from([0.1, 2.0]))
     def dark(self, seconds: float) -> None:
