@@ -54,6 +54,18 @@ THROTTLED = _limit("throttled", 4_096, "sources", "rate kept by source", "0.5 Mi
 TIMESTAMPS = _limit("timestamps", 65_536, "keys", "node", "research F3", "timestamps_forgotten")
 REPLAY_WINDOW = _limit("replay-window", 8_128, "packets", "session", "WireGuard's window", "drop:replay")
 
+# Streams over sessions (DESIGN 3.4)
+STREAMS = _limit("streams", 16, "streams", "end of a session", "guess, to be measured", "drop:stream-limit")
+STREAM_HEAD = _limit("stream-head", 512, "octets", "head of a stream", "it shares a packet with the first octets", "drop:stream-head")
+STREAM_FIRST = _limit("stream-first", 65_536, "octets", "stream and session, at first", "wire: 4,096 sessions hold 256 MiB", "drop:stream-credit")
+STREAM_WINDOW = _limit("stream-window", 262_144, "octets", "stream", "20 Mbit/s at 100 ms", "drop:stream-credit")
+STREAMS_WINDOW = _limit("streams-window", 1_048_576, "octets", "session", "four streams at full speed", "drop:stream-credit")
+STREAMS_WIDE = _limit("streams-wide", 64, "sessions with more than the first credit", "node", "64 MiB; guess", "streams_kept_narrow")
+STREAM_BUFFER = _limit("stream-buffer", 262_144, "octets written, not arrived", "stream", "as much as may be in flight", "streams_blocked")
+STREAMS_BUFFER = _limit("streams-buffer", 1_048_576, "octets written, not arrived", "session", "as much as may be in flight", "streams_blocked")
+STREAM_GAPS = _limit("stream-gaps", 128, "gaps", "stream", "230 packets fill a window: every second one lost", "drop:stream-gaps")
+STREAM_ACKS = _limit("stream-acks", 32, "spans of packets", "link", "RFC 9000, 13.2.3: the newest count", "stream_acks_forgotten")
+
 # Records (DESIGN 3.1, 3.2)
 RECORD = _limit("record", 1_000, "octets", "record", "DESIGN 3.1", "drop:record-too-long")
 CLUSTER_RECORD = _limit("cluster-record", 400, "octets", "cluster record", "DESIGN 3.5", "drop:record-too-long")

@@ -17,6 +17,7 @@ from typing import Any
 
 from overlay import limits
 from overlay.errors import Malformed
+from overlay.session import events
 from overlay.session.packet import FRAMES_ROOM
 from overlay.wire.codec import Value, encode
 from overlay.wire.messages import Frame, Method
@@ -151,6 +152,13 @@ class Calls:
         while call.asked < pages and call.asked - call.got < call.window:
             self.frames.append(encode([_PAGE, call.ticket, call.asked]))
             call.asked += 1
+
+    def told(self, session: int) -> list[events.Answered | events.CallFailed]:
+        """What came of the calls that are over, once."""
+        done, self.done = self.done, []
+        return [
+            events.CallFailed(session, one.ticket, one.reason) if one.reason else events.Answered(session, one.ticket, one.body) for one in done
+        ]
 
     # -- serving
 

@@ -94,4 +94,49 @@ class Probed:
     seen: Address
 
 
-Event = Probed | Opened | Closed | Called | Answered | CallFailed | Message | DialFailed | PathChanged
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The other end opened a stream of a kind that is served here."""
+
+    session: int
+    stream: int
+    kind: int
+    head: Value
+
+
+@dataclass(frozen=True, slots=True)
+class StreamData:
+    """The next octets of a stream; credit for them goes back with ``consumed``."""
+
+    session: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWritable:
+    """There is room again for who wrote more than was taken."""
+
+    session: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFinished:
+    """The other end has said all on this stream, and all of it was handed up."""
+
+    session: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset:
+    """The other end broke a stream off: nothing more comes, nothing more is taken."""
+
+    session: int
+    stream: int
+    code: int
+
+
+StreamEvent = StreamOpened | StreamData | StreamWritable | StreamFinished | StreamReset
+Event = StreamEvent | Probed | Opened | Closed | Called | Answered | CallFailed | Message | DialFailed | PathChanged

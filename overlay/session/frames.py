@@ -16,6 +16,7 @@ from overlay.wire.messages import Frame
 
 PROBE_PADDING = 50  # octets: an answer is a packet of at most 53
 MOST = 15  # frames in a packet: MessagePack's one-octet list heads
+_DATA, _END = Frame.STREAM_DATA.value, Frame.STREAM_END.value
 _LOOKING = [Frame.PROBE.value, Frame.PROBED.value]  # a list: what is looked for may be anything
 
 
@@ -25,12 +26,12 @@ def packets(frames: Iterable[bytes]) -> Iterator[bytes]:
     size = 0
     for frame in frames:
         if batch and (size + len(frame) > FRAMES_ROOM or len(batch) == MOST):
-            yield _joined(batch)
+            yield joined(batch)
             batch, size = [], 0
         batch.append(frame)
         size += len(frame)
     if batch:
-        yield _joined(batch)
+        yield joined(batch)
 
 
 def fitting(frames: Iterable[bytes], room: int) -> bytes:
@@ -41,10 +42,11 @@ def fitting(frames: Iterable[bytes], room: int) -> bytes:
         if room < 0 or len(batch) == MOST:
             break
         batch.append(frame)
-    return _joined(batch) if batch else b""
+    return joined(batch) if batch else b""
 
 
-def _joined(batch: list[bytes]) -> bytes:
+def joined(batch: list[bytes]) -> bytes:
+    """At most 15 encoded frames as one plaintext."""
     return bytes((0x90 | len(batch),)) + b"".join(batch)
 
 
@@ -84,6 +86,36 @@ def probe(token: bytes) -> bytes:
 def probed(seen: Address) -> bytes:
     """The answer to a probe: the address that it came from."""
     return encode([Frame.PROBED.value, seen.packed])
+
+
+def stream_open(stream: int, kind: int, head: Value) -> bytes:
+    """One STREAM_OPEN frame."""
+    return encode([Frame.STREAM_OPEN.value, stream, kind, head])
+
+
+def stream_data(stream: int, offset: int, octets: bytes | bytearray, *, ends: bool) -> bytes:
+    """One STREAM_DATA frame, or STREAM_END where the stream ends behind these octets."""
+    return encode([_END if ends else _DATA, stream, offset, octets])
+
+
+def stream_reset(stream: int, code: int, sent: int) -> bytes:
+    """One STREAM_RESET frame."""
+    return encode([Frame.STREAM_RESET.value, stream, code, sent])
+
+
+def stream_credit(stream: int, most: int) -> bytes:
+    """One STREAM_CREDIT frame; stream 0 stands for all together."""
+    return encode([Frame.STREAM_CREDIT.value, stream, most])
+
+
+def stream_room(streams: int) -> bytes:
+    """One STREAM_ROOM frame."""
+    return encode([Frame.STREAM_ROOM.value, streams])
+
+
+def stream_ack(index: int, delay: int, spans: list[int]) -> bytes:
+    """One STREAM_ACK frame."""
+    return encode([Frame.STREAM_ACK.value, index, delay, *spans])
 
 
 def probing(frames: list[Value]) -> bool:

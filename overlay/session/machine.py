@@ -12,7 +12,7 @@ it is challenged, never with more octets than came from it, and the old path sta
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +27,8 @@ from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, fit
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
 from overlay.session.relation import KEEPALIVE, TOKEN, Candidate, Session
+from overlay.session.strangers import Strangers
+from overlay.session.streaming import Streaming
 from overlay.session.suite import STANDARD, Suite
 from overlay.session.throttle import Throttle
 from overlay.session.timers import Timers
@@ -43,6 +45,7 @@ AT_ONCE = 20  # asks of one source, before its rate counts: an office that comes
 # As plain numbers: every packet is compared with them, and an enumeration's members cost ten times as much.
 _INITIATION, _RESPONSE, _COOKIE, _SEALED, *_ = (packet.value for packet in Packet)
 _MESSAGE, _CALL, _REPLY, _PAGE, _CLOSE, _CHALLENGE, _PROOF, _KEEPALIVE, _PROBE, _PROBED, *_ = (frame.value for frame in Frame)
+_STREAM_OPEN, _STREAM_ACK = Frame.STREAM_OPEN.value, Frame.STREAM_ACK.value
 _METHODS = {method.value: (method, rule.grade.value) for method, rule in METHODS.items()}
 _ADMITTED = Grade.ADMITTED.value
 
@@ -71,13 +74,16 @@ class Sessions:
         self._entropy = entropy
         self._sessions: dict[bytes, Session] = {}  # by the other end's exchange key
         self._numbers: dict[int, Session] = {}
-        self._keyed: OrderedDict[int, Session] = OrderedDict()  # not admitted yet, oldest first
-        self._strangers: Counter[str | None] = Counter()  # keyed sessions of each source that dialled us
+        self._strangers = Strangers(self.counters)
         self._next_number = 1
         self._next_ticket = 1
         self._timers: Timers[Session | Dial] = Timers()
         self._asks = Throttle(limits.ASKS_PER_SOURCE, AT_ONCE, self.counters)
         self._back: list[bytes] = []  # frames that answer the packet under way, over the way that it came
+        self.streams = Streaming(
+            own_key=self._handshakes.keys.public, numbers=self._numbers, emit=self._emit, send=self._send, end=self.close,
+            look_at=self._timers.at, entropy=entropy, counters=self.counters,
+        )
 
     def _emit(self, output: Output) -> None:
         self._out.append(output)
@@ -162,7 +168,7 @@ class Sessions:
         found = self._numbers.get(session)
         if found is not None:
             found.grade = _ADMITTED
-            self._known(found)
+            self._strangers.known(found)
             self._out.extend(found.held)
             found.held = []
 
@@ -247,18 +253,19 @@ class Sessions:
 
     def _open(self, link: Link, now: float) -> Session | None:
         if len(self._sessions) >= limits.SESSIONS:
-            if not self._keyed:
+            oldest = self._strangers.oldest()
+            if oldest is None:
                 self.counters["drop:sessions-full"] += 1
                 return None
-            self._end(next(iter(self._keyed.values())), "sessions-full")  # strangers make room for strangers
+            self._end(oldest, "sessions-full")
         source = None if link.initiator else source_of(link.way.remote.host)
-        if self._strangers[source] >= limits.KEYED_PER_SOURCE and source is not None:
-            self.counters["drop:keyed-source-full"] += 1
-            self._end(next(session for session in self._keyed.values() if session.source == source), "sessions-full")
-        self._strangers[source] += 1
+        oldest = self._strangers.beyond(source)
+        if oldest is not None:
+            self._end(oldest, "sessions-full")
         number, self._next_number = self._next_number, self._next_number + 1
         session = Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), source, sent=now)
-        self._sessions[link.peer] = self._numbers[number] = self._keyed[number] = session
+        self._sessions[link.peer] = self._numbers[number] = session
+        self._strangers.came(session)
         self._links[link.local] = (link, session)
         self._out.append(events.Opened(
             session=number, peer_key=link.peer, way=link.way, initiator=link.initiator, passport_digest=link.hello.passport_digest,
@@ -271,13 +278,6 @@ class Sessions:
         self._timers.at(session, now + KEEPALIVE)
         return session
 
-    def _known(self, session: Session) -> None:
-        """It is no stranger's any more: admitted, or over."""
-        if self._keyed.pop(session.number, None) is not None:
-            self._strangers[session.source] -= 1
-            if not self._strangers[session.source]:
-                del self._strangers[session.source]
-
     def _end(self, session: Session, reason: str) -> None:
         if not session.open:
             return
@@ -287,16 +287,18 @@ class Sessions:
                 self._links.pop(link.local, None)
         del self._numbers[session.number]
         del self._sessions[session.peer]
-        self._known(session)
+        self._strangers.known(session)
         self._timers.forget(session)
         if session.way.proto == "tcp" and reason != "connection-closed":
             self._out.append(CloseTcp(session.way))
         self._out.append(events.Closed(session.number, session.peer, reason))
         session.calls.abandon("closed")
-        self._report(session)  # after that: who waits for an answer knows by then that nobody is there
+        self.streams.ended(session)
+        self._out += session.calls.told(session.number)  # after that: who waits for an answer knows by then that nobody is there
 
     def _move(self, session: Session, way: Way) -> None:
         session.way, session.candidate = way, None
+        self.streams.moved(session)
         self._out.append(events.PathChanged(session.number, way))
 
     def _fail(self, dial: Dial, reason: str) -> None:
@@ -344,6 +346,8 @@ class Sessions:
                     self._answer_over(session, way, len(data), moved, now)
                 if session.calls.frames or session.calls.done:
                     self._flush(session, now)
+                if session.flow is not None:
+                    self.streams.settle(session, link, counter, now)
 
     def _answer_over(self, session: Session, way: Way, octets: int, moved: bool, now: float) -> None:
         """Answer a packet over the way that it came, in one packet; where its sender seems to have moved, with a challenge first.
@@ -373,7 +377,11 @@ class Sessions:
     def _frame(self, session: Session, frame: Any, way: Way, now: float) -> None:
         if type(frame) is not list or not frame or type(frame[0]) is not int:
             raise Malformed("a frame is [number, ...]", rule="frame-form")
-        kind, form = frame[0], [type(item) for item in frame[1:]]
+        kind = frame[0]
+        if _STREAM_OPEN <= kind <= _STREAM_ACK:
+            self.streams.frame(session, frame, now)
+            return
+        form = [type(item) for item in frame[1:]]
         if kind == _CALL and len(form) == 4 and form[0] is form[1] is form[3] is int:
             self._call_frame(session, frame, now)
         elif kind == _REPLY:
@@ -434,7 +442,7 @@ class Sessions:
             if session.unanswered is None and calls.outgoing:
                 session.unanswered = now
         if calls.done:
-            self._report(session)
+            self._out += calls.told(session.number)
         if session.unanswered is not None or calls.outgoing:
             self._timers.at(session, now + FIRST_RETRY)  # nothing that was just sent is due before that
 
@@ -446,14 +454,6 @@ class Sessions:
             dial = self._handshakes.renew(session.peer, session.way, now)
             if dial is not None:
                 self._timers.at(dial, now)
-
-    def _report(self, session: Session) -> None:
-        for done in session.calls.done:
-            if done.reason:
-                self._out.append(events.CallFailed(session.number, done.ticket, done.reason))
-            else:
-                self._out.append(events.Answered(session.number, done.ticket, done.body))
-        session.calls.done = []
 
     # -- time
 
@@ -491,6 +491,7 @@ class Sessions:
             self._links.pop(previous.local, None)
             session.previous = None
         self._flush(session, now)
+        self.streams.wake(session, now)
         self._timers.at(session, session.due())
 
     def take(self) -> list[Output]:

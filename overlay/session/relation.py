@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from overlay.session.calls import Calls
 from overlay.session.events import Called
+from overlay.session.flow import Flow
 from overlay.session.link import Link
 from overlay.wire.address import Way
 from overlay.wire.codec import Value
@@ -57,6 +58,7 @@ class Session:
     unanswered: float | None = None  # since when something that wants an answer went unanswered
     candidate: Candidate | None = None
     held: list[Called] = field(default_factory=list)  # calls above its grade
+    flow: Flow | None = None  # where it carries streams
     open: bool = True
 
     def begin(self, waiting: list[tuple[int, Method, Value]], now: float) -> None:
@@ -76,6 +78,8 @@ class Session:
         retry = self.calls.wake_at()
         if retry is not None:
             due = min(due, retry)
+        if self.flow is not None:
+            due = min(due, self.flow.wake_at())
         return min(due, self.sent + PROBE_FRESH) if self._unheard() else due
 
     def dead(self, now: float) -> bool:

@@ -1,7 +1,7 @@
 """The table of messages: every number that stands on the wire inside a session, with the grade it needs.
 
 Two grades (DESIGN 3.4): *keyed* (both ends hold the keys they showed) and *admitted* (both passports are checked).
-A *message* may be lost; a *call* is answered and carried out at most once; *stream* numbers are reserved.
+A *message* may be lost; a *call* is answered and carried out at most once; a *stream* is octets in order, both ways.
 Adding a number is a wire change: it comes with a vector and a line in the changelog.
 """
 
@@ -45,7 +45,13 @@ class Frame(IntEnum):
     KEEPALIVE = 8
     PROBE = 9
     PROBED = 10
-    STREAM_OPEN = 32  # see RESERVED
+    STREAM_OPEN = 32
+    STREAM_DATA = 33
+    STREAM_END = 34
+    STREAM_RESET = 35
+    STREAM_CREDIT = 36
+    STREAM_ROOM = 37
+    STREAM_ACK = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,20 @@ FRAMES: dict[Frame, FrameRule] = {
     Frame.KEEPALIVE: FrameRule("[8]", "nothing; wants no answer"),
     Frame.PROBE: FrameRule("[9, token, padding]", "over another way than the session's: as whom do you see me here?"),
     Frame.PROBED: FrameRule("[10, address]", "the address that a probe came from; never longer than the probe"),
+    Frame.STREAM_OPEN: FrameRule(
+        "[32, stream, kind, head]", "a stream is open, both ways; numbers rise by 2, odd ones are of the end with the lower key",
+    ),
+    Frame.STREAM_DATA: FrameRule("[33, stream, offset, octets]", "octets of a stream, from that offset on"),
+    Frame.STREAM_END: FrameRule("[34, stream, offset, octets]", "the same, and the last of this half"),
+    Frame.STREAM_RESET: FrameRule("[35, stream, code, sent]", "the stream is over, both ways; so many octets were sent; answered by the same"),
+    Frame.STREAM_CREDIT: FrameRule(
+        "[36, stream, most]", "octets up to this offset are taken; stream 0: of all streams together; 65,536 each before the first",
+    ),
+    Frame.STREAM_ROOM: FrameRule("[37, streams]", "so many streams may be opened in all; 16 before the first"),
+    Frame.STREAM_ACK: FrameRule(
+        "[38, index, delay, high, low, ..]",
+        "these packets with frames from 32 to 37 came, sent to that index; the delay in microseconds, spans of counters falling",
+    ),
 }  # fmt: skip
 
 
@@ -161,7 +181,7 @@ class Reserved:
 
 RESERVED: tuple[Reserved, ...] = (
     Reserved("first octet of a datagram", "0x00, 0x01", "STUN on the same port (RFC 8489); an initiation (0x01) has 1,180 octets and no STUN cookie"),
-    Reserved("frames", "32 .. 47", "application streams"),
+    Reserved("frames", "39 .. 47", "more of streams"),
     Reserved("methods", "7 .. 15", "more for keyed sessions"),
     Reserved("messages", "from 16 on", "for `chat` and the like; unknown ones are counted and dropped"),
     Reserved("fields of record bodies", "from 64 on", "ignored and kept by who does not know them; below 64 an unknown one is refused"),

@@ -68,7 +68,10 @@ FRAMES = tuple(
     encode([frame])
     for frame in (
         [1, 5, b"x"], [2, 1, 1, {}, 1], [2, 9, 16, {1: [bytes(32)]}, 2], [3, 1, 0, {1: 5}, 0, 0], [3, 2, 0, [b"a"], 5, 0], [3, 2, 1, "no", 0, 0],
-        [4, 1, 0], [5, "bye"], [6, bytes(8)], [7, bytes(8)], [8], [9, bytes(8), bytes(50)], [10, b"\xcb\0\x71\1\x1d\xe5"], [32, 1],
+        [4, 1, 0], [5, "bye"], [6, bytes(8)], [7, bytes(8)], [8], [9, bytes(8), bytes(50)], [10, b"\xcb\0\x71\1\x1d\xe5"], [48, 1],
+        [32, 2, 7, {1: "zone"}], [33, 1, 0, b"abc"], [33, 2, 3, b"d" * 99],
+        [34, 2, 40_000, b"end"], [35, 2, 5, 70], [36, 0, 70_000], [36, 1, 90_000],
+        [37, 17], [38, 1, 500, 9, 7, 4, 4], [32, 4, 9, None],
     )
 )  # fmt: skip
 
@@ -87,6 +90,7 @@ def frames(data: bytes) -> None:
     dice, wire = Random(data), Wire(1)
     victim, peer = wire.end(1), wire.end(2)
     mutator = Mutator(dice, FRAMES, packed=True, longest=1_150)
+    victim.sessions.streams.kinds = frozenset({7})
     wire.join(peer, victim)
     for _ in range(120):
         if not peer.open_now():
@@ -98,9 +102,16 @@ def frames(data: bytes) -> None:
             wire.settle(victim)
         if dice.random() < 0.2 and victim.open_now():
             victim.sessions.call(victim.number, dice.choice(list(Method)), {}, wire.now)
+        if dice.random() < 0.2 and victim.open_now():
+            streams, number = victim.sessions.streams, victim.number
+            stream = streams.open(number, 7, None, wire.now) or dice.randrange(1, 9)
+            streams.write(number, stream, bytes(dice.choice((1, 5_000, 300_000))), wire.now)
+            if dice.random() < 0.3:
+                dice.choice((streams.finish, partial(streams.reset, code=3)))(number, stream, now=wire.now)
+            wire.settle(victim)
         if dice.random() < 0.1:
             wire.run(dice.choice((0.01, 0.5, 6.0)))
-    assert heft(victim.sessions) < 2 * MIB
+    assert heft(victim.sessions) < 4 * MIB  # of them 1 MiB that was written to streams and that nobody acknowledges
     _goes_on(wire, victim, 3)
 
 

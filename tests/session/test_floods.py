@@ -288,7 +288,7 @@ def test_sessions_of_one_source_that_nobody_admits_make_room_for_each_other_alon
     assert len(b.of(events.Closed)) == 3
     for session in list(b.sessions._numbers):
         b.sessions.close(session, "over", wire.now)
-    assert not b.sessions._strangers
+    assert not b.sessions._strangers._by_source
 
 
 # -- floods of calls

@@ -32,7 +32,8 @@ def state(end: End) -> tuple[int, ...]:
     """How much an end remembers."""
     s = end.sessions
     h = s._handshakes
-    return (len(s._links), len(s._sessions), len(s._keyed), len(h.unconfirmed), len(h._begun), len(h._stamps), len(s._timers), len(h.dials))
+    keyed = len(s._strangers._keyed)
+    return (len(s._links), len(s._sessions), keyed, len(h.unconfirmed), len(h._begun), len(h._stamps), len(s._timers), len(h.dials))
 
 
 def sealed(a: End, plaintext: bytes) -> bytes:
@@ -165,7 +166,7 @@ PLAINTEXTS: list[tuple[bytes, str]] = [
     (encode([["8"]]), "frame-form"),
     (encode([[True]]), "frame-form"),
     (encode([[99]]), "frame-unknown"),
-    (encode([[32, 1]]), "frame-unknown"),
+    (encode([[48, 1]]), "frame-unknown"),
     (encode([[8, 1]]), "frame-unknown"),
     (encode([[2, 1, 1]]), "frame-unknown"),
     (encode([[2, 5, 1, {}, 9]]), "call-form"),
