@@ -55,7 +55,7 @@ class End:
         self.sessions = Sessions(
             exchange=key, overlay_id=b"o" * 32, passport_digest=b"p" * 32, boot_nonce=dice.randbytes(8), entropy=dice.randbytes,
         )
-        self.sessions.streams.kinds = frozenset({KIND})
+        self.sessions.streams.kinds.add(KIND)
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("0.0.0.0", port))
         self.udp = Udp([sock], Counter())

@@ -200,9 +200,10 @@ class Belonging:
         self._ports.tell(event)
 
     @property
-    def islanded(self) -> bool:
-        """Whether this node is its cluster's gateway and has no session with another cluster."""
-        return self.lease.role is Role.GATEWAY and not any(peer.admitted and self._mate(peer) is None for peer in self._peers.peers.values())
+    def astray(self) -> bool:
+        """Whether ways in are to be tried: nobody is connected, or this node speaks for a cluster that has no session with another."""
+        peers = self._peers.peers.values()
+        return not peers or (self.lease.role is Role.GATEWAY and not any(peer.admitted and self._mate(peer) is None for peer in peers))
 
     def leave(self, now: float) -> bool:
         """This node is about to stop. Whether somebody else speaks for the cluster now, or nobody can."""

@@ -178,19 +178,10 @@ class Node:
         ticket: int = self.calling.call(peer.session, Method.PING, {}, back, now)
         return ticket
 
-    def hand_over(self, now: float) -> bool:
-        """This node is about to stop: let another speak for the cluster. Whether that is done (0.3 s, at the worst 1 s)."""
-        return self.belonging is None or self.belonging.leave(now)
-
     def farewell(self, now: float) -> None:
         """Tell all peers that this node stops."""
         for session in list(self.peers.peers):
             self.sessions.close(session, "leaving", now)
-
-    @property
-    def astray(self) -> bool:
-        """Whether ways in are to be tried: nobody is connected, or this node speaks for a cluster that knows no other."""
-        return not self.peers.peers or (self.belonging is not None and self.belonging.islanded)
 
     @property
     def name(self) -> Path | None:
@@ -204,11 +195,11 @@ class Node:
         times = [at for at in (self.sessions.wake_at(), self.arriving.wake_at(), self.lan.wake_at()) if at is not None]
         if self.directory is not None and self.presence is not None:
             at_work = min(self.directory.wake_at(), self.presence.wake_at(), self.upholding.wake_at())
-            if self.astray and self.remembered:
-                at_work = min(at_work, self.remembered.try_at)
             times.append(at_work)
             if self.belonging is not None:
                 times.append(self.belonging.wake_at())
+                if self.belonging.astray and self.remembered:
+                    times.append(self.remembered.try_at)
         return min(times, default=None)
 
     def wake(self, now: float, at: float) -> None:
@@ -229,7 +220,7 @@ class Node:
             connected = {p.passport.node_id for p in self.peers.peers.values() if p.passport is not None}
             for neighbour in self.presence.to_dial(connected, now):
                 self.dial(neighbour.exchange, neighbour.addresses, now, at)
-        if self.astray:
+        if self.belonging is not None and self.belonging.astray:
             for exchange, addresses in self.remembered.due(now):
                 self.dial(exchange, addresses, now, at)
 

@@ -72,6 +72,10 @@ COUNTED: Final[dict[str, str]] = {
     "http_timeouts": "HTTP clients that sent or read too slowly",
     "knocks_waiting": "ways in that waited for their turn",
     "lan_woken": "times that beacons began anew because the machine had slept or its clock was set",
+    "members_dead": "members of the cluster that this node found dead: silent, and suspected for long enough",
+    "members_late": "times that this node woke late and blamed nobody else for the silence",
+    "members_refuted": "times that this node answered what others said of it",
+    "members_suspected": "members that this node began to suspect, on its own or on others' word",
     "lease_claims": "terms that this node took as gateway of its cluster",
     "lease_handed": "planned hand-overs of the gateway's lease that this node began",
     "lease_lapsed": "times that this node found its lease run out: it had stalled",
@@ -170,6 +174,8 @@ def of_machines(node: Node) -> Parts:
     }  # fmt: skip
     if node.directory is not None:
         parts["directory"] = node.directory.counters
+    if node.belonging is not None:
+        parts |= {"belonging": node.belonging.counters, "members": node.belonging.members.counters, "lease": node.belonging.lease.counters}
     if node.registrar is not None:
         parts["admission"] = node.registrar.counters
     return parts

@@ -26,7 +26,7 @@ from bootstrap.driver.lookup import Lookup
 from bootstrap.entrance import Domain, Lan, Place, WayIn, parse_where
 from bootstrap.goal import Goal
 from bootstrap.invite import Token
-from overlay import limits
+from overlay import acts, limits
 from overlay.admission.request import Request
 from overlay.cli import membership as homes
 from overlay.cli.again import same_overlay
@@ -204,7 +204,7 @@ class Running:
 
     async def _hand_over(self, engine: Engine) -> None:
         with trio.move_on_after(HAND_OVER):
-            while not engine.node.hand_over(engine.clock.now()):
+            while not engine.act(acts.hand_over, engine.clock.now()):
                 engine.step()
                 await trio.sleep(HAND_LOOK)
         self._scope.cancel()
@@ -298,7 +298,7 @@ class Running:
             place = Domain(root.zone)
         while True:
             await trio.sleep(pause)
-            if not plugged.node.astray:
+            if not acts.astray(plugged.node):
                 pause = LONELY
                 continue
             pause = min(2 * pause, LONELY_MOST)
@@ -462,7 +462,7 @@ def _heard_more(plugged: Plugged, told: AdmissionAsked | None) -> bool:
 
 
 async def _until_peers(plugged: Plugged, scope: trio.CancelScope) -> None:
-    await plugged.wait(lambda: not plugged.node.astray)
+    await plugged.wait(lambda: not acts.astray(plugged.node))
     scope.cancel()
 
 

@@ -147,10 +147,6 @@ class Recorded(Node):
         with self._noted("public", label, exists, now, at):
             super().public(label, exists, now, at)
 
-    def hand_over(self, now: float) -> bool:
-        with self._noted("hand_over", now):
-            return super().hand_over(now)
-
     def farewell(self, now: float) -> None:
         with self._noted("farewell", now):
             super().farewell(now)
@@ -314,7 +310,7 @@ def entries(data: bytes) -> Iterator[tuple[Any, ...]]:
 
 
 # What a recording may ask of a node, by name.
-NODE: Final = ("opened", "closed", "wake", "interfaces", "dial", "join", "publish", "keep", "ping", "public", "hand_over", "farewell")
+NODE: Final = ("opened", "closed", "wake", "interfaces", "dial", "join", "publish", "keep", "ping", "public", "farewell")
 ACTS: Final[dict[str, Callable[..., Any]]] = {
     name: what for name, what in vars(acts).items() if isfunction(what) and what.__module__ == acts.__name__ and not name.startswith("_")
 }

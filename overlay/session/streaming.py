@@ -38,7 +38,7 @@ class Streaming:
         self, *, own_key: bytes, numbers: dict[int, Session], emit: Callable[[events.StreamEvent], None], send: Send,
         end: Callable[[int, str, float], None], look_at: Callable[[Session, float], None], entropy: Entropy, counters: Counter[str],
     ) -> None:
-        self.kinds: frozenset[int] = frozenset()  # of streams that are served here; others are reset
+        self.kinds: set[int] = set()  # of streams that are served here; others are reset
         self._own_key = own_key
         self._numbers = numbers
         self._emit = emit

@@ -50,9 +50,9 @@ class _Stream:
 
 
 class Streams:
-    """Of one session. ``first`` is 1 for the end with the lower key, 2 for the other."""
+    """Of one session. ``first`` is 1 for the end with the lower key, 2 for the other; ``kinds`` may change at any time."""
 
-    def __init__(self, session: int, first: int, kinds: frozenset[int], counters: Counter[str]) -> None:
+    def __init__(self, session: int, first: int, kinds: set[int], counters: Counter[str]) -> None:
         self.out: list[events.StreamEvent] = []
         self.heard = False  # a frame came that wants to be acknowledged
         self.refused = False  # a frame came that cannot be taken now: its packet must come again

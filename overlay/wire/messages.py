@@ -108,8 +108,8 @@ class NoteRule:
 
 
 NOTES: dict[Note, NoteRule] = {
-    Note.MEMBERS: NoteRule("see `overlay/cluster/members.py`", "among members of a cluster: are you alive, and who else is"),
-    Note.LEASE: NoteRule("see `overlay/cluster/lease.py`", "among members of a cluster: who speaks for it, until when"),
+    Note.MEMBERS: NoteRule("see `overlay/cluster/member.py`", "among members of a cluster: are you alive, and who else is"),
+    Note.LEASE: NoteRule("see `overlay/cluster/terms.py`", "among members of a cluster: who speaks for it, until when"),
 }
 
 
@@ -160,7 +160,7 @@ METHODS: dict[Method, MethodRule] = {
     Method.LISTING: MethodRule(_ADMITTED, "{1: unit, 2: [buckets]}", "[key and mark (8 octets each)]", "what is in these buckets"),
     Method.WATCH: MethodRule(_ADMITTED, "{1: path, 2: digest held}", "[1, records] or [0]", "a zone, then its changes for 60 s; [0]: not held", True),
     Method.OFFER: MethodRule(_ADMITTED, "{1: unit, 2: [key and mark]}", "{}", "news that others tell at once: what is lacking may be fetched"),
-    Method.MATES: MethodRule(_ADMITTED, "{}", "see `overlay/cluster/members.py`", "who is in our cluster, as far as you know"),
+    Method.MATES: MethodRule(_ADMITTED, "{}", "see `overlay/cluster/member.py`", "who is in our cluster, as far as you know"),
     Method.FIND: MethodRule(
         _ADMITTED, "{1: key} or {2: path}", "[1 or 0, cluster records, grants]", "do you keep that zone, and who do you know near its key", True,
     ),

@@ -30,7 +30,7 @@ class Node:
         self.sessions = Sessions(
             exchange=self.key, overlay_id=OVERLAY, passport_digest=bytes(32), boot_nonce=bytes([seed]) * 8, entropy=Random(seed).randbytes,
         )
-        self.sessions.streams.kinds = frozenset({KIND})
+        self.sessions.streams.kinds.add(KIND)
         self.peer: Node
         self.session = 0
         self.accepted: list[Pipe] = []

@@ -90,7 +90,7 @@ def frames(data: bytes) -> None:
     dice, wire = Random(data), Wire(1)
     victim, peer = wire.end(1), wire.end(2)
     mutator = Mutator(dice, FRAMES, packed=True, longest=1_150)
-    victim.sessions.streams.kinds = frozenset({7})
+    victim.sessions.streams.kinds.add(7)
     wire.join(peer, victim)
     for _ in range(120):
         if not peer.open_now():

@@ -36,7 +36,7 @@ class Tap:
     seen: int = 0  # events looked at
 
     def __post_init__(self) -> None:
-        self.end.sessions.streams.kinds = frozenset({KIND})
+        self.end.sessions.streams.kinds.add(KIND)
 
     def open(self, data: bytes = b"", *, finish: bool = True, head: object = None) -> int:
         """Open a stream and pour ``data`` into it."""

@@ -115,7 +115,7 @@ def test_a_reset_ends_both_ways_and_gives_the_credit_back() -> None:
 def test_a_kind_that_nobody_serves_is_refused_and_says_nothing_to_the_node() -> None:
     wire = Wire(10)
     a, b = joined(wire)
-    b.end.sessions.streams.kinds = frozenset()
+    b.end.sessions.streams.kinds.clear()
     stream = a.open(pattern(1, 50_000))
     run(wire, [a, b], 3)
     assert a.resets == {stream: REFUSED} and not b.opened and not b.got
@@ -248,7 +248,7 @@ def test_not_more_sessions_than_the_node_has_room_for_get_the_full_credit(monkey
     wire = Wire(19)
     a, b, c = (wire.end(n) for n in (1, 2, 3))
     for other in (b, c):
-        other.sessions.streams.kinds = frozenset({KIND})
+        other.sessions.streams.kinds.add(KIND)
         wire.join(a, other)
     wire.join(b, c)
     taps = {end: Tap(end, wire) for end in (b, c)}

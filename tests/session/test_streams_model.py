@@ -86,15 +86,21 @@ class Pouring(RuleBasedStateMachine):
     def move(self) -> None:
         self.moves += 1
         self.wire.seen_as = {self.taps[0].end.addresses[0]: Address("198.51.100.7", 5_000 + self.moves)}
-        for _ in range(8):  # nobody finds an end that has moved and says nothing
+        self.say_where()
+
+    def say_where(self) -> None:
+        """Nobody finds an end that has moved and says nothing: it says so until a challenge had time to go and come."""
+        for _ in range(6):
             self.taps[0].end.sessions.message(self.taps[0].end.number, 1, b"here", self.wire.now)
-        self.wire.settle(self.taps[0].end)
+            self.wire.settle(self.taps[0].end)
+            run(self.wire, list(self.taps), 0.3, step=0.1)
 
     @rule(seconds=st.sampled_from([0.1, 2.0]))
     def dark(self, seconds: float) -> None:
         self.wire.udp_blocked = True
         run(self.wire, list(self.taps), seconds)
         self.wire.udp_blocked = False
+        self.say_where()
 
     @invariant()
     def what_came_is_the_beginning_of_what_was_written(self) -> None:
