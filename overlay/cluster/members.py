@@ -160,6 +160,8 @@ class Membership:
 
     def wake_at(self) -> float:
         """When :meth:`wake` wants to be called."""
+        if not self._members:
+            return float("inf")  # a machine alone has nobody to ask
         due = min(self._probe_at, self._dead_at)
         for probe in self._probes.values():
             due = min(due, probe.ends if probe.ask_at is None else probe.ask_at)
@@ -363,6 +365,9 @@ class Membership:
         self._members[node_id] = Member(member.card, life, now)
         if life is not Life.SUSPECT:
             self._suspicions.pop(node_id, None)
+        if before is None:
+            self._probe_at = max(self._probe_at, now)
+            self._dead_at = max(self._dead_at, now)
         if before is None or before.life is not life:
             self._out.append(MemberChanged(node_id, life, by))
         self._spread(News(member.card, life, by if life in (Life.SUSPECT, Life.DEAD) else b""), now)
