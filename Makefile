@@ -33,7 +33,7 @@ demo: $(VENV)/.run
 	@$(BIN)/python -m demo.demo
 
 test: debian $(VENV)/.dev
-	@PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m pytest $(PYTEST)
+	@PATH="$$PATH:/usr/sbin:/sbin" tools/tests.sh $(BIN)/python $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
