@@ -19,7 +19,7 @@ from overlay.directory.neighbours import Neighbour, wanted
 from overlay.errors import TrustError
 from overlay.name import ROOT, Path
 from overlay.records import rights
-from overlay.records.kinds import MAX_ADDRESSES, Cluster, Head
+from overlay.records.kinds import MAX_ADDRESSES, Cluster, Head, Host
 from overlay.records.record import Record
 from overlay.renewal import Renewals
 from overlay.statements import Statements
@@ -60,6 +60,12 @@ class Presence:
     _renew_at: float = 0.0
     _waits_since: dict[Path, float] = field(default_factory=dict)  # zones that nobody has vouched for, since when (UTC seconds)
     _instead_of: tuple[int, frozenset[bytes], list[Neighbour]] | None = None
+
+    def __post_init__(self) -> None:
+        """What was proved in an earlier run counts, where this machine still has that address."""
+        held = self.statements.held(self.name, "host")
+        if held is not None:
+            self.seen |= {address.host for address in Host.read(held).addresses}
 
     @property
     def cluster(self) -> Path:

@@ -52,6 +52,17 @@ def test_an_own_address_counts_once_a_peer_has_seen_it_and_a_named_one_at_once()
     assert presence.addresses == (Address("198.51.100.9", 7653), Address(MINE, 7653))
 
 
+def test_what_was_proved_in_an_earlier_run_counts_where_the_machine_still_has_it() -> None:
+    overlay = found()
+    before, directory = presence_of(overlay, overlay.first)
+    before.witnessed(MINE)
+    told = next(record for record in before.due(0.0, AT, 0) if record.kind == "host")
+    again, _ = presence_of(overlay, overlay.first, told)
+    assert again.addresses == (Address(MINE, 7653),)
+    moved, _ = presence_of(overlay, overlay.first, told, interfaces=("203.0.113.78",))
+    assert moved.addresses == ()
+
+
 def test_a_peers_word_alone_makes_nothing_ours() -> None:
     overlay = found()
     presence, _ = presence_of(overlay, overlay.first)

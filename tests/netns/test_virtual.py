@@ -58,7 +58,9 @@ class Carrying:
 
     def ask(self, words: str) -> str:
         self.say(f"ask {words}")
-        return self.line().removeprefix("answer ")
+        while not (line := self.line()).startswith("answer "):
+            pass  # what it said of itself meanwhile
+        return line.removeprefix("answer ")
 
 
 def has(host: Host) -> bool:

@@ -26,7 +26,9 @@ def test_a_newcomer_keeps_trying_until_somebody_answers(village: Village) -> Non
 def test_a_member_alone_serves_names_at_once_and_finds_its_peers_again(village: Village) -> None:
     founder, alice = village.founded(), village.machine()
     first = founder.up()
-    alice.join(founder, "--name", "alice", "--cluster", "eu/home").signal(signal.SIGTERM)
+    node = alice.join(founder, "--name", "alice", "--cluster", "eu/home")
+    until(lambda: alice.ask("founder.hq.cloud") == [founder.address], "alice was told where the founder is")
+    node.signal(signal.SIGTERM)
     assert alice.running[-1].end() == 0
     founder.done("name", "set", "motd.hq", "TXT", "while alice was away")
     first.signal(signal.SIGTERM)
