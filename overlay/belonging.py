@@ -15,7 +15,7 @@ from overlay import limits
 from overlay.cluster.lease import Lease
 from overlay.cluster.member import Card
 from overlay.cluster.members import Membership
-from overlay.cluster.outputs import MemberChanged, Role, RoleChanged, Tell
+from overlay.cluster.outputs import Life, MemberChanged, Role, RoleChanged, Tell
 from overlay.cluster.rank import Rank
 from overlay.cluster.terms import NUMBER, TERM, stored_number
 from overlay.errors import Malformed
@@ -24,6 +24,7 @@ from overlay.peers import Peer, Peers
 from overlay.presence import Presence
 from overlay.records import rights
 from overlay.setup import Setup
+from overlay.units import b64
 from overlay.wire.address import Address
 from overlay.wire.codec import Value
 from overlay.wire.messages import Method, Note
@@ -181,22 +182,24 @@ class Belonging:
 
     def _way(self, node_id: bytes) -> tuple[bytes, tuple[Address, ...]] | None:
         """Where that member may be: as it says among members, and as its record says."""
-        member = self.members.members().get(node_id)
+        card = self.members.card(node_id)
         view = self._presence.directory.holdings.view(self._presence.cluster)
         host = next((entry.host for entry in view.hosts if entry.node_id == node_id), None)
-        exchange = host.exchange if host is not None else member.card.exchange if member is not None else b""
-        addresses = (*(member.card.addresses if member is not None else ()), *(host.addresses if host is not None else ()))
+        exchange = host.exchange if host is not None else card.exchange if card is not None else b""
+        addresses = (*(card.addresses if card is not None else ()), *(host.addresses if host is not None else ()))
         return (exchange, tuple(dict.fromkeys(addresses))) if exchange and addresses else None
 
     def _member(self, event: MemberChanged, now: float, at: float) -> None:
-        self._ports.log("info", "member", id=event.node_id.hex()[:16], life=str(event.life))
+        if event.life is not Life.SUSPECT:
+            self._ports.log("info", "member", name=self._called(event.node_id), life=str(event.life))
         self._ports.tell(event)
         self._look_at = now
 
     def _role(self, event: RoleChanged, now: float, at: float) -> None:
         self._presence.role = event.role
         self._presence.hurry()
-        self._ports.log("info", "role", role=str(event.role), term=event.number)
+        gateway = self._called(event.gateway) if event.gateway is not None else ""
+        self._ports.log("info", "role", role=str(event.role), gateway=gateway, term=event.number)
         self._ports.tell(event)
 
     @property
@@ -204,6 +207,19 @@ class Belonging:
         """Whether ways in are to be tried: nobody is connected, or this node speaks for a cluster that has no session with another."""
         peers = self._peers.peers.values()
         return not peers or (self.lease.role is Role.GATEWAY and not any(peer.admitted and self._mate(peer) is None for peer in peers))
+
+    def _called(self, node_id: bytes) -> str:
+        """A member's name, or its id where no record tells it."""
+        if node_id == self.members.me:
+            return self._presence.name.dotted
+        view = self._presence.directory.holdings.view(self._presence.cluster)
+        return next((entry.name.dotted for entry in view.hosts if entry.node_id == node_id), b64(node_id))
+
+    @property
+    def standing(self) -> RoleChanged:
+        """Who speaks for the cluster, as far as is known here."""
+        lease = self.lease
+        return RoleChanged(lease.role, lease.gateway, lease.standby, lease.term[0] if lease.term is not None else 0)
 
     def leave(self, now: float) -> bool:
         """This node is about to stop. Whether somebody else speaks for the cluster now, or nobody can."""

@@ -86,6 +86,7 @@ RECONCILE = _limit("reconcile", 30, "seconds", "node", "DESIGN 3.5", "reconcilia
 PENDING = _limit("pending", 512, "records", "node", "records that wait for their chain; guess", "drop:pending-full")
 SMALL_OVERLAY = _limit("small-overlay", 16, "clusters", "overlay", "below it every node holds all zones", "watches_begun")
 MEMBERS = _limit("members", 512, "members", "cluster", "a LAN: SWIM and the lease are measured for 100", "drop:members-full")
+MEMBER_HINTS = _limit("member-hints", 32, "nodes", "node", "named by others, asked and not heard yet; guess", "drop:members-hints")
 LETTERS = _limit("letters", 64, "messages", "node", "among members, while a session is opened; guess", "drop:letters-full")
 SMALL_NODES = _limit("small-nodes", 256, "nodes", "overlay", "the same; 1,000 that hold 1,000 names move a million", "watches_begun")
 CUSTODIANS = _limit("custodians", 3, "nodes", "zone", "DESIGN 3.5", "watches_refused")

@@ -24,6 +24,21 @@ _NAME: Final = "the node's name, without the TLD"
 EVENTS: Final[dict[str, Event]] = {
     "started": Event("info", {"incarnation": "how often this node has started"}, "the run begins"),
     "stopped": Event("info", {}, "the run ends as it was asked to; a run without this line was killed, or crashed"),
+    "member": Event(
+        "info", {"name": _NAME + ", or its id", "life": "`alive`, `dead` (silent, and nobody hears it), `left`"},
+        "a member of this cluster came or went",
+    ),
+    "role": Event(
+        "info", {"role": "`gateway`, `standby`, `member`", "gateway": "the name of the gateway, or its id", "term": "the number of its term"},
+        "who speaks for the cluster changed, or what this node is in it",
+    ),
+    "port-mapped": Event(
+        "info", {"proto": "`udp` or `tcp`", "port": "ours", "at": "the router's address and port", "by": "`pcp`, `nat-pmp` or `upnp`"},
+        "the router says that it passes on what arrives there",
+    ),
+    "port-unmapped": Event(
+        "info", {"proto": "`udp` or `tcp`", "port": "ours", "reason": "see `overlay/nat/outputs.py`"}, "a mapping ended, or was refused",
+    ),
     "peer": Event("info", {"name": _NAME, "way": "its address", "proto": "`udp` or `tcp`"}, "a session with a node of the overlay was admitted"),
     "peer-gone": Event(
         "info", {"name": _NAME, "reason": "`leaving`, `silent`, `restarted`, `connection-closed`, `sessions-full`, or what the peer said"},

@@ -25,22 +25,25 @@ from overlay.wire.address import on_link
 Json = dict[str, Any]
 
 
+NOBODY = RoleChanged(Role.MEMBER, None, None, 0)
+
+
 class Reports:
     """Reports about one node. ``tld`` makes names full; ``at`` is trusted UTC seconds.
 
-    ``networks`` are the on-link ones of this machine; ``standing`` is who speaks for the own cluster, as the lease has it
-    (None: there is no election, and the first of those that may speak is named).
+    ``networks`` are the on-link ones of this machine; ``standing`` is who speaks for the own cluster: as the node's lease has
+    it, where nothing else is said.
     """
 
     def __init__(
         self, node: Node, *, zone: str, tld: str, networks: Callable[[], Collection[str]] = tuple,
-        standing: Callable[[], RoleChanged | None] = lambda: None,
+        standing: Callable[[], RoleChanged] | None = None,
     ) -> None:
         self.node = node
         self.zone = zone
         self.tld = tld
         self._networks = networks
-        self.led: Callable[[], RoleChanged] = lambda: standing() or summaries.unelected(node)
+        self.led: Callable[[], RoleChanged] = standing or (lambda: node.belonging.standing if node.belonging is not None else NOBODY)
 
     def full(self, name: Path) -> str:
         """A name in full under the TLD."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from overlay.cluster.outputs import Role, RoleChanged
 from overlay.directory import views
 from overlay.directory.book import TABLE
 from overlay.directory.view import GatewayEntry, HostEntry
@@ -27,13 +26,6 @@ def by_cluster(node: Node) -> dict[Path, list[GatewayEntry]]:
     for gateway in views.gateways(node.book):
         by_path.setdefault(gateway.path, []).append(gateway)
     return by_path
-
-
-def unelected(node: Node) -> RoleChanged:
-    """Who speaks for the own cluster where there is no election: the first of those that may."""
-    presence, me = node.presence, node.identity.node_id
-    first = next((g.node_id for g in views.gateways(node.book) if presence is not None and g.path == presence.cluster), None)
-    return RoleChanged(Role.GATEWAY if first == me else Role.MEMBER, first, None, 0)
 
 
 def name_of(node: Node, node_id: bytes) -> Path | None:

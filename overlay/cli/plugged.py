@@ -33,10 +33,11 @@ from overlay.cli.answers import Answers
 from overlay.cli.desk import Desk
 from overlay.cli.health import Health
 from overlay.cli.keeping import keeping
+from overlay.cli.mapping import Mapping
 from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
 from overlay.cli.public import public_exists
-from overlay.cluster.outputs import Life, MemberChanged, Role, RoleChanged
+from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
 from overlay.directory.book import TABLE
@@ -187,14 +188,21 @@ class Plugged:
             start(serve_tcp, sock, stub)
         for sock in self.listeners.whois:
             start(serve_whois, sock, self._whois, self.engine.counters)
+        mapping = Mapping(self.node, now=self.engine.clock.now, write=lambda line: self.engine.let_out((line,)))
+        self.counted["portmap"] = mapping.machine.counters
+        start(mapping.run, self.wait)
         if self._root is not None:
             self._carrier = Carrier(
                 Virtual(IPv4Interface(self.config.lan.virtual_ip).ip, os.urandom), self._root.sock, counters=self.engine.counters,
-                leads=lambda: reports.led().role is Role.GATEWAY, write=lambda line: self.engine.let_out((line,)),
+                leads=self._leads, write=lambda line: self.engine.let_out((line,)),
             )
             start(self._carrier.run)
         self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
         self._show_all()
+
+    def _leads(self) -> bool:
+        """Whether this node may act as gateway at this instant: its lease has not run out meanwhile."""
+        return self.node.belonging is not None and self.node.belonging.lease.holds(self.engine.clock.now())
 
     # -- what the node raises
 
@@ -221,6 +229,8 @@ class Plugged:
                 self._look_at_evidence()
             case RoleChanged() | MemberChanged(life=Life.ALIVE) if self._carrier is not None:
                 self._carrier.again()  # who was away may have learnt otherwise there
+            case RoleChanged():
+                pass
             case _:
                 return
         self._news.set()

@@ -4,9 +4,11 @@ It decides whom to probe, whom to suspect, and when a member counts as dead; it 
 node has sessions), who may be a member (passports say), and who leads. The rules beside the papers':
 
 - a member's own word, first hand, replaces whatever was said about it: a session proves who speaks;
-- what others say is a hint. Nobody is dead by hearsay: an accusation starts or shortens our own suspicion, which the
-  accused can end, and which lasts as long as a stall of 2 s (``suspicion.py``). So a liar costs a few words, no member;
-- who never answers is found dead however much it gossips: only answers to probes clear somebody of silence;
+- what others say is a hint. Nobody is a member by hearsay: who is named is asked, and counts when it answers. Nobody is
+  dead or gone by hearsay: an accusation starts or shortens our own suspicion, which the accused can end, and which lasts as
+  long as a stall of 2 s (``suspicion.py``). Nobody is revived by hearsay either. So a liar costs a few words, no member;
+- who never answers is found dead however much it gossips: an answer to a question, or a new version in reply to an
+  accusation, clears somebody of silence, and others' word that it lives does so twice at most;
 - a node that woke late blames itself: others were silent only because it slept (Lifeguard's local health);
 - the dead are asked again now and then, so that the parts of a split LAN find each other.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from overlay import limits
@@ -42,6 +44,8 @@ BURIED: Final = 86_400.0  # seconds that a dead member is remembered
 ROOM: Final = 1_000  # octets of news in one word: a datagram less heads
 OCTETS: Final = 125  # of one piece of news: three keys and numbers
 OCTETS_EACH: Final = 20  # of each address in it
+HINT: Final = 3.0  # seconds in which somebody that was only named has to answer
+CLEARED: Final = 2  # times that others' word ends a suspicion, between two answers of the suspect itself
 LEAP: Final = 1_000  # incarnations and versions that hearsay may be ahead of what is known (a day of crashes): more is a lie
 
 _UP: Final = frozenset((Life.ALIVE, Life.SUSPECT))
@@ -55,8 +59,8 @@ class _Probe:
     ends: float
     ask_at: float | None
     asker: tuple[bytes, int] | None = None
-    asked: int = 0
-    heard: int = 0  # helpers that answered at all
+    helpers: set[bytes] = field(default_factory=set)  # those asked that have not answered
+    heard: int = 0  # those that did
 
 
 @dataclass(slots=True)
@@ -77,6 +81,8 @@ class Membership:
         self._health = Health()
         self._members: dict[bytes, Member] = {}
         self._proved: dict[bytes, tuple[int, int]] = {}  # what members said of themselves, first hand
+        self._hints: dict[bytes, tuple[Card, float]] = {}  # who was named and is asked, since when
+        self._cleared: Counter[bytes] = Counter()  # suspicions that others' word ended
         self._suspicions: dict[bytes, _Suspicion] = {}
         self._news: dict[bytes, tuple[News, int]] = {}  # by member: what is told, how often it was
         self._probes: dict[int, _Probe] = {}
@@ -92,6 +98,11 @@ class Membership:
     def members(self) -> Mapping[bytes, Member]:
         """All others that are known, the dead as well, by node id."""
         return self._members
+
+    def card(self, node_id: bytes) -> Card | None:
+        """What is known of somebody, be it hearsay: to find it by."""
+        member = self._members.get(node_id)
+        return member.card if member is not None else self._hints.get(node_id, (None, 0.0))[0]
 
     def alive(self) -> set[bytes]:
         """The node ids of those that are not known to be dead or gone, this node included."""
@@ -236,7 +247,7 @@ class Membership:
         if probe.ask_at is not None and now >= probe.ask_at:
             probe.ask_at = None
             others = [node for node in self._shuffled(self._reachable()) if node != probe.target][:HELPERS]
-            probe.asked = len(others)
+            probe.helpers = set(others)
             for helper in others:
                 self._say(helper, Kind.ASK, number=number, target=probe.target)
         if now < probe.ends:
@@ -245,7 +256,7 @@ class Membership:
         if probe.asker is not None:
             self._say(probe.asker[0], Kind.NACK, number=probe.asker[1])
             return
-        if probe.asked and not probe.heard:
+        if probe.helpers and not probe.heard:
             self._health.bad()  # not even helpers are heard: the fault is near
         member = self._members.get(probe.target)
         if member is not None and member.life in _UP:
@@ -261,7 +272,8 @@ class Membership:
                 self._say(probe.asker[0], Kind.ACK, number=probe.asker[1])
             else:
                 self._health.good()
-        elif probe.asked and sender != probe.target:
+        elif sender in probe.helpers:
+            probe.helpers.discard(sender)
             probe.heard += 1
             if word.kind is Kind.ACK:  # somebody hears it: what stands against it, it will hear and refute
                 del self._probes[word.number]
@@ -284,13 +296,17 @@ class Membership:
     def _met(self, node_id: bytes, order: tuple[int, int] | None, exchange: bytes, now: float, *, answers: bool) -> None:
         """A member itself was heard. Who stands accused, or counts as dead, must have answered, or say that it heard of it."""
         member = self._members.get(node_id)
+        if answers:
+            self._cleared.pop(node_id, None)
         if member is None:
+            hint = self._hints.pop(node_id, (Card(node_id=node_id), 0.0))[0]
             if self._room():
-                member = Member(Card(node_id=node_id, exchange=exchange), Life.DEAD, now)
+                member = Member(replace(hint, exchange=exchange or hint.exchange), Life.DEAD, now)
                 self._set(replace(member, card=self._own_word(member.card, order)), Life.ALIVE, self.me, now)
             return
-        if order is not None and order < self._proved.get(node_id, (0, 0)):
-            return  # an old word that was long on its way
+        proved = self._proved.get(node_id, (0, 0))
+        if order is not None and order[0] == proved[0] and order < proved:
+            order = None  # an old word that was long on its way. A lower incarnation is a disk that was put back
         card = self._own_word(replace(member.card, exchange=exchange or member.card.exchange), order)
         if member.life is not Life.ALIVE and (answers or card.order > member.card.order):
             self._set(replace(member, card=card), Life.ALIVE, self.me, now)
@@ -312,24 +328,39 @@ class Membership:
             return
         member = self._members.get(card.node_id)
         if member is None:
-            if news.life is Life.ALIVE and self._room():
-                self._set(Member(card, Life.DEAD, now), Life.ALIVE, sender, now)
+            if news.life is Life.ALIVE:
+                self._hint(card, now)
             return
         known = member.card
-        if card.incarnation - known.incarnation > LEAP or (card.incarnation == known.incarnation and card.version - known.version > LEAP):
-            if self._proved.get(card.node_id) is not None:
-                self.counters["drop:members-leap"] += 1
-                return
-        if news.life is Life.ALIVE:
-            if card.order > known.order:
-                self._set(Member(_merged(known, card), member.life, member.since), Life.ALIVE, sender, now)
-            elif card.order == known.order and not known.addresses and card.addresses:
-                self._members[card.node_id] = replace(member, card=_merged(known, card))
-        elif card.order >= known.order and member.life in _UP:
-            if news.life is Life.LEFT:
-                self._set(member, Life.LEFT, sender, now)
-            else:
-                self._suspect(member, news.by or sender, now)
+        if max(card.incarnation - known.incarnation, card.version - known.version if card.incarnation == known.incarnation else 0) > LEAP:
+            self.counters["drop:members-leap"] += 1
+        elif card.node_id == sender and news.life is Life.LEFT:
+            self._set(member, Life.LEFT, sender, now)
+        elif news.life is not Life.ALIVE:
+            if card.order >= known.order and member.life in _UP:
+                self._suspect(member, news.by if news.by in self._members else sender, now)
+        elif card.order > known.order and member.life is Life.ALIVE:
+            self._set(Member(_merged(known, card), member.life, member.since), Life.ALIVE, sender, now)
+        elif card.order > known.order and member.life is Life.SUSPECT and self._cleared[card.node_id] < CLEARED:
+            self._cleared[card.node_id] += 1
+            self._set(Member(_merged(known, card), member.life, member.since), Life.ALIVE, sender, now)
+        elif card.order > known.order:
+            self._hint(card, now)
+        elif card.order == known.order and not known.addresses and card.addresses:
+            self._members[card.node_id] = replace(member, card=_merged(known, card))
+
+    def _hint(self, card: Card, now: float) -> None:
+        """Somebody is named that is not known, or counts as dead: it is asked, a few at a time."""
+        for node_id, (_, since) in list(self._hints.items()):
+            if now - since >= HINT:
+                del self._hints[node_id]
+        if card.node_id in self._hints:
+            return
+        if len(self._hints) >= limits.MEMBER_HINTS:
+            self.counters["drop:members-hints"] += 1
+            return
+        self._hints[card.node_id] = card, now
+        self._say(card.node_id, Kind.PING)
 
     def _refute(self, news: News, now: float) -> None:
         """Somebody speaks of us: what is wrong is answered with a higher version."""
@@ -384,7 +415,7 @@ class Membership:
         return True
 
     def _forget(self, node_id: bytes) -> None:
-        for known in (self._members, self._proved, self._suspicions, self._news):
+        for known in (self._members, self._proved, self._suspicions, self._news, self._hints, self._cleared):
             known.pop(node_id, None)
 
     # -- telling
@@ -409,7 +440,7 @@ class Membership:
         """A word, and news with it: what was told least goes first; what its receiver said or is needs no telling, but accusations do."""
         most = told(1 + len(self._members))
         accused = self._members.get(to)
-        chosen = [News(accused.card, Life.SUSPECT, self.me)] if accused is not None and accused.life is Life.SUSPECT else []
+        chosen = [News(accused.card, Life.SUSPECT, self.me)] if accused is not None and accused.life is not Life.ALIVE else []
         room = ROOM - len(chosen) * OCTETS
         for node_id, (news, times) in sorted(self._news.items(), key=lambda item: item[1][1])[: 2 * NEWS]:
             size = OCTETS + OCTETS_EACH * len(news.card.addresses)

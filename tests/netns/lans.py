@@ -7,6 +7,7 @@ points do. Everything else is as in ``hosts.py``, whose hosts these are.
 from __future__ import annotations
 
 import shutil
+from ipaddress import ip_address, ip_interface
 from typing import Self
 
 import pytest
@@ -51,6 +52,16 @@ class Lans(Net):
         if v4:
             _ip("-n", namespace, "addr", "add", v4, "dev", "eth0")
         return host
+
+    def route(self, **lans: str) -> None:
+        """Let these LANs reach each other by way of a router that has that address on each, such as 10.1.0.1/24. Call it when the hosts are there."""
+        _ip("netns", "exec", self._middle, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+        for lan, address in lans.items():
+            _ip("-n", self._middle, "addr", "add", address, "dev", lan)
+            router = address.partition("/")[0]
+            for host in self.hosts.values():
+                if host.v4 is not None and ip_address(host.v4) in ip_interface(address).network:
+                    _ip("-n", host.namespace, "route", "add", "default", "via", router)
 
     def deafen(self, host: Host) -> None:
         """From now on nothing reaches that host but what is for it alone."""

@@ -1,0 +1,66 @@
+"""Ports mapped at the router while this node speaks for its cluster, or stands by (DESIGN 3.6).
+
+It decides when to map and what is written into the log. What a router promises is a candidate only: nothing of it is told to
+others before somebody outside has come in that way (DESIGN 3.7).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import Final
+
+import trio
+
+from overlay.cluster.outputs import Role
+from overlay.driver.portmap import map_ports
+from overlay.machine import Log
+from overlay.nat.outputs import Mapped, Unmapped
+from overlay.nat.portmap import PortMaps
+from overlay.node import Node
+
+SPEAKING: Final = (Role.GATEWAY, Role.STANDBY)
+
+Wait = Callable[[Callable[[], bool]], Awaitable[None]]  # until that holds
+
+
+class Mapping:
+    """The mapped ports of one node; ``held`` are those that the router says it passes on."""
+
+    def __init__(self, node: Node, *, now: Callable[[], float], write: Callable[[Log], None]) -> None:
+        self.node = node
+        self.machine = PortMaps(os.urandom, now(), secret=node.identity.derived(b"overlay port mapping 1"))
+        self.held: dict[tuple[str, int], Mapped] = {}
+        self._now = now
+        self._write = write
+
+    def _speaks(self) -> bool:
+        return self.node.belonging is not None and self.node.belonging.lease.role in SPEAKING
+
+    async def run(self, wait: Wait) -> None:
+        """Until cancelled. A node that is on loopback alone (a test bed) asks no router."""
+        if all(ip_address(host.partition("%")[0]).is_loopback for host in self.node.setup.interfaces):
+            return
+        port = self.node.setup.port
+        while True:
+            await wait(self._speaks)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._map, [("udp", port), ("tcp", port)])
+                await wait(lambda: not self._speaks())
+                nursery.cancel_scope.cancel()
+
+    async def _map(self, ports: list[tuple[str, int]]) -> None:
+        await map_ports(self.machine, ports, self._told, now=self._now)
+
+    def _told(self, event: Mapped | Unmapped) -> None:
+        port = (event.proto, event.internal)
+        if isinstance(event, Unmapped):
+            if self.held.pop(port, None) is not None or event.reason not in ("no-router", "dropped"):
+                self._write(Log("info", "port-unmapped", {"proto": event.proto, "port": event.internal, "reason": event.reason}))
+            return
+        before = self.held.get(port)
+        self.held[port] = event
+        if before is None or (before.external_host, before.external_port) != (event.external_host, event.external_port):
+            fields = {"proto": event.proto, "port": event.internal, "at": f"{event.external_host}:{event.external_port}", "by": event.protocol}
+            self._write(Log("info", "port-mapped", fields))
