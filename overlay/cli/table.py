@@ -27,7 +27,7 @@ _NAME_OPTION: Final = Option("--name", "LABEL", "this node's name in its cluster
 _DETACH: Final = Option("--detach", "", "return when usable and leave it running")
 _NAME: Final = Argument("NAME", "a name such as web.home.eu or eu/home/web", dashed=True)
 _NODE: Final = Argument("NODE", "a node's name or id", dashed=True)
-SCENARIOS: Final = ("join", "partition", "churn", "crash")  # overlay/lab/scenarios.py
+SCENARIOS: Final = ("join", "partition", "churn", "crash", "storm")  # overlay/lab/scenarios.py
 _ROOT_KEYS: Final = "K of N root keys must sign changes of the root; needs --root-out"
 
 COMMANDS: Final = (

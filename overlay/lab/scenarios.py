@@ -1,8 +1,8 @@
 """Stories that an operator may rehearse: nodes that join, part, come and go, crash (CONTRACT, `overlay lab run`).
 
-Each is played in a world of virtual time by real nodes with real crypto. What it tells is what a person would see, and
-when; all chance comes from the seed, so the same seed tells the same story, to the digest of every datagram. A story that
-did not end as it should says so: then the seed is worth a report.
+Each is played in a world of virtual time by real nodes with real crypto (the storm's costs nothing but its price). What it
+tells is what a person would see, and when; all chance comes from the seed, so the same seed tells the same story, to the
+digest of every datagram. A story that did not end as it should says so: then the seed is worth a report.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from overlay import acts
+from overlay.lab.crypto import NULL
 from overlay.lab.host import Host
+from overlay.lab.storm import Storm
 from overlay.lab.world import World, refusal_of
 from overlay.name import parse_path
 from overlay.node import Node
@@ -136,7 +138,15 @@ def crash(story: Story) -> None:
         story.wait("us/office/carol knows it", lambda: story.agreed([alice, other]))
 
 
-SCENARIOS: Final[dict[str, Callable[[Story], None]]] = {"join": join, "partition": partition, "churn": churn, "crash": crash}
+def storm(story: Story, clusters: int = 10, nodes: int = 10) -> None:
+    """A hundred nodes in ten clusters join at once, look up, come and go, part and heal; a name is revoked."""
+    story.world = World(story.seed, crypto=NULL)
+    played = Storm(story.world, clusters, nodes, story.tell)
+    played.play()
+    story.held = played.held
+
+
+SCENARIOS: Final[dict[str, Callable[[Story], None]]] = {"join": join, "partition": partition, "churn": churn, "crash": crash, "storm": storm}
 
 
 def play(name: str, seed: int) -> Story:

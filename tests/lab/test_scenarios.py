@@ -1,4 +1,4 @@
-"""The stories of `overlay lab run`: they end as they should, and a seed tells the same one each time."""
+"""The stories of `overlay lab run`: they end as they should, and a seed tells the same one each time. For the storm: test_storm.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from overlay.name import parse_path
 from tests.lab.scenes import node, text
 
 
-@pytest.mark.parametrize(("name", "seed"), [*((name, 1) for name in SCENARIOS), ("join", 2), ("partition", 2), ("crash", 2)])
-def test_every_story_ends_as_it_should(name: str, seed: int) -> None:
+@pytest.mark.parametrize(("name", "seed"), [*((name, 1) for name in SCENARIOS if name != "storm"), ("join", 2), ("partition", 2), ("crash", 2)])
+def test_every_story_but_the_storm_ends_as_it_should(name: str, seed: int) -> None:
     story = play(name, seed)
     assert story.held, story.told
     assert [at for at, _ in story.told] == sorted(at for at, _ in story.told)
