@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 import pytest
 
+from overlay.lab.crypto import NULL
 from overlay.lab.world import Host, World
 from tests.lab.scenes import counted, digests, enter, invite, node, say, text
 
@@ -121,3 +123,23 @@ def test_a_restarted_node_finds_the_others_without_being_told_where() -> None:
     world.start(hosts[0])
     assert world.run_until(lambda: world.joined(hosts[0]), 20) is not None
     assert world.run_until(lambda: text(hosts[0], "us/office/bob/motd") == ("while it was away",), 5) is not None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_over_a_hundred_crashes_that_lose_writes_no_acknowledged_change_is_lost(seed: int) -> None:
+    world = World(seed, crypto=NULL, commit=(0.002, 0.03))
+    alice = world.found("eu/home/alice")
+    world.run(1)
+    acknowledged: list[int] = []
+    number = 0
+    while world.counters["lost-writes"] < 100 and number < 500:
+        number += 1
+        say(world, alice, "eu/home/alice/diary", str(number), done=partial(acknowledged.append, number))
+        world.run(world.dice.choice((0.0, 0.001, 0.005, 0.01, 0.04)))  # before, in and after the commit
+        world.crash(alice)
+        world.start(alice)
+        world.run(0.05)
+        shown = text(alice, "eu/home/alice/diary")
+        assert (int(shown[0]) if shown else 0) >= max(acknowledged, default=0)
+    assert world.counters["lost-writes"] == 100
+    assert len(acknowledged) > 20
