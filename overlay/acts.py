@@ -28,11 +28,6 @@ def usable(node: Node, now: float) -> bool:
     return node.statements.held(node.presence.name, "host") is not None and node.directory.settled()
 
 
-def astray(node: Node) -> bool:
-    """Whether ways in are to be tried, whoever is connected."""
-    return node.belonging is None or node.belonging.astray
-
-
 def hand_over(node: Node, now: float) -> bool:
     """This node is about to stop: another is to speak for the cluster. Whether that is done (0.3 s, at the worst 1 s)."""
     return node.belonging is None or node.belonging.leave(now)

@@ -64,6 +64,7 @@ class Belonging:
         self._peers = peers
         self._presence = presence
         self._ports = ports
+        self._log = ports.log
         self._entropy = entropy
         self._letters: dict[tuple[bytes, Note], tuple[Value, float]] = {}  # what waits for a session, since when
         self._pull_at = now + PULL_EVERY
@@ -191,7 +192,7 @@ class Belonging:
 
     def _member(self, event: MemberChanged, now: float, at: float) -> None:
         if event.life is not Life.SUSPECT:
-            self._ports.log("info", "member", name=self._called(event.node_id), life=str(event.life))
+            self._log("info", "member", name=self._called(event.node_id), life=str(event.life))
         self._ports.tell(event)
         self._look_at = now
 
@@ -199,7 +200,7 @@ class Belonging:
         self._presence.role = event.role
         self._presence.hurry()
         gateway = self._called(event.gateway) if event.gateway is not None else ""
-        self._ports.log("info", "role", role=str(event.role), gateway=gateway, term=event.number)
+        self._log("info", "role", role=str(event.role), gateway=gateway, term=event.number)
         self._ports.tell(event)
 
     @property

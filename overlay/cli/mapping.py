@@ -62,5 +62,5 @@ class Mapping:
         before = self.held.get(port)
         self.held[port] = event
         if before is None or (before.external_host, before.external_port) != (event.external_host, event.external_port):
-            fields = {"proto": event.proto, "port": event.internal, "at": f"{event.external_host}:{event.external_port}", "by": event.protocol}
-            self._write(Log("info", "port-mapped", fields))
+            at = f"{event.external_host}:{event.external_port}"
+            self._write(Log("info", "port-mapped", {"proto": event.proto, "port": event.internal, "at": at, "by": event.protocol}))

@@ -200,6 +200,11 @@ class Plugged:
         self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
         self._show_all()
 
+    @property
+    def astray(self) -> bool:
+        """Whether ways in are to be tried."""
+        return self.node.belonging is None or self.node.belonging.astray
+
     def _leads(self) -> bool:
         """Whether this node may act as gateway at this instant: its lease has not run out meanwhile."""
         return self.node.belonging is not None and self.node.belonging.lease.holds(self.engine.clock.now())

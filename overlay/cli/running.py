@@ -298,7 +298,7 @@ class Running:
             place = Domain(root.zone)
         while True:
             await trio.sleep(pause)
-            if not acts.astray(plugged.node):
+            if not plugged.astray:
                 pause = LONELY
                 continue
             pause = min(2 * pause, LONELY_MOST)
@@ -462,7 +462,7 @@ def _heard_more(plugged: Plugged, told: AdmissionAsked | None) -> bool:
 
 
 async def _until_peers(plugged: Plugged, scope: trio.CancelScope) -> None:
-    await plugged.wait(lambda: not acts.astray(plugged.node))
+    await plugged.wait(lambda: not plugged.astray)
     scope.cancel()
 
 

@@ -109,12 +109,12 @@ def told(story: Story) -> None:
     others = [host for host in story.there if host is not gateway]
     died = time.time()
     gateway.kill()
-    story.unanswered = [f"{host.name}: {name_of(gateway)}" for host in story.all if host is not gateway and host.dig(name_of(gateway)).status != "NOERROR"]
+    asking = [host for host in story.all if host is not gateway]
+    story.unanswered = [host.name for host in asking if host.dig(name_of(gateway)).status != "NOERROR"]
     wait_until(lambda: any(status["gateway"] for status in statuses(others)), 15, "somebody follows it")
     story.crash = became_gateway(others, died) - died
     others[0].overlay("name", "set", "motd.there.us", "TXT", "said without it").ok()
-    seen = [host for host in story.all if host is not gateway]
-    everywhere(seen, "the change", lambda host: host.dig("motd.there.us.cloud", "TXT").data == ['"said without it"'], 20)
+    everywhere(asking, "the change", lambda host: host.dig("motd.there.us.cloud", "TXT").data == ['"said without it"'], 20)
 
     gateway.overlay("up", "--detach").ok()
     wait_until(lambda: led(story.there), 15, "one gateway again")
@@ -124,13 +124,13 @@ def told(story: Story) -> None:
     assert leaving is not None
     staying = [host for host in story.here if host is not leaving]
     loop = f"for n in $(seq 60); do dig @127.0.0.1 {name_of(story.there[0])} +short +tries=1 +time=1 +nocookie; sleep 0.05; done"
-    asking = staying[0].popen("sh", "-c", loop)
+    stub = staying[0].popen("sh", "-c", loop)
     began = time.time()
     leaving.overlay("down").ok()
     wait_until(lambda: any(status["gateway"] for status in statuses(staying)), SOON, "a successor")
     yielded = max(when for when, role in roles(leaving) if role == "member")
     story.planned = became_gateway(staying, began) - yielded
-    story.asked = asking.communicate(timeout=30)[0].split("\n")[:-1]
+    story.asked = stub.communicate(timeout=30)[0].split("\n")[:-1]
     leaving.overlay("up", "--detach").ok()
     wait_until(lambda: led(story.here), 15, "one gateway after its return")
 
