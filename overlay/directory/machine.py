@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 
 from overlay import limits
-from overlay.directory import neighbours
+from overlay.directory import neighbours, roll
 from overlay.directory.book import TABLE, Book, Unit, zone_unit
 from overlay.directory.finding import Finding
 from overlay.directory.holdings import Holdings
@@ -201,6 +201,11 @@ class Directory:
             return self._finding.serve(point_of(path) if path != ROOT else int.from_bytes(fields.binary(1, 32, 32), "big"), path)
         if method is Method.WATCH:
             return self._watched(peer, _path(fields.text(1, 255)), fields.binary(2, 0, 8, default=b""), now)
+        if method is Method.MEMBERS:
+            path, after = roll.asked(body)
+            zone = self.book.outline.zone_of(path)
+            hosts = self.holdings.view(zone).hosts if self.holdings.holds(zone) else ()
+            return roll.page(hosts, path, after, {}, self.counters)
         raise Malformed("no question for the directory", rule="method")
 
     def _summary(self, unit: Unit) -> bytes:

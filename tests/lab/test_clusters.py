@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from overlay import acts
 from overlay.cluster.outputs import Role
+from overlay.directory import roll
 from overlay.lab.crypto import NULL
 from overlay.lab.world import Host, World
 from overlay.name import parse_path
+from overlay.node import Node
 from overlay.raised import PeerChanged
-from overlay.wire.messages import Note
+from overlay.wire.messages import Method, Note
 from tests.lab.scenes import invite, node
 
 HOME, OFFICE = "eu/home", "us/office"
@@ -148,3 +150,24 @@ def test_islands_of_one_overlay_merge_when_they_meet() -> None:
         return all(marks[host.name][f"zone:{OFFICE}"].digest == node(office[1]).book.units[f"zone:{OFFICE}"].digest for host in home)
 
     assert world.run_until(known, 90.0) is not None
+
+
+def test_a_far_cluster_tells_its_members_on_request_and_no_more_of_them_than_names() -> None:
+    world, home, office = two_homes()
+    here, there = gateways(home)[0], gateways(office)[0]
+    world.do(here, lambda one, at: one.dial(there.identity.exchange_public, [], world.now, at))
+    assert world.run_until(lambda: node(here).peers.by_node(there.identity.node_id) is not None, 10.0) is not None
+    peer = node(here).peers.by_node(there.identity.node_id)
+    assert peer is not None
+    answers: list[object] = []
+    path = parse_path(OFFICE)
+    for method, body in ((Method.MEMBERS, roll.question(path)), (Method.MATES, {})):
+        world.do(here, lambda one, at, method=method, body=body: ask(one, peer.session, method, body, answers, world.now))  # type: ignore[misc]
+        world.run(1.0)
+    told = roll.read(answers[0], path)
+    assert {member.node_id for member in told.members} == {host.identity.node_id for host in office} and not told.more
+    assert answers[1] is None  # incarnations and LAN addresses are for members
+
+
+def ask(one: Node, session: int, method: Method, body: object, answers: list[object], now: float) -> None:
+    one.calling.call(session, method, body, lambda answer, now, at: answers.append(answer), now)
