@@ -84,7 +84,7 @@ class Book:
                 self.add(record, at)
             except (TrustError, Malformed) as why:
                 self.counters[f"drop:{why.rule}"] += 1
-                if record.kind == "grant":
+                if self.grants.get(record.digest) is record:  # not another of the same content, whose signatures are others
                     self._drop_grant(record)
                 if why.rule != "R02":  # dated ahead of us: our clock may be what is wrong, and nothing is thrown away for that
                     self._stores.append(Store(RECORDS, self._store_key(record), None))
@@ -289,14 +289,15 @@ class Book:
             self._hang(grant)
 
     def _drop_grant(self, grant: Record) -> None:
-        if self.grants.pop(grant.digest, None) is None:
+        held = self.grants.pop(grant.digest, None)
+        if held is None:
             return
         there = self._grants_at[grant.name]
         del there[grant.digest]
         if not there:
             del self._grants_at[grant.name]
         theirs = self._grants_to[grant.item]
-        theirs.remove(grant)
+        theirs.remove(held)
         if not theirs:
             del self._grants_to[grant.item]
         self._unhang(grant)

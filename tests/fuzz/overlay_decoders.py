@@ -279,7 +279,7 @@ def _accept(data: bytes) -> None:
     again = hello.accept(
         passport_digest=found.passport_digest, seen=found.seen, boot_nonce=found.boot_nonce, version=found.version, answer=found.answer,
     )
-    assert hello.read_accept(again) == found
+    assert hello.read_accept(again) in (found, replace(found, answer=None))  # an answer that does not fit is left out
 
 
 def _frames(data: bytes) -> None:
