@@ -178,6 +178,7 @@ def test_lapse_has_no_cliff() -> None:
     """A node that nobody can renew: its old names are served for 30 days after its date, and it makes nothing new."""
     world, founder, (alice, bob, carol) = home()
     say(world, alice, "hq/alice", "old")
+    world.run(10)  # members of a cluster meet one after the other
     for host in (founder, bob, carol):
         world.crash(host)
     days_pass(world, 31)
