@@ -112,9 +112,9 @@ def test_an_address_that_changes_under_a_node_takes_listeners_records_and_sessio
     assert bound(alice, "dns") == {"203.0.113.78"}
     assert story.founder.dig("alice.home.eu.cloud", at="203.0.113.78", options=("+norecurse",)).data == ["203.0.113.78"]
     peers = {peer["name"]: peer["since_s"] for peer in alice.json("peers")}
-    assert set(peers) == set(session)
+    assert set(session) <= set(peers)
     assert all(peers[name] > session[name] for name in session), "the sessions are the same ones"
-    wait_until(lambda: any(peer["address"] == "203.0.113.78:7653" for peer in story.founder.json("peers")), SOON, "the founder's session has moved")
+    wait_until(lambda: any(peer["address"].startswith("203.0.113.78:") for peer in story.founder.json("peers")), SOON, "the founder's session has moved")
     alice.overlay("name", "set", "motd.home.eu", "TXT", "moved").ok()
     everywhere(everyone, "a change", lambda host: host.dig("motd.home.eu.cloud", "TXT").data == ['"moved"'])
 
