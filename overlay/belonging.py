@@ -213,6 +213,9 @@ class Belonging:
         """A member's name, or its id where no record tells it."""
         if node_id == self.members.me:
             return self._presence.name.dotted
+        peer = self._peers.by_node(node_id)
+        if peer is not None and peer.passport is not None:
+            return peer.passport.name.dotted
         view = self._presence.directory.holdings.view(self._presence.cluster)
         return next((entry.name.dotted for entry in view.hosts if entry.node_id == node_id), b64(node_id))
 

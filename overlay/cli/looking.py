@@ -23,7 +23,7 @@ def status(call: Call) -> None:
     roles = [role for role in ("gateway", "standby") if found.get(role)]
     rows: list[tuple[str, object]] = [
         ("name", found.get("name")), ("node id", found.get("node_id")), ("zone", found.get("zone")),
-        ("TLD", found.get("tld")), ("overlay id", found.get("overlay_id")), ("cluster", found.get("cluster")), ("role", roles or "node"),
+        ("TLD", found.get("tld")), ("overlay id", found.get("overlay_id")), ("cluster", found.get("cluster")), ("role", roles or "member"),
         ("gateway", found.get("gateway_name")), ("public address", found.get("public_address")), ("NAT", found.get("nat")),
         ("up for", span(found.get("uptime_s"))), ("revision", found.get("revision")), ("incarnation", found.get("incarnation")),
         ("pid", found.get("pid")), ("peers", found.get("peers")), ("clusters", found.get("clusters")), ("records", found.get("records")),
