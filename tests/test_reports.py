@@ -28,7 +28,7 @@ def village() -> tuple[World, Host, Host, Host]:
 
 
 def reports(host: Host, *, networks: Collection[str] = (), standing: RoleChanged | None = None) -> Reports:
-    return Reports(node(host), zone="cloud.example.net", tld="cloud", networks=lambda: networks, standing=lambda: standing)
+    return Reports(node(host), zone="cloud.example.net", tld="cloud", networks=lambda: networks, standing=None if standing is None else lambda: standing)
 
 
 def led(gateway: Host, standby: Host | None, role: Role) -> RoleChanged:
