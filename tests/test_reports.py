@@ -28,7 +28,8 @@ def village() -> tuple[World, Host, Host, Host]:
 
 
 def reports(host: Host, *, networks: Collection[str] = (), standing: RoleChanged | None = None) -> Reports:
-    return Reports(node(host), zone="cloud.example.net", tld="cloud", networks=lambda: networks, standing=None if standing is None else lambda: standing)
+    said = None if standing is None else lambda: standing
+    return Reports(node(host), zone="cloud.example.net", tld="cloud", networks=lambda: networks, standing=said)
 
 
 def led(gateway: Host, standby: Host | None, role: Role) -> RoleChanged:
