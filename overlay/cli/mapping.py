@@ -36,12 +36,14 @@ class Mapping:
         self._write = write
 
     def _speaks(self) -> bool:
-        return self.node.belonging is not None and self.node.belonging.lease.role in SPEAKING
+        """Whether ports are to be mapped. A node that is on loopback alone (a test bed) asks no router."""
+        presence, belonging = self.node.presence, self.node.belonging
+        if presence is None or belonging is None or belonging.lease.role not in SPEAKING:
+            return False
+        return not all(ip_address(host.partition("%")[0]).is_loopback for host in presence.interfaces)
 
     async def run(self, wait: Wait) -> None:
-        """Until cancelled. A node that is on loopback alone (a test bed) asks no router."""
-        if all(ip_address(host.partition("%")[0]).is_loopback for host in self.node.setup.interfaces):
-            return
+        """Until cancelled."""
         port = self.node.setup.port
         while True:
             await wait(self._speaks)

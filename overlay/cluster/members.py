@@ -30,10 +30,11 @@ from overlay.wire.address import Address
 from overlay.wire.codec import Value
 from overlay.wire.messages import Note
 
-PERIOD: Final = 0.5  # seconds between probes of a node that is well: one of 20 is probed twice a second, by somebody
+PERIOD: Final = 1.0  # seconds between probes of a node that is well: each member is probed once a second, by somebody (memberlist's)
+ANSWER: Final = 0.5  # seconds that an answer may take, directly or by helpers
 TIMEOUT: Final = 0.2  # seconds that a probe is waited for before others are asked to probe as well
 HELPERS: Final = 3
-NACK: Final = 0.8  # of its period: when a helper says that it hears nothing either
+NACK: Final = 0.8  # of that time: when a helper says that it hears nothing either
 ACCUSED: Final = (1.0, 0.5)  # seconds: first and next questions of each member to one accused. News of its answer to others may be lost
 GOSSIP: Final = 0.1  # seconds between rounds of news, while there is any: three rounds of three reach 20
 FANOUT: Final = 3
@@ -238,7 +239,7 @@ class Membership:
             self.counters["drop:members-probes"] += 1
             return
         self._number = self._number % NUMBER + 1
-        ends = now + self._health.stretch(PERIOD) * (NACK if asker is not None else 1.0)
+        ends = now + self._health.stretch(ANSWER) * (NACK if asker is not None else 1.0)
         self._probes[self._number] = _Probe(target, ends, None if asker is not None else now + self._health.stretch(TIMEOUT), asker)
         self._say(target, Kind.PING, number=self._number)
 
