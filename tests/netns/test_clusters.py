@@ -97,12 +97,17 @@ def story() -> Iterator[Story]:
         yield story
 
 
+def counted(host: Host) -> list[dict[str, Any]]:
+    """What it tells of the clusters, once all are counted; else nothing."""
+    rows: list[dict[str, Any]] = host.json("clusters")
+    return rows if len(rows) == 2 and all(row["nodes"] == 3 and len(row["gateways"]) == 2 for row in rows) else []
+
+
 def told(story: Story) -> None:
     for lan in (story.here, story.there):
         wait_until(lambda lan=lan: led(lan), SOON, "one gateway, one standby")  # type: ignore[misc]
     everywhere(story.all, "all names at each stub", lambda host: answers_for_all(story, host), 20)
-    wait_until(lambda: len(story.here[1].json("clusters")) == 2, SOON, "two clusters")
-    story.clusters = story.here[1].json("clusters")
+    story.clusters = wait_until(lambda: counted(story.here[1]), 30, "two clusters of three, as their gateways count them every 10 s")
 
     gateway = led(story.there)
     assert gateway is not None
