@@ -30,6 +30,7 @@ from overlay.wire.codec import Value
 from overlay.wire.messages import Method, Note
 
 PULL_EVERY = 30.0  # seconds between full comparisons with one member by chance (memberlist's push/pull)
+PULL_FIRST = 3  # members of whom a newcomer asks at once for all others; from the rest it hears news
 KEPT = 3.0  # seconds that a message waits for a session: what is older, SWIM and the lease have said again
 LISTEN = 5.0  # seconds that a newcomer waits to hear who else is in its cluster
 LOOK_AGAIN = 0.1  # seconds, while it waits
@@ -85,7 +86,8 @@ class Belonging:
         for to, note in [letter for letter in self._letters if letter[0] == node_id]:
             body, _ = self._letters.pop((to, note))
             self._ports.message(peer.session, note, body, now)
-        self._pull(peer.session, node_id, now)
+        if len(self.members.members()) <= PULL_FIRST:
+            self._pull(peer.session, node_id, now)
         self._look_at = now
 
     def left(self, peer: Peer, reason: str, now: float) -> None:
