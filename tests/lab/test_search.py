@@ -124,7 +124,7 @@ def story() -> Story:
     for host in gone:
         world.start(host)
     world.run(SETTLE)
-    look_up(tale, "started again", [(reader, owner) for owner, reader in cold(tale, gone, 60)], "now")
+    look_up(tale, "started again", [(reader, owner) for owner, reader in cold(tale, gone, 120)], "now")
     bad = tale.hosts[2 :: CLUSTERS // len(HOSTILE)][: len(HOSTILE)]
     for host, kind in zip(bad, HOSTILE, strict=True):
         turn(world, host, kind)
