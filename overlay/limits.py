@@ -54,6 +54,18 @@ THROTTLED = _limit("throttled", 4_096, "sources", "rate kept by source", "0.5 Mi
 TIMESTAMPS = _limit("timestamps", 65_536, "keys", "node", "research F3", "timestamps_forgotten")
 REPLAY_WINDOW = _limit("replay-window", 8_128, "packets", "session", "WireGuard's window", "drop:replay")
 
+# Ways of a session (DESIGN 3.7)
+TRIES = _limit("tries", 16, "ways", "session", "8 addresses, two relays, TCP, and as many again after a move; guess", "drop:tries-full")
+PUNCHES = _limit("punches", 8, "addresses", "PUNCH", "as in records: MAX_ADDRESSES; 10 probes of 93 octets each", "drop:punch-addresses")
+PUNCHES_PER_PEER = _limit("punches-per-peer", 4, "PUNCH, then one each 2 s", "session", "a victim gets 4 kB a second; guess", "drop:punch-rate")
+RELAYED_WAYS = _limit("relayed-ways", 4_096, "far ends behind relays", "node", "as many as sessions", "relayed_ways_forgotten")
+RELAY_RATE = _limit("relay-rate", 1_048_576, "octets a second", "session that is carried", "8 Mbit/s: a call with pictures", "drop:relay-rate")
+RELAY_BURST = _limit("relay-burst", 2_097_152, "octets at once", "the same", "2 s of it", "drop:relay-rate")
+RELAY_ALL = _limit("relay-all", 8_388_608, "octets a second", "node", "64 Mbit/s; half of a core of a rented server", "drop:relay-rate")
+RELAY_STRANGER = _limit(
+    "relay-stranger", 65_536, "octets in all", "keyed session, as either end", "a newcomer that joins by a relay takes 12 kB", "drop:relay-rate",
+)
+
 # Streams over sessions (DESIGN 3.4)
 STREAMS = _limit("streams", 16, "streams", "end of a session", "guess, to be measured", "drop:stream-limit")
 STREAM_HEAD = _limit("stream-head", 512, "octets", "head of a stream", "it shares a packet with the first octets", "drop:stream-head")

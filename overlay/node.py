@@ -33,6 +33,7 @@ from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.probing import probes
 from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
+from overlay.reach import Reach, ReachPorts
 from overlay.records import passport as passports
 from overlay.records.record import Record, parse
 from overlay.records.trust import Trust
@@ -62,7 +63,7 @@ class Node:
         self.peers = Peers(trust=self.trust, node_id=self.identity.node_id, boot_nonce=self.boot_nonce)
         self.sessions = Sessions(
             exchange=self.identity.exchange, overlay_id=setup.overlay_id, passport_digest=b"", boot_nonce=self.boot_nonce,
-            entropy=setup.entropy, suite=setup.suite,
+            entropy=setup.entropy, suite=setup.suite, near=lambda way: self.lan.near(way),
         )
         self.counters: Counter[str] = Counter()
         self.directory: Directory | None = None
@@ -76,6 +77,9 @@ class Node:
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self.remembered = Remembered(setup.stored.get(PEERS, {}), now)
         self.lan = Lan(setup, self.peers, self.remembered)
+        self.reach = Reach(
+            self.identity.exchange_public, self.peers, self.sessions.relaying, ReachPorts(self.calling.call, self.sessions.paths.attempt, self.dial),
+        )
         self._now = now
         self.upholding = Upholding(self.peers, self.calling.call, now)
         self._boot_at = at
@@ -83,14 +87,13 @@ class Node:
         self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
             events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self.calling.answered,
-            events.CallFailed: self.calling.failed, events.DialFailed: self._dial_failed, events.PathChanged: self._path_changed,
-            events.Message: self._message,
+            events.CallFailed: self.calling.failed, events.DialFailed: self._dial_failed, events.Message: self._message,
             AskPeer: self._ask_peer, Known: self._known, Admitted: self._admitted, Reject: self._reject,
             Granted: self._granted, **self.arriving.handlers(),
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             outputs.Reach: lambda event, now, at: self.dial(event.to.exchange, event.to.addresses, now, at), outputs.Part: self._part,
             Found: lambda event, now, at: self.dial(*self.lan.found(event), now, at),
-            events.Probed: lambda event, now, at: self.presence.witnessed(event.seen.host) if self.presence is not None else None,
+            events.Probed: self._probed, **self.reach.handlers(),
             Store: self._store, Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }
         self._load(setup.stored, now, at)
@@ -135,12 +138,14 @@ class Node:
 
     # -- what a person or a plug asks of it
 
-    def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float) -> None:
-        """Open a session to the holder of that key at one of these addresses."""
+    def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float, relays: Iterable[bytes] = ()) -> None:
+        """Open a session to the holder of that key at one of these addresses, or through the relays that its records name."""
         if exchange != self.identity.exchange_public and self.peers.by_exchange(exchange) is None:
             targets = tuple(addresses)
             self.remembered.dialling(exchange, targets)
-            self.sessions.dial(exchange, targets, now, at)
+            through = self.reach.through(exchange, targets, relays, now, at)
+            if targets or through or not relays:
+                self.sessions.dial(exchange, targets, now, at, relays=through)
 
     def join(self, request: Request, seed: Signer | None, redeemers: frozenset[bytes] = frozenset()) -> None:
         """Ask whoever is reached (or one of ``redeemers``) for a name. Raised: ``Joined`` or ``JoinRefused``."""
@@ -168,15 +173,11 @@ class Node:
 
     def ping(self, peer: Peer, now: float) -> int:
         """One ping; answered by a ``Pong`` with the ticket returned."""
+        return self.calling.ping(peer, self._pong, now)
 
-        def back(body: Any, then: float, at: float) -> None:
-            peer_at = body.get(1) if isinstance(body, dict) else None
-            if isinstance(peer_at, int):
-                peer.rtt, peer.offset = then - now, peer_at - at
-            self._raise(Pong(ticket, then - now if body is not None else None, peer_at if isinstance(peer_at, int) else 0, peer.exchange))
-
-        ticket: int = self.calling.call(peer.session, Method.PING, {}, back, now)
-        return ticket
+    def _pong(self, pong: Pong, seen: Address | None, peer: Peer, now: float) -> None:
+        self.reach.seen_as(peer, seen, now)
+        self._raise(pong)
 
     def farewell(self, now: float) -> None:
         """Tell all peers that this node stops."""
@@ -195,7 +196,7 @@ class Node:
         times = [at for at in (self.sessions.wake_at(), self.arriving.wake_at(), self.lan.wake_at()) if at is not None]
         if self.directory is not None and self.presence is not None:
             at_work = min(self.directory.wake_at(), self.presence.wake_at(), self.upholding.wake_at())
-            times.append(at_work)
+            times += [at_work, self.reach.wake_at()]
             if self.belonging is not None:
                 times.append(self.belonging.wake_at())
                 if self.belonging.astray and self.remembered:
@@ -213,10 +214,11 @@ class Node:
         if self.belonging is not None:
             self.belonging.wake(now, at)
         self.upholding.wake(now, at)
+        self.reach.wake(now, at)
         if now >= self.presence.wake_at():
             self._say(self.presence.due(now, at, self.load), at)
             for session, own in probes(self.presence, self.peers.admitted(), self.book, self.remembered, now):
-                self.sessions.probe(session, own)
+                self.sessions.paths.probe(session, own)
             connected = {p.passport.node_id for p in self.peers.peers.values() if p.passport is not None}
             for neighbour in self.presence.to_dial(connected, now):
                 self.dial(neighbour.exchange, neighbour.addresses, now, at)
@@ -263,6 +265,7 @@ class Node:
     def _closed(self, event: events.Closed, now: float, at: float) -> None:
         peer = self.peers.closed(event.session)
         self._raise(SessionEnded(event.peer_key, event.reason))
+        self.reach.left(event.session)
         if self.registrar is not None and peer is not None:
             self.registrar.room.ended(peer.handshake_hash)
         if self.directory is not None:
@@ -275,10 +278,9 @@ class Node:
             self._log("info", "peer-gone", name=peer.passport.name.dotted, reason=event.reason)
             self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, False))
 
-    def _path_changed(self, event: events.PathChanged, now: float, at: float) -> None:
-        peer = self.peers.peers.get(event.session)
-        if peer is not None:
-            peer.way = event.way
+    def _probed(self, event: events.Probed, now: float, at: float) -> None:
+        if self.presence is not None:
+            self.presence.witnessed(event.seen.host)
 
     def _message(self, event: events.Message, now: float, at: float) -> None:
         peer = self.peers.peers.get(event.session)
@@ -287,6 +289,7 @@ class Node:
 
     def _dial_failed(self, event: events.DialFailed, now: float, at: float) -> None:
         self.arriving.unreachable(event.peer_key, now)
+        self.reach.failed(event.peer_key, self.remembered.dialled(event.peer_key), event.reason, at)
         self._raise(DialEnded(event.peer_key, event.reason))
 
     def _called(self, event: events.Called, now: float, at: float) -> None:
@@ -304,6 +307,8 @@ class Node:
             elif event.method is Method.WAYS:
                 ways = self.directory.holdings.ways(self.setup.entropy(1)[0])
                 self.sessions.reply(event.session, event.ticket, [record.raw for record in ways], now)
+            elif event.method is Method.PUNCH:
+                self.sessions.reply(event.session, event.ticket, self.reach.called(self.peers.peers.get(event.session), event.body, now), now)
             elif event.method is Method.MATES:
                 self.sessions.reply(event.session, event.ticket, self.belonging.told(self.peers.peers.get(event.session)), now)
             else:
@@ -357,6 +362,8 @@ class Node:
         self._hurry()
         if peer.initiator or (peer.way.proto == "udp" and self.remembered.wants_more()):  # a node sends from where it listens
             self._first += self.remembered.reached(peer.exchange, (peer.way.remote,))
+        self.reach.seen_as(peer, peer.seen, now)
+        self.reach.joined(peer, now, at)
         if self.belonging is not None:
             self.belonging.joined(peer, now)
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))
@@ -404,6 +411,7 @@ class Node:
         )
         self.welcoming = Welcoming(self.registrar, self.setup.verifier, self.lan.near)
         self.lan.enrolled()
+        self.reach.presence = self.presence
         for peer in self.peers.peers.values():
             self._witness(peer)
         self.belonging = belong(

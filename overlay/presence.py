@@ -52,6 +52,7 @@ class Presence:
     renewals: Renewals | None = None
     role: Role = Role.GATEWAY  # what this node is in its cluster; alone, it speaks for it
     seen: set[str] = field(default_factory=set)  # own addresses that a peer has seen
+    relays: tuple[bytes, ...] = ()  # who leads here, where no address does (``reach.py``)
     _heads: dict[Path, tuple[float, bytes]] = field(default_factory=dict)
     _redial: dict[bytes, tuple[float, float]] = field(default_factory=dict)  # node id -> (not before, pause)
     proving_until: float = 0.0
@@ -138,7 +139,7 @@ class Presence:
         addresses = self.addresses
         desk = self.statements
         drafts: list[Callable[[], list[Record]]] = [
-            lambda: desk.host(self.name, addresses, at), lambda: self._cluster(addresses, at, load),
+            lambda: desk.host(self.name, addresses, at, self.relays), lambda: self._cluster(addresses, at, load),
             lambda: desk.carries(self.name, addresses, at), lambda: self._head(now, at),
         ]
         if now >= self._renew_at:
@@ -156,12 +157,12 @@ class Presence:
         if self.role is Role.MEMBER:
             standing = listed is not None and not Cluster.read(listed).withdrawn
             return [self.statements.withdrawal(listed, at)] if listed is not None and standing else []
-        if not addresses or not self.speaks(at):
+        if not (addresses or self.relays) or not self.speaks(at):
             return []
         mates = len(self.directory.holdings.view(self.cluster).hosts) if self.directory.holdings.holds(self.cluster) else 1
         body = Cluster(
             exchange=self.statements.identity.exchange_public, addresses=self._listable(addresses), node=self.name, nodes=max(1, mates), load=load,
-            dns=self.dns,
+            dns=self.dns, relays=self.relays,
         ).body()
         held = self.statements.held(self.cluster, "cluster")
         if held is not None and at < held.issued + COUNT_PAUSE and {**held.body, 4: 0, 5: 0} == {**body, 4: 0, 5: 0}:
@@ -169,7 +170,10 @@ class Presence:
         return [self.statements.sign(self.cluster, "cluster", body, at)] if self.statements.due(held, body, at) else []
 
     def _listable(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-        """Those that fit into the table's small record, both families in turn; one at least, and then the record says that it is too long."""
+        """Those that fit into the table's small record, both families in turn; one at least, and then the record says that it is too long.
+
+        A node with an address has no relays, so they share no room.
+        """
         four, six = ([a for a in addresses if a.family == family] for family in (4, 6))
         turns = [a for pair in zip_longest(four, six) for a in pair if a is not None][:MAX_ADDRESSES]
         room = Cluster.room(self.name)

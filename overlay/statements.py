@@ -175,9 +175,9 @@ class Statements:
         """This node's own statement of that identity."""
         return self._book.records.get((name, kind, item, self.identity.node_id))
 
-    def host(self, name: Path, addresses: tuple[Address, ...], at: float) -> list[Record]:
+    def host(self, name: Path, addresses: tuple[Address, ...], at: float, relays: tuple[bytes, ...] = ()) -> list[Record]:
         """The host record, where it is due."""
-        body = Host(exchange=self.identity.exchange_public, addresses=addresses[: kinds.MAX_ADDRESSES]).body()
+        body = Host(exchange=self.identity.exchange_public, addresses=addresses[: kinds.MAX_ADDRESSES], relays=relays).body()
         return [self.sign(name, "host", body, at)] if self.due(self.held(name, "host"), body, at) else []
 
     def carries(self, node: Path, addresses: tuple[Address, ...], at: float) -> list[Record]:

@@ -184,8 +184,8 @@ class Answers:
     async def _session(self, entry: HostEntry) -> Peer:
         clock = self.engine.clock
         peer = self.node.peers.by_node(entry.node_id)
-        if peer is None and entry.host.addresses:
-            self.node.dial(entry.host.exchange, entry.host.addresses, clock.now(), clock.at())
+        if peer is None and (entry.host.addresses or entry.host.relays):
+            self.node.dial(entry.host.exchange, entry.host.addresses, clock.now(), clock.at(), entry.host.relays)
             self.engine.step()
             with trio.move_on_after(PING_TIMEOUT):
                 while (peer := self.node.peers.by_node(entry.node_id)) is None:

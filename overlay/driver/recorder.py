@@ -121,10 +121,11 @@ class Recorded(Node):
         with self._noted("interfaces", hosts, links):
             super().interfaces(hosts, links)
 
-    def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float) -> None:
+    def dial(self, exchange: bytes, addresses: Iterable[Address], now: float, at: float, relays: Iterable[bytes] = ()) -> None:
         addresses = tuple(addresses)
-        with self._noted("dial", exchange, addresses, now, at):
-            super().dial(exchange, addresses, now, at)
+        relays = tuple(relays)
+        with self._noted("dial", exchange, addresses, now, at, relays):
+            super().dial(exchange, addresses, now, at, relays)
 
     def join(self, request: Request, seed: Signer | None, redeemers: frozenset[bytes] = frozenset()) -> None:
         with self._noted("join", request, seed, redeemers):

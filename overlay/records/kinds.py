@@ -21,6 +21,7 @@ from overlay.wire.address import Address, unpack_address
 from overlay.wire.codec import Fields, Value, ordered
 
 MAX_ADDRESSES = 8
+MAX_RELAYS = 2
 MAX_PORT = 65_535
 MOST = 1_000_000  # nodes of a cluster that are counted; thousandths of its load
 
@@ -127,27 +128,36 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A node under its name: exchange key and proved addresses (the public view; overlay port)."""
+    """A node under its name: exchange key and proved addresses (the public view; overlay port).
+
+    ``relays`` are the first octets of the exchange keys of public nodes that lead to it, where it has no address.
+    """
 
     exchange: bytes
     addresses: tuple[Address, ...] = ()
     withdrawn: bool = False
+    relays: tuple[bytes, ...] = ()
 
     def body(self) -> dict[int, Value]:
-        return ordered({1: self.exchange, 2: [a.packed for a in self.addresses] or None, 7: self.withdrawn or None})
+        return ordered({
+            1: self.exchange, 2: [a.packed for a in self.addresses] or None, 3: list(self.relays) or None, 7: self.withdrawn or None,
+        })
 
     @classmethod
     def read(cls, record: Record) -> Host:
         fields = Fields(record.body, "host")
-        fields.only(frozenset({1, 2, 7}))
-        return cls(exchange=fields.binary(1, KEY, KEY), addresses=_addresses(fields, 2), withdrawn=fields.flag(7))
+        fields.only(frozenset({1, 2, 3, 7}))
+        return cls(
+            exchange=fields.binary(1, KEY, KEY), addresses=_addresses(fields, 2), withdrawn=fields.flag(7), relays=_relays(fields, 3),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """One gateway of a cluster, as all the world knows it: how to reach it, how large and loaded the cluster is.
 
-    ``node`` is the gateway's own name, ``dns`` whether it answers for the world on port 53, ``load`` in thousandths.
+    ``node`` is the gateway's own name, ``dns`` whether it answers for the world on port 53, ``load`` in thousandths. It has
+    addresses, or ``relays`` as a host has.
     """
 
     exchange: bytes
@@ -157,11 +167,12 @@ class Cluster:
     load: int = 0
     dns: bool = False
     withdrawn: bool = False
+    relays: tuple[bytes, ...] = ()
 
     def body(self) -> dict[int, Value]:
         return ordered({
             1: self.exchange, 2: [a.packed for a in self.addresses], 3: str(self.node), 4: self.nodes, 5: self.load, 6: self.dns or None,
-            7: self.withdrawn or None,
+            7: self.withdrawn or None, 8: list(self.relays) or None,
         })
 
     @classmethod
@@ -174,11 +185,11 @@ class Cluster:
     @classmethod
     def read(cls, record: Record) -> Cluster:
         fields = Fields(record.body, "cluster")
-        fields.only(frozenset(range(1, 8)))
+        fields.only(frozenset(range(1, 9)))
         return cls(
             exchange=fields.binary(1, KEY, KEY), addresses=_addresses(fields, 2), node=_path(fields.text(3, 255)),
             nodes=fields.integer(4, 1, MOST, default=1), load=fields.integer(5, 0, MOST, default=0), dns=fields.flag(6),
-            withdrawn=fields.flag(7),
+            withdrawn=fields.flag(7), relays=_relays(fields, 8),
         )
 
 
@@ -363,6 +374,13 @@ def _zone(text: str) -> str:
 
 def _addresses(fields: Fields, key: int) -> tuple[Address, ...]:
     return tuple(unpack_address(item) for item in fields.items(key, MAX_ADDRESSES))
+
+
+def _relays(fields: Fields, key: int) -> tuple[bytes, ...]:
+    names = fields.items(key, MAX_RELAYS)
+    if any(type(name) is not bytes or len(name) != 8 for name in names) or names != sorted(set(names)):
+        raise Malformed("relays are named by 8 octets each, ascending, each once", rule="relays")
+    return tuple(names)
 
 
 def _path(text: str) -> Path:

@@ -240,6 +240,11 @@ class Calls:
 
     # -- time
 
+    def hasten(self, now: float) -> None:
+        """The session goes another way: what went unanswered on the old one is repeated at once."""
+        for call in self.outgoing.values():
+            call.next_at, call.pause = now, FIRST_RETRY / 2
+
     def wake_at(self) -> float | None:
         """When something is to be repeated or given up."""
         return min((call.next_at for call in self.outgoing.values()), default=None)

@@ -95,6 +95,24 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class Stalled:
+    """The way in use may carry no more: whoever knows other ways may have them tried. Told once, until something is heard."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class WayTried:
+    """What came of trying a way: ``works`` (after ``rtt`` seconds) or ``failed``."""
+
+    session: int
+    peer_key: bytes
+    way: Way
+    outcome: str
+    rtt: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class StreamOpened:
     """The other end opened a stream of a kind that is served here."""
 
@@ -139,4 +157,4 @@ class StreamReset:
 
 
 StreamEvent = StreamOpened | StreamData | StreamWritable | StreamFinished | StreamReset
-Event = StreamEvent | Probed | Opened | Closed | Called | Answered | CallFailed | Message | DialFailed | PathChanged
+Event = StreamEvent | Probed | Stalled | WayTried | Opened | Closed | Called | Answered | CallFailed | Message | DialFailed | PathChanged

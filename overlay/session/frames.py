@@ -14,9 +14,10 @@ from overlay.wire.address import Address
 from overlay.wire.codec import Value, decode, encode
 from overlay.wire.messages import Frame
 
-PROBE_PADDING = 50  # octets: an answer is a packet of at most 53
+PROBE_PADDING = 50  # octets: an answer is a packet of at most 63, and a probe one of 93
 MOST = 15  # frames in a packet: MessagePack's one-octet list heads
 _DATA, _END = Frame.STREAM_DATA.value, Frame.STREAM_END.value
+_WRAPPING = [Frame.RELAY.value, Frame.RELAYED.value]
 _LOOKING = [Frame.PROBE.value, Frame.PROBED.value]  # a list: what is looked for may be anything
 
 
@@ -83,9 +84,24 @@ def probe(token: bytes) -> bytes:
     return encode([Frame.PROBE.value, token, bytes(PROBE_PADDING)])
 
 
-def probed(seen: Address) -> bytes:
+def probed(token: bytes, seen: Address) -> bytes:
     """The answer to a probe: the address that it came from."""
-    return encode([Frame.PROBED.value, seen.packed])
+    return encode([Frame.PROBED.value, token, seen.packed])
+
+
+def relay(to: bytes, datagram: bytes) -> bytes:
+    """A whole plaintext: RELAY alone. Of a datagram of 1,180 octets it makes a packet of 1,225."""
+    return b"\x91" + encode([Frame.RELAY.value, to, datagram])
+
+
+def relayed(origin: bytes, datagram: bytes) -> bytes:
+    """A whole plaintext: RELAYED alone."""
+    return b"\x91" + encode([Frame.RELAYED.value, origin, datagram])
+
+
+def no_relay(to: bytes) -> bytes:
+    """A whole plaintext: NO_RELAY alone."""
+    return b"\x91" + encode([Frame.NO_RELAY.value, to])
 
 
 def stream_open(stream: int, kind: int, head: Value) -> bytes:
@@ -121,3 +137,8 @@ def stream_ack(index: int, delay: int, spans: list[int]) -> bytes:
 def probing(frames: list[Value]) -> bool:
     """Whether a packet only looks around: it is no sign that the session's other end has moved."""
     return all(type(frame) is list and frame and frame[0] in _LOOKING for frame in frames)
+
+
+def wrapping(frames: list[Value]) -> bool:
+    """Whether a packet is a relay's: one such frame and nothing else."""
+    return len(frames) == 1 and type(frames[0]) is list and bool(frames[0]) and frames[0][0] in _WRAPPING

@@ -123,24 +123,36 @@ class Handshakes:
 
     # -- dialling
 
-    def dial(self, peer: bytes, addresses: Iterable[Address], now: float, *, udp: bool, tcp: bool, give_up: float) -> Dial | None:
-        """Begin; :meth:`work` does the rest. None where there is no address."""
+    def dial(
+        self, peer: bytes, addresses: Iterable[Address], now: float, *, udp: bool, tcp: bool, give_up: float, relayed: Iterable[Way] = (),
+    ) -> Dial | None:
+        """Begin; :meth:`work` does the rest. None where there is no address. ``relayed`` are ways through relays."""
         targets = tuple(dict.fromkeys(addresses))[:ADDRESSES]
-        if not targets or not (udp or tcp):
+        ways = [*([Way("udp", address) for address in targets] if udp else []), *relayed]
+        if not ways and not (tcp and targets):
             return None
-        ways = [Way("udp", address) for address in targets] if udp else []
         dial = self.dials[peer] = Dial(peer, ways, now, now + give_up, targets if tcp else (), next_at=now)
         return dial
 
-    def widen(self, dial: Dial, addresses: Iterable[Address], at: float) -> None:
-        """More addresses for a dial under way, tried at once: it may have begun with those that are no longer true."""
-        known = {way.remote for way in dial.ways}
-        more = [address for address in dict.fromkeys(addresses) if address not in known][: max(0, ADDRESSES - len(dial.ways))]
-        if more and any(way.proto == "udp" for way in dial.ways):
-            ways = [Way("udp", address) for address in more]
-            dial.ways += ways
+    def widen(self, dial: Dial, addresses: Iterable[Address], relayed: Iterable[Way], at: float) -> None:
+        """More ways for a dial under way, tried at once: it may have begun with addresses that are no longer true."""
+        known = {way.remote for way in dial.ways if way.proto == "udp"}
+        more = [address for address in dict.fromkeys(addresses) if address not in known][: max(0, ADDRESSES - len(known))]
+        ways = [way for way in relayed if way not in dial.ways]
+        if any(way.proto != "tcp" for way in dial.ways):
+            ways += [Way("udp", address) for address in more]
             dial.tcp = (*dial.tcp, *more)
+        if ways:
+            dial.ways += ways
             self._initiate(dial, ways, at)
+
+    def without(self, way: Way) -> bytes:
+        """That way through a relay leads nowhere. Whose dial had it, empty where nobody's had."""
+        dial = next((dial for dial in self.dials.values() if way in dial.ways), None)
+        if dial is None:
+            return b""
+        dial.ways.remove(way)
+        return dial.peer
 
     def renew(self, peer: bytes, way: Way, now: float) -> Dial | None:
         """A new handshake over the way that a session has; None where one is under way."""
@@ -159,7 +171,7 @@ class Handshakes:
                 dial.connecting += 1
                 self._emit(OpenTcp(address))
             dial.tcp = ()
-        repeated = [way for way in dial.ways if way.proto == "udp" or (dial.renewal and dial.tries == 0)]
+        repeated = [way for way in dial.ways if way.proto != "tcp" or (dial.renewal and dial.tries == 0)]
         if repeated and now >= dial.next_at:
             if dial.tries == 0:
                 self._initiate(dial, repeated, at)

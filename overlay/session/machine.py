@@ -1,19 +1,19 @@
 """Sessions: who is at the other end of a way, and what may be said there (DESIGN 3.4, foundation).
 
 Datagrams and calls go in; datagrams and events come out. It decides what sealed packets do, which link carries a session,
-over which path, and whether the other end still lives; who a peer *is* (its passport) is decided above, by ``peers.py``,
-which raises a session's grade. Handshakes are begun and answered in ``handshakes.py``.
+and whether the other end still lives; who a peer *is* (its passport) is decided above, by ``peers.py``, which raises a
+session's grade. Handshakes are begun and answered in ``handshakes.py``; over which way a session goes is decided in
+``paths.py``, and what is carried for others in ``relaying.py``.
 
 A session is the relation to one exchange key; it is carried by links, one a handshake. A responder's new link carries
 nothing before its first sealed packet has proved that the initiator is live, so a replayed message 1 displaces nobody.
-The link before the current one still receives. A packet that comes from a new address makes that address a candidate:
-it is challenged, never with more octets than came from it, and the old path stays until it has answered.
+The link before the current one still receives.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -23,31 +23,33 @@ from overlay.errors import Malformed
 from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.calls import FIRST_RETRY, Calls
-from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, fitting, message, packets, probe, probed, probing, proof
+from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, message, packets, probed, probing, proof, wrapping
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
-from overlay.session.relation import KEEPALIVE, TOKEN, Candidate, Session
+from overlay.session.paths import Paths, Ports
+from overlay.session.relation import KEEPALIVE, TOKEN, Session
+from overlay.session.relaying import RELAY, Relaying
+from overlay.session.serving import Serving
 from overlay.session.strangers import Strangers
 from overlay.session.streaming import Streaming
 from overlay.session.suite import STANDARD, Suite
-from overlay.session.throttle import Throttle
 from overlay.session.timers import Timers
 from overlay.wire.address import Address, Way, source_of, unpack_address
 from overlay.wire.codec import Value
-from overlay.wire.messages import METHODS, Frame, Grade, Method, Packet
+from overlay.wire.messages import Frame, Grade, Method, Packet
 
 REKEY_AFTER = 3600.0  # seconds, or
 REKEY_PACKETS = 2**32
 LINGER = 30.0  # seconds unused that a replaced link still receives
-ASKS = (Method.ENROL, Method.REDEEM)  # what anybody may ask and what costs us checks of signatures
-AT_ONCE = 20  # asks of one source, before its rate counts: an office that comes in together
 
 # As plain numbers: every packet is compared with them, and an enumeration's members cost ten times as much.
 _INITIATION, _RESPONSE, _COOKIE, _SEALED, *_ = (packet.value for packet in Packet)
 _MESSAGE, _CALL, _REPLY, _PAGE, _CLOSE, _CHALLENGE, _PROOF, _KEEPALIVE, _PROBE, _PROBED, *_ = (frame.value for frame in Frame)
+_RELAY, _RELAYED, _NO_RELAY = Frame.RELAY.value, Frame.RELAYED.value, Frame.NO_RELAY.value
 _STREAM_OPEN, _STREAM_ACK = Frame.STREAM_OPEN.value, Frame.STREAM_ACK.value
-_METHODS = {method.value: (method, rule.grade.value) for method, rule in METHODS.items()}
 _ADMITTED = Grade.ADMITTED.value
+
+_ANY = Way("udp", Address("0.0.0.0", 1))  # any way over UDP
 
 Output = Send | OpenTcp | CloseTcp | events.Event
 
@@ -61,7 +63,7 @@ class Sessions:
 
     def __init__(
         self, *, exchange: X25519PrivateKey, overlay_id: bytes, passport_digest: bytes, boot_nonce: bytes, entropy: Entropy,
-        early: EarlyHandler | None = None, suite: Suite = STANDARD,
+        early: EarlyHandler | None = None, suite: Suite = STANDARD, near: Callable[[Way], bool] = lambda way: False,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._out: list[Output] = []
@@ -77,8 +79,13 @@ class Sessions:
         self._strangers = Strangers(self.counters)
         self._next_number = 1
         self._next_ticket = 1
+        self.relaying = Relaying(sessions=self._sessions, emit=self._emit, counters=self.counters)
+        self.paths = Paths(
+            own_key=self._handshakes.keys.public, numbers=self._numbers, entropy=entropy, counters=self.counters,
+            ports=Ports(self._emit, lambda session, due: self._timers.at(session, due), self._moved, near),
+        )
         self._timers: Timers[Session | Dial] = Timers()
-        self._asks = Throttle(limits.ASKS_PER_SOURCE, AT_ONCE, self.counters)
+        self._serving = Serving(self._emit, self.counters)
         self._back: list[bytes] = []  # frames that answer the packet under way, over the way that it came
         self.streams = Streaming(
             own_key=self._handshakes.keys.public, numbers=self._numbers, emit=self._emit, send=self._send, end=self.close,
@@ -86,6 +93,11 @@ class Sessions:
         )
 
     def _emit(self, output: Output) -> None:
+        if type(output) is Send and output.way.proto == RELAY:
+            wrapped = self.relaying.wrapped(output)
+            if wrapped is None:
+                return
+            output = wrapped
         self._out.append(output)
 
     # -- what the node asks
@@ -96,10 +108,11 @@ class Sessions:
 
     def dial(
         self, peer: bytes, addresses: Iterable[Address], now: float, at: float, *, udp: bool = True, tcp: bool = True,
-        give_up: float = GIVE_UP, early: tuple[Method, Value] | None = None,
+        give_up: float = GIVE_UP, early: tuple[Method, Value] | None = None, relays: Iterable[bytes] = (),
     ) -> int:
         """Open a session with the holder of that key; nothing is dialled while one is open; one under way learns new addresses.
 
+        ``relays`` are exchange keys of connected peers that may have a session with it.
         ``early`` is a call that rides in message 1 where it may and fits, and is made in the session otherwise;
         ``Answered`` (after ``Opened``) or ``CallFailed`` tells of it, with the ticket that is returned (else 0).
         """
@@ -108,12 +121,13 @@ class Sessions:
             return self.call(known.number, *early, now) if early is not None else 0
         if early is not None:
             ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+        through = [self.relaying.way(key, peer) for key in relays]
         if dial is not None:
-            self._handshakes.widen(dial, addresses, at)
+            self._handshakes.widen(dial, addresses, through, at)
             dial.waiting += [(ticket, *early)] if early is not None else []
             return ticket
         full = len(self._sessions) >= limits.SESSIONS
-        dial = None if full else self._handshakes.dial(peer, addresses, now, udp=udp, tcp=tcp, give_up=give_up)
+        dial = None if full else self._handshakes.dial(peer, addresses, now, udp=udp, tcp=tcp, give_up=give_up, relayed=through)
         if dial is None:
             self._out.append(events.DialFailed(peer, "sessions-full" if full else "no-address"))
             if early is not None:
@@ -157,12 +171,6 @@ class Sessions:
         elif found is not None:
             self._send(found, b"\x91" + frame, now)
 
-    def probe(self, session: int, way: Way) -> None:
-        """Ask the other end, over another way than the session's, as whom it sees us there: a ``Probed``, or nothing."""
-        found = self._numbers.get(session)
-        if found is not None:
-            self._out.append(Send(way, found.link.seal(b"\x91" + probe(self._entropy(TOKEN)))))
-
     def admit(self, session: int) -> None:
         """Both passports are good: the session carries everything from now on."""
         found = self._numbers.get(session)
@@ -190,11 +198,17 @@ class Sessions:
         hopeless = self._handshakes.closed(way)
         if hopeless is not None:
             self._fail(hopeless, "refused")
-        for session in [s for s in self._numbers.values() if s.way.proto == "tcp" and s.way.link == way.link]:
-            self._end(session, "connection-closed")
+        for session in [s for s in self._numbers.values() if s.way.link == way.link or s.tries]:
+            if not self.paths.lost(session, way, now):
+                self._end(session, "connection-closed")
 
     def receive(self, data: bytes, way: Way, now: float, at: float) -> None:
         """One datagram. Nothing that it contains can raise; what is wrong is counted under its reason."""
+        self._receive(data, way, now, at)
+        while self.relaying.came:
+            self._receive(*self.relaying.came.pop(0), now, at)
+
+    def _receive(self, data: bytes, way: Way, now: float, at: float) -> None:
         try:
             first = data[0] if data else 0
             if first == _SEALED:
@@ -222,6 +236,8 @@ class Sessions:
         if session is None:
             self._fail(dial, "sessions-full")
             return
+        if self.paths.rank(session.way) < self.paths.rank(_ANY):
+            self.paths.attempt(session.number, [way for way in dial.ways if way.proto == "udp"], now)
         if early and link.hello.answer is not None and dial.waiting:
             self._out.append(events.Answered(session.number, dial.waiting.pop(0)[0], link.hello.answer[0]))
         session.calls.frames.insert(0, challenge(self._entropy(TOKEN)))  # proves to the responder that we are live
@@ -247,8 +263,8 @@ class Sessions:
             session.previous = link
             return session
         session.previous, session.link, session.unanswered = session.link, link, None
-        if not same_way(session.way, link.way):
-            self._move(session, link.way)
+        if not same_way(session.way, link.way) and self.paths.rank(link.way) >= self.paths.rank(session.way):
+            self.paths.move(session, link.way, now)
         return session
 
     def _open(self, link: Link, now: float) -> Session | None:
@@ -266,6 +282,7 @@ class Sessions:
         session = Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), source, sent=now)
         self._sessions[link.peer] = self._numbers[number] = session
         self._strangers.came(session)
+        self.relaying.opened(session)
         self._links[link.local] = (link, session)
         self._out.append(events.Opened(
             session=number, peer_key=link.peer, way=link.way, initiator=link.initiator, passport_digest=link.hello.passport_digest,
@@ -289,17 +306,22 @@ class Sessions:
         del self._sessions[session.peer]
         self._strangers.known(session)
         self._timers.forget(session)
-        if session.way.proto == "tcp" and reason != "connection-closed":
-            self._out.append(CloseTcp(session.way))
+        self.relaying.ended(session)
+        for other in [other for other in self._numbers.values() if other.way.proto == RELAY and self.relaying.through(other.way) == session.peer]:
+            self._timers.at(other, 0.0)  # its relay is gone
+        for way in (session.way, *(one.way for one in session.tries)):
+            if way.proto == "tcp" and (way is not session.way or reason != "connection-closed"):
+                self._out.append(CloseTcp(way))
         self._out.append(events.Closed(session.number, session.peer, reason))
         session.calls.abandon("closed")
         self.streams.ended(session)
         self._out += session.calls.told(session.number)  # after that: who waits for an answer knows by then that nobody is there
 
-    def _move(self, session: Session, way: Way) -> None:
-        session.way, session.candidate = way, None
+    def _moved(self, session: Session, now: float) -> None:
         self.streams.moved(session)
-        self._out.append(events.PathChanged(session.number, way))
+        session.calls.hasten(now)
+        session.calls.frames.append(challenge(self._entropy(TOKEN)))  # so that the other end hears of it
+        self._timers.at(session, now)
 
     def _fail(self, dial: Dial, reason: str) -> None:
         """A dial came to nothing."""
@@ -312,7 +334,7 @@ class Sessions:
     # -- sealed packets
 
     def _sealed(self, data: bytes, way: Way, now: float) -> None:
-        if not packet.SEALED_LEAST <= len(data) <= limits.DATAGRAM:
+        if not packet.SEALED_LEAST <= len(data) <= limits.WRAPPED:
             raise Malformed("a sealed packet of a wrong size", rule="sealed-size")
         _, local, counter = packet.SEALED.unpack_from(data)
         known = self._links.get(local)
@@ -332,9 +354,13 @@ class Sessions:
             link, session = waiting, taken
         link.used = now
         session.unanswered = None
+        if session.doubt is not None:
+            self.paths.heard(session, way)
         self._back, moved = [], False
         try:
             frames = decoded(plaintext)
+            if len(data) > limits.DATAGRAM and not wrapping(frames):
+                raise Malformed("only a relay's packets are longer", rule="sealed-size")
             moved = newest and way is not session.way and way != session.way and not probing(frames)
             for frame in frames:
                 self._frame(session, frame, way, now)
@@ -343,36 +369,11 @@ class Sessions:
         finally:
             if session.open:
                 if self._back or moved:
-                    self._answer_over(session, way, len(data), moved, now)
+                    self.paths.answer(session, way, self._back, len(data), moved=moved, now=now)
                 if session.calls.frames or session.calls.done:
                     self._flush(session, now)
                 if session.flow is not None:
                     self.streams.settle(session, link, counter, now)
-
-    def _answer_over(self, session: Session, way: Way, octets: int, moved: bool, now: float) -> None:
-        """Answer a packet over the way that it came, in one packet; where its sender seems to have moved, with a challenge first.
-
-        A way that has not proved itself gets no more octets than came from it, all answers together.
-        """
-        candidate, frames, room = None, self._back, limits.DATAGRAM
-        if same_way(session.way, way):
-            session.way = way if moved else session.way  # the same far end asks another address of ours: answer from there
-        elif not moved:
-            room = octets
-        else:
-            candidate = session.candidate
-            if candidate is None or not same_way(candidate.way, way):
-                candidate = session.candidate = Candidate(way, self._entropy(TOKEN))
-            candidate.credit += octets
-            room = min(room, candidate.credit)
-            if now >= candidate.next_at:
-                frames = [challenge(candidate.token), *frames]
-        plaintext = fitting(frames, room - packet.SEALED_LEAST)
-        if plaintext:
-            data = session.link.seal(plaintext)
-            self._out.append(Send(way, data))
-            if candidate is not None:
-                candidate.charge(len(data), now)
 
     def _frame(self, session: Session, frame: Any, way: Way, now: float) -> None:
         if type(frame) is not list or not frame or type(frame[0]) is not int:
@@ -383,7 +384,7 @@ class Sessions:
             return
         form = [type(item) for item in frame[1:]]
         if kind == _CALL and len(form) == 4 and form[0] is form[1] is form[3] is int:
-            self._call_frame(session, frame, now)
+            self._serving.called(session, frame, now)
         elif kind == _REPLY:
             session.calls.replied(frame, now)
         elif kind == _MESSAGE and len(form) == 2 and form[0] is int:
@@ -396,37 +397,30 @@ class Sessions:
             self._back.append(proof(frame[1]))
             session.sent = now
         elif kind == _PROOF and form == [bytes]:
-            candidate = session.candidate
-            if candidate is not None and candidate.token == frame[1] and same_way(candidate.way, way):
-                self._move(session, way)
+            self.paths.proved(session, frame[1], way, now)
+        elif _RELAY <= kind <= _NO_RELAY:
+            gone = self.relaying.frame(session, way, frame, now)
+            if gone is not None:
+                self._no_relay(gone, now)
         elif kind == _CLOSE and form == [str]:
             self._end(session, frame[1][:100])
-        elif kind == _PROBE and form == [bytes, bytes] and len(frame[2]) >= PROBE_PADDING:
-            self._back.append(probed(way.remote))
-        elif kind == _PROBED and form == [bytes]:
-            self._out.append(events.Probed(session.number, way, unpack_address(frame[1])))
+        elif kind == _PROBE and form == [bytes, bytes] and len(frame[1]) == TOKEN and len(frame[2]) >= PROBE_PADDING:
+            self._back.append(probed(frame[1], way.remote))
+        elif kind == _PROBED and form == [bytes, bytes]:
+            seen = unpack_address(frame[2])
+            self.paths.probed(session, frame[1], way, now)
+            self._out.append(events.Probed(session.number, way, seen))
         elif kind != _KEEPALIVE or form:
             raise Malformed("a frame that is unknown or of a wrong form", rule="frame-unknown")
 
-    def _call_frame(self, session: Session, frame: list[Any], now: float) -> None:
-        _, ticket, number, body, floor = frame
-        method, grade = _METHODS.get(number, (None, 0))
-        above = grade > session.grade
-        if method in ASKS and not self._asks.lets(session.way.remote.host, now):
-            self.counters["drop:ask-rate"] += 1  # it is asked again in a moment
-            return
-        if above and len(session.held) >= limits.CALLS_OUTSTANDING:
-            raise Malformed("calls above the session's grade", rule="grade")
-        if not session.calls.called(ticket, floor):
-            return
-        if method is None:
-            session.calls.refuse(ticket, "unknown-method", now)
-        elif above:
-            # No refusal: while passports cross, the other end may be ahead of us by a round trip. Admission frees it.
-            self.counters["calls_held"] += 1
-            session.held.append(events.Called(session.number, ticket, method, body))
-        else:
-            self._out.append(events.Called(session.number, ticket, method, body))
+    def _no_relay(self, way: Way, now: float) -> None:
+        """A relay has no session with the far end of that way."""
+        dial = self._handshakes.dials.get(self._handshakes.without(way))
+        if dial is not None and not (dial.ways or dial.connecting or dial.tcp):
+            self._fail(dial, "no-relay")
+        for session in [s for s in self._numbers.values() if s.way.link == way.link or s.tries]:
+            if not self.paths.lost(session, way, now):
+                self.paths.doubt(session, now)
 
     # -- sending
 
@@ -448,7 +442,7 @@ class Sessions:
 
     def _send(self, session: Session, plaintext: bytes, now: float) -> None:
         link = session.link
-        self._out.append(Send(session.way, link.seal(plaintext)))
+        self._emit(Send(session.way, link.seal(plaintext)))
         session.sent = now
         if now - link.created > REKEY_AFTER or link.sent > REKEY_PACKETS:
             dial = self._handshakes.renew(session.peer, session.way, now)
@@ -492,6 +486,9 @@ class Sessions:
             session.previous = None
         self._flush(session, now)
         self.streams.wake(session, now)
+        if session.way.proto == RELAY and not self.relaying.carries(session.way):
+            self.paths.doubt(session, now)
+        self.paths.work(session, now)
         self._timers.at(session, session.due())
 
     def take(self) -> list[Output]:

@@ -23,6 +23,9 @@ PROBE_FRESH = 0.5  # seconds between probes of a link on which nothing was heard
 SILENT = 15.0  # seconds unanswered before a session is given up
 CHALLENGE_AGAIN = 0.25  # seconds
 TOKEN = 8  # octets of a challenge
+STALL = 0.5  # seconds unanswered before other ways are looked at; a path that died is left within a second (GOALS, "Reach": 2 s)
+DOUBT = 0.25  # seconds that a way in doubt has to answer before another one takes over
+DOUBT_AGAIN = 2.0  # seconds of silence after which all ways are looked at once more
 
 
 @dataclass(slots=True)
@@ -42,6 +45,33 @@ class Candidate:
 
 
 @dataclass(slots=True, eq=False)
+class Try:
+    """A way that is probed, or was: it carries if a probe of ours was answered there."""
+
+    way: Way
+    token: bytes
+    proved: float = float("-inf")  # when it answered last
+    rtt: float | None = None
+    until: float = 0.0
+    next_at: float = float("inf")
+    pause: float = 0.0
+    sent: float = 0.0
+
+    def begin(self, now: float, until: float, pause: float) -> None:
+        """Probe it from now on."""
+        self.next_at, self.until, self.pause = now, until, pause
+
+    def send(self, now: float, longest: float) -> None:
+        """A probe goes out."""
+        self.sent, self.next_at = now, now + self.pause
+        self.pause = min(self.pause * 2, longest)
+
+    def answered(self, now: float) -> None:
+        """It carries."""
+        self.proved, self.rtt, self.next_at = now, now - self.sent, float("inf")
+
+
+@dataclass(slots=True, eq=False)
 class Session:
     """``number`` names it to the node; ``link`` seals what is sent, ``previous`` still opens what comes."""
 
@@ -57,6 +87,9 @@ class Session:
     sent: float = 0.0
     unanswered: float | None = None  # since when something that wants an answer went unanswered
     candidate: Candidate | None = None
+    tries: list[Try] = field(default_factory=list)  # other ways
+    doubt: float | None = None  # since when the way in use may carry no more
+    judge_at: float = float("inf")  # when another one takes over from it
     held: list[Called] = field(default_factory=list)  # calls above its grade
     flow: Flow | None = None  # where it carries streams
     open: bool = True
@@ -75,6 +108,10 @@ class Session:
         due = self.sent + KEEPALIVE
         if self.unanswered is not None:
             due = min(due, max(self.unanswered + PROBE, self.sent + PROBE_AGAIN), self.unanswered + SILENT)
+            due = min(due, self.unanswered + STALL if self.doubt is None else self.doubt + DOUBT_AGAIN)
+        due = min(due, self.judge_at)
+        for one in self.tries:
+            due = min(due, one.next_at)
         retry = self.calls.wake_at()
         if retry is not None:
             due = min(due, retry)
@@ -85,6 +122,12 @@ class Session:
     def dead(self, now: float) -> bool:
         """Whether it was silent for too long."""
         return self.unanswered is not None and now >= self.unanswered + SILENT
+
+    def stalls(self, now: float) -> bool:
+        """Whether a question goes unanswered for so long that other ways are looked at."""
+        if self.unanswered is None:
+            return False
+        return now >= (self.unanswered + STALL if self.doubt is None else self.doubt + DOUBT_AGAIN)
 
     def wants_probe(self, now: float) -> bool:
         """Whether something must be sent that is answered: to find out, to be found, or to keep a mapping."""

@@ -45,6 +45,9 @@ class Frame(IntEnum):
     KEEPALIVE = 8
     PROBE = 9
     PROBED = 10
+    RELAY = 16
+    RELAYED = 17
+    NO_RELAY = 18
     STREAM_OPEN = 32
     STREAM_DATA = 33
     STREAM_END = 34
@@ -73,8 +76,11 @@ FRAMES: dict[Frame, FrameRule] = {
     Frame.CHALLENGE: FrameRule("[6, token]", "are you there? 8 octets; proves a path, probes it, keeps it alive"),
     Frame.PROOF: FrameRule("[7, token]", "the answer to a challenge, over the way that it came"),
     Frame.KEEPALIVE: FrameRule("[8]", "nothing; wants no answer"),
-    Frame.PROBE: FrameRule("[9, token, padding]", "over another way than the session's: as whom do you see me here?"),
-    Frame.PROBED: FrameRule("[10, address]", "the address that a probe came from; never longer than the probe"),
+    Frame.PROBE: FrameRule("[9, token, padding]", "over any way: does it carry, as whom do you see me there? the session does not move"),
+    Frame.PROBED: FrameRule("[10, token, address]", "over the way that it came: the address that it came from; never longer than the probe"),
+    Frame.RELAY: FrameRule("[16, to, datagram]", "pass this on to your peer whose exchange key begins with these 8 octets; alone in its packet"),
+    Frame.RELAYED: FrameRule("[17, from, datagram]", "passed on for the peer whose exchange key begins with these 8 octets; alone in its packet"),
+    Frame.NO_RELAY: FrameRule("[18, to]", "there is no such peer here"),
     Frame.STREAM_OPEN: FrameRule(
         "[32, stream, kind, head]", "a stream is open, both ways; numbers rise by 2, odd ones are of the end with the lower key",
     ),
@@ -143,6 +149,7 @@ class Method(IntEnum):
     FIND = 23
     MEMBERS = 24
     MATES = 25
+    PUNCH = 26
 
 
 _KEYED, _ADMITTED = Grade.KEYED, Grade.ADMITTED
@@ -161,6 +168,7 @@ METHODS: dict[Method, MethodRule] = {
     Method.WATCH: MethodRule(_ADMITTED, "{1: path, 2: digest held}", "[1, records] or [0]", "a zone, then its changes for 60 s; [0]: not held", True),
     Method.OFFER: MethodRule(_ADMITTED, "{1: unit, 2: [key and mark]}", "{}", "news that others tell at once: what is lacking may be fetched"),
     Method.MATES: MethodRule(_ADMITTED, "{}", "see `overlay/cluster/member.py`", "who is in our cluster, as far as you know"),
+    Method.PUNCH: MethodRule(_ADMITTED, "{1: [addresses]}", "{1: [addresses]}", "datagrams come to you from here, at once; send some to me there"),
     Method.FIND: MethodRule(
         _ADMITTED, "{1: key} or {2: path}", "[1 or 0, cluster records, grants]", "do you keep that zone, and who do you know near its key", True,
     ),
@@ -181,6 +189,7 @@ class Reserved:
 
 RESERVED: tuple[Reserved, ...] = (
     Reserved("first octet of a datagram", "0x00, 0x01", "STUN on the same port (RFC 8489); an initiation (0x01) has 1,180 octets and no STUN cookie"),
+    Reserved("frames", "19 .. 31", "more of relays"),
     Reserved("frames", "39 .. 47", "more of streams"),
     Reserved("methods", "7 .. 15", "more for keyed sessions"),
     Reserved("messages", "from 16 on", "for `chat` and the like; unknown ones are counted and dropped"),

@@ -134,7 +134,7 @@ def test_an_answer_from_an_address_that_was_not_asked_is_dropped() -> None:
     assert a.sessions.counters["drop:response-way"] == 1
 
 
-@pytest.mark.parametrize("size", [0, 1, 12, 29, 1_181, 1_232, 65_507])
+@pytest.mark.parametrize("size", [0, 1, 12, 29, 1_233, 65_507])
 def test_packets_of_impossible_sizes_are_dropped_by_size(size: int) -> None:
     wire, a, b = joined()
     for kind, rule in ((1, "initiation-size"), (2, "response-size"), (3, "cookie-size"), (4, "sealed-size")):
@@ -143,6 +143,15 @@ def test_packets_of_impossible_sizes_are_dropped_by_size(size: int) -> None:
         assert b.sessions.counters[f"drop:{rule}"] == 1
     assert wire.inject(b, b"") == []
     assert b.sessions.counters["drop:packet-type"] == 1
+
+
+def test_a_packet_longer_than_a_datagram_carries_a_relayed_one_or_nothing() -> None:
+    wire, a, b = joined()
+    link = a.sessions._numbers[a.number].link
+    for frames in ([[8]] * 15 + [[9, bytes(8), bytes(1_150)]], [[1, 1, bytes(1_175)]], [[16, bytes(8), bytes(1_170)], [8]]):
+        wire.inject(b, link.seal(encode(frames)))
+    assert b.sessions.counters["drop:sealed-size"] == 3
+    assert not b.of(events.Message)
 
 
 def test_who_does_not_know_the_responders_key_costs_it_no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,7 @@ class Wire:
             for output in outputs:
                 if isinstance(output, Send):
                     end.sent.append(output)
-                    assert 0 < len(output.data) <= 1_180
+                    assert 0 < len(output.data) <= 1_232
                     self._send(end, output)
                 elif isinstance(output, OpenTcp):
                     self._connect(end, output.address)

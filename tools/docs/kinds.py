@@ -40,6 +40,8 @@ def _bounds(call: ast.Call) -> tuple[int, str] | None:
     """(number, what the reader takes there), where the call reads a field."""
     if isinstance(call.func, ast.Name) and call.func.id == "_addresses":
         return _value(call.args[1]), f"up to {kinds.MAX_ADDRESSES} addresses of 6 or 18 octets (IP, port)"
+    if isinstance(call.func, ast.Name) and call.func.id == "_relays":
+        return _value(call.args[1]), f"up to {kinds.MAX_RELAYS} times 8 octets, ascending"
     if not (isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id == "fields"):
         return None
     optional = any(word.arg == "default" for word in call.keywords)
