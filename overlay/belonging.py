@@ -121,6 +121,13 @@ class Belonging:
             raise Malformed("a question among members, from somebody else", rule="message-stranger")
         return self.members.sync()
 
+    def near(self) -> dict[bytes, tuple[str, ...]]:
+        """The LAN addresses of this cluster's nodes, as they say among themselves, by node id."""
+        presence = self._presence
+        mine = {presence.statements.identity.node_id: tuple(sorted(presence.interfaces))}
+        cards = {node_id: tuple(address.host for address in member.card.addresses) for node_id, member in self.members.members().items()}
+        return {node_id: hosts for node_id, hosts in {**cards, **mine}.items() if hosts}
+
     def _pull(self, session: int, node_id: bytes, now: float) -> None:
         """Ask a member for all that it knows of the others."""
 

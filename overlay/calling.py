@@ -50,6 +50,8 @@ class Calling:
             seen = None
             with suppress(Malformed):
                 seen = unpack_address(body.get(2)) if isinstance(body, dict) else None
+            if seen is not None:
+                peer.seen = seen
             back(Pong(ticket, then - now if body is not None else None, told, peer.exchange), seen, peer, then)
 
         ticket = self.call(peer.session, Method.PING, {}, heard, now)

@@ -79,6 +79,7 @@ class Node:
         self.lan = Lan(setup, self.peers, self.remembered)
         self.reach = Reach(
             self.identity.exchange_public, self.peers, self.sessions.relaying, ReachPorts(self.calling.call, self.sessions.paths.attempt, self.dial),
+            self.lan.near,
         )
         self._now = now
         self.upholding = Upholding(self.peers, self.calling.call, now)
@@ -254,14 +255,6 @@ class Node:
         self.peers.opened(peer, at)
         self.ping(peer, now)  # before passports are judged: a peer may know better what time it is
 
-    def _witness(self, peer: Peer) -> None:
-        """Somebody of this overlay has seen us at an address; what strangers say of it does not count."""
-        if self.presence is None or peer.passport is None:
-            return
-        for host in (peer.seen.host if peer.seen is not None else "", peer.way.local):
-            if host:
-                self.presence.witnessed(host)
-
     def _closed(self, event: events.Closed, now: float, at: float) -> None:
         peer = self.peers.closed(event.session)
         self._raise(SessionEnded(event.peer_key, event.reason))
@@ -279,8 +272,9 @@ class Node:
             self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, False))
 
     def _probed(self, event: events.Probed, now: float, at: float) -> None:
-        if self.presence is not None:
-            self.presence.witnessed(event.seen.host)
+        peer = self.peers.peers.get(event.session)
+        if peer is not None and event.way.local:
+            self.reach.seen_as(peer, event.seen, now)
 
     def _message(self, event: events.Message, now: float, at: float) -> None:
         peer = self.peers.peers.get(event.session)
@@ -348,7 +342,7 @@ class Node:
 
     def _known(self, event: Known, now: float, at: float) -> None:
         assert event.peer.passport is not None
-        self._witness(event.peer)
+        self.reach.seen_as(event.peer, event.peer.seen, now)
         self._raise(PassportGood(event.peer.exchange, event.peer.passport.node_id))
         self.arriving.known(event.peer)
 
@@ -413,7 +407,7 @@ class Node:
         self.lan.enrolled()
         self.reach.presence = self.presence
         for peer in self.peers.peers.values():
-            self._witness(peer)
+            self.reach.seen_as(peer, peer.seen, now)
         self.belonging = belong(
             self.setup, self.presence, self.peers, MatePorts(self.sessions.message, self.calling.call, self.dial, self._log, self._raise), now,
         )

@@ -157,7 +157,7 @@ class Presence:
         if self.role is Role.MEMBER:
             standing = listed is not None and not Cluster.read(listed).withdrawn
             return [self.statements.withdrawal(listed, at)] if listed is not None and standing else []
-        if not (addresses or self.relays) or not self.speaks(at):
+        if not self.speaks(at):
             return []
         mates = len(self.directory.holdings.view(self.cluster).hosts) if self.directory.holdings.holds(self.cluster) else 1
         body = Cluster(

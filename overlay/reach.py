@@ -74,6 +74,7 @@ class Reach:
     peers: Peers
     relaying: Relaying
     ports: ReachPorts
+    near: Callable[[Way], bool]
     presence: Presence | None = None
     counters: Counter[str] = field(default_factory=Counter)
     tried: Tried = field(default_factory=Tried)
@@ -87,8 +88,17 @@ class Reach:
     # -- as whom we are seen
 
     def seen_as(self, peer: Peer, seen: Address | None, now: float) -> None:
-        """A member of the overlay saw our datagrams come from there."""
-        if seen is None or peer.passport is None or peer.way.proto != "udp" or not routable(seen.host):
+        """A member of the overlay saw us there: strangers' words do not count.
+
+        That an address of our own is seen from another site proves that no NAT stands before it; a neighbour on the LAN
+        proves as much only of an address that means the same everywhere.
+        """
+        presence = self.presence
+        if seen is None or peer.passport is None or peer.way.proto == RELAY or not routable(seen.host):
+            return
+        if presence is not None and (worldwide(seen.host) or not (peer.passport.cluster == presence.cluster or self.near(peer.way))):
+            presence.witnessed(seen.host)
+        if peer.way.proto != "udp":
             return
         self._seen.pop(peer.exchange, None)
         self._seen[peer.exchange] = (seen, now)

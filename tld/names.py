@@ -9,7 +9,7 @@ passes on. *Stub*: RA set, answers from memory, or says who must be waited for (
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Final
@@ -19,6 +19,7 @@ from overlay.directory.view import ZoneView
 from overlay.errors import Malformed
 from overlay.name import ROOT, Path
 from overlay.units import unb32
+from overlay.wire.address import Address
 from tld import codes
 from tld.authority import Authority, Source
 from tld.delegation import HOST_TTL, Bootstrap, amend, build, difference, labels, text_rdata
@@ -91,6 +92,7 @@ class Names:
         self._second_level: frozenset[bytes] = frozenset()
         self._down: dict[Path, frozenset[Name]] = {}  # per zone: services that nobody reachable carries
         self._winding: set[Name] = set()  # origins of zones with aliases or delegations by data
+        self._near: tuple[Path, Mapping[bytes, tuple[str, ...]]] = (ROOT, {})  # the own cluster: LAN addresses of its nodes
 
     # -- what the node tells
 
@@ -123,6 +125,15 @@ class Names:
         """This node's public addresses (``whoami`` through the stub), as they are known now; none: not known."""
         self._public = hosts
 
+    def set_near(self, cluster: Path, lan: Mapping[bytes, tuple[str, ...]]) -> None:
+        """The LAN addresses of the own cluster's nodes, by node id: what this machine's stub says of them, and nobody else is told."""
+        if self._near == (cluster, lan):
+            return
+        self._near = (cluster, dict(lan))
+        view = self.views.get(cluster)
+        if view is not None:
+            self._build(view, None)
+
     def memory(self, qname: Name, qtype: int) -> Answer:
         """What the zones held say to this node of a name that is the overlay's."""
         return self._special(qname, qtype, self._public, self.own) or lookup(self.own, qname, qtype)
@@ -136,6 +147,7 @@ class Names:
 
     def _build(self, view: ZoneView, old: ZoneView | None) -> None:
         made = difference(old, view) if old is not None else None
+        ours = self._as_seen_here(view)
         for suffix in (self.tld, self.zone):
             bootstrap = self._bootstrap if suffix == self.zone else None
             held = self.zones.get(labels(view.path, suffix))
@@ -147,12 +159,27 @@ class Names:
                 self._look_into(zone, view, suffix)
             self.zones.put(zone)
             if suffix == self._suffix:
-                self.own.put(zone)
+                self.own.put(zone if ours is view else build(ours, suffix=suffix, bootstrap=bootstrap, counters=Counter()))
         if made is not None and view.path == ROOT:
             self._second_level |= {cut.labels[0].encode() for cut in made.fresh}
-        up = {carrier.name for carrier in view.carries if carrier.carry.healthy and carrier.reach}
+        up = {carrier.name for carrier in ours.carries if carrier.carry.healthy and carrier.reach}
         down = {carrier.name for carrier in view.carries} - up
         self._down[view.path] = frozenset(labels(name, suffix) for name in down for suffix in (self.tld, self.zone))
+
+    def _as_seen_here(self, view: ZoneView) -> ZoneView:
+        """The zone as its own LAN sees it: nodes, and services without addresses of their own, stand at LAN addresses."""
+        cluster, lan = self._near
+        if view.path != cluster or not lan:
+            return view
+        hosts = tuple(
+            replace(one, host=replace(one.host, addresses=tuple(Address(host, 1) for host in lan[one.node_id]))) if lan.get(one.node_id) else one
+            for one in view.hosts
+        )
+        carries = tuple(
+            replace(one, reach=lan[one.node_id]) if lan.get(one.node_id) and not one.carry.addresses or not one.reach and lan.get(one.node_id)
+            else one for one in view.carries
+        )
+        return replace(view, hosts=hosts, carries=carries)
 
     def _look_into(self, zone: Zone, view: ZoneView, suffix: Name) -> None:
         """What decisions need to know of a zone that was made anew: aliases and delegations by data, its second-level names."""

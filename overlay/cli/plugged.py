@@ -236,6 +236,8 @@ class Plugged:
                 self._carrier.again()  # who was away may have learnt otherwise there
             case RoleChanged():
                 pass
+            case MemberChanged():
+                self._look_at_evidence()
             case _:
                 return
         self._news.set()
@@ -282,6 +284,8 @@ class Plugged:
         if self.names is not None:
             self.names.evidence(at=self.engine.clock.at(), peers=len(self.node.peers.admitted()))
             presence = self.node.presence
+            if presence is not None and self.node.belonging is not None:
+                self.names.set_near(presence.cluster, self.node.belonging.near())
             self.names.set_public_address(*(address.host for address in presence.addresses) if presence is not None else ())
 
     async def _weigh(self) -> None:
