@@ -77,9 +77,10 @@ class Node:
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self.remembered = Remembered(setup.stored.get(PEERS, {}), now)
         self.lan = Lan(setup, self.peers, self.remembered)
+        paths = self.sessions.paths
         self.reach = Reach(
-            self.identity.exchange_public, self.peers, self.sessions.relaying, ReachPorts(self.calling.call, self.sessions.paths.attempt, self.dial),
-            self.lan.near,
+            self.identity.exchange_public, self.peers, self.sessions.relaying,
+            ReachPorts(self.calling.call, paths.attempt, paths.connect, self.dial), self.lan.near,
         )
         self._now = now
         self.upholding = Upholding(self.peers, self.calling.call, now)

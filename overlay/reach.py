@@ -38,6 +38,7 @@ OFFERED: Final = 3  # of these addresses: an endpoint-dependent NAT shows each p
 PUNCH: Final = (1.0, 300.0)  # seconds between tries to leave a relay or TCP: first and longest
 SECOND: Final = 0.7  # seconds that the end with the higher key waits for the other one's PUNCH
 LOOK: Final = 2.0  # seconds between looks at relays
+CONNECTED: Final = 2  # addresses that are tried over TCP while a relay is in use
 BUDGET_EACH: Final = 2.0  # seconds in which a session may ask for one more PUNCH
 
 Back = Callable[[Any, float, float], None]
@@ -49,6 +50,7 @@ class ReachPorts:
 
     call: Callable[[int, Method, Value, Back, float], object]
     attempt: Callable[[int, Iterable[Way], float], None]
+    connect: Callable[[int, Iterable[Address]], None]
     dial: Callable[[bytes, Iterable[Address], float, float, Iterable[bytes]], None]
 
 
@@ -211,6 +213,11 @@ class Reach:
         body = self._host(peer)
         return body.addresses if body is not None else ()
 
+    def proved(self, peer: Peer) -> bool:
+        """Whether a session goes to an address that the other end's records name, and not to a hole in its NAT."""
+        body = self._host(peer)
+        return body is None or peer.way.remote in body.addresses
+
     def _host(self, peer: Peer) -> Host | None:
         if self.presence is None or peer.passport is None:
             return None
@@ -326,3 +333,5 @@ class Reach:
             plan.next_at = now + plan.pause
             plan.pause = min(plan.pause * 2, PUNCH[1])
             self._punch(peer, now)
+            if peer.way.proto == RELAY:
+                self.ports.connect(peer.session, self._told(peer)[:CONNECTED])

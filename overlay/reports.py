@@ -144,10 +144,15 @@ class Reports:
         }
 
     def path_of(self, peer: Peer) -> str:
-        """`lan`, `direct` or `tcp` (punched and relayed paths come with the issue on reach)."""
-        if peer.way.proto == "tcp":
-            return "tcp"
-        return "lan" if on_link(peer.way.remote.host, self._networks()) else "direct"
+        """`lan`, `direct`, `punched`, `tcp` or `relay`. Punched is what goes between two ends of which neither has a proved address there."""
+        way = peer.way
+        if way.proto != "udp":
+            return way.proto
+        if on_link(way.remote.host, self._networks()):
+            return "lan"
+        presence = self.node.presence
+        open_here = presence is not None and any(address.family == way.remote.family for address in presence.addresses)
+        return "direct" if open_here or self.node.reach.proved(peer) else "punched"
 
     def clusters(self, at: float) -> list[Json]:
         """`overlay clusters`."""

@@ -191,11 +191,12 @@ class Sessions:
 
     def opened(self, way: Way, now: float, at: float) -> None:
         """A TCP connection is up."""
-        self._handshakes.opened(way, at)
+        if not self.paths.opened(way, now):
+            self._handshakes.opened(way, at)
 
     def closed(self, way: Way, now: float, at: float) -> None:
         """A TCP connection is gone, or did not come up."""
-        hopeless = self._handshakes.closed(way)
+        hopeless = None if self.paths.refused(way) else self._handshakes.closed(way)
         if hopeless is not None:
             self._fail(hopeless, "refused")
         for session in [s for s in self._numbers.values() if s.way.link == way.link or s.tries]:

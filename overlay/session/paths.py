@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from overlay import limits
-from overlay.machine import CloseTcp, Entropy, Send
+from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.frames import challenge, fitting, probe
 from overlay.session.handshakes import same_way
 from overlay.session.relation import DOUBT, DOUBT_AGAIN, TOKEN, Candidate, Session, Try
-from overlay.wire.address import Way
+from overlay.wire.address import Address, Way
 from overlay.wire.messages import Grade
 
 TRY: Final = (0.05, 0.8)  # seconds between probes of a way that is tried: first and longest; ICE paces by 50 ms (RFC 8445, 14.2)
@@ -38,7 +38,7 @@ _NEVER: Final = float("-inf")
 class Ports:
     """What the sessions lend: effects out, dates, a session's things to do when it has moved."""
 
-    emit: Callable[[Send | CloseTcp | events.Event], None]
+    emit: Callable[[Send | OpenTcp | CloseTcp | events.Event], None]
     look_at: Callable[[Session, float], None]
     moved: Callable[[Session, float], None]
     near: Callable[[Way], bool]
@@ -53,6 +53,7 @@ class Paths:
         self._ports = ports
         self._entropy = entropy
         self._counters = counters
+        self._connecting: dict[Address, list[int]] = {}  # TCP connections under way, and the sessions that want them
 
     def rank(self, way: Way) -> int:
         """The better the higher."""
@@ -73,6 +74,40 @@ class Paths:
         session = self._numbers.get(number)
         if session is not None:
             self._attempt(session, ways, now)
+
+    def connect(self, number: int, addresses: Iterable[Address]) -> None:
+        """Try TCP to these addresses for a session that goes by a relay."""
+        session = self._numbers.get(number)
+        for address in addresses if session is not None else ():
+            self._connecting.setdefault(address, []).append(number)
+            self._ports.emit(OpenTcp(address))
+
+    def opened(self, way: Way, now: float) -> bool:
+        """A TCP connection is up. Whether it is one of :meth:`connect`."""
+        session = self._wanted(way)
+        if session is None:
+            return False
+        if session.open and self.rank(way) > self.rank(session.way):
+            self._attempt(session, [way], now)
+        else:
+            self._ports.emit(CloseTcp(way))
+        return True
+
+    def refused(self, way: Way) -> bool:
+        """A TCP connection did not come up. Whether it was one of :meth:`connect`."""
+        session = self._wanted(way)
+        if session is not None:
+            self._ports.emit(events.WayTried(session.number, session.peer, way, "failed", None))
+        return session is not None
+
+    def _wanted(self, way: Way) -> Session | None:
+        numbers = self._connecting.get(way.remote)
+        if not numbers:
+            return None
+        number = numbers.pop(0)
+        if not numbers:
+            del self._connecting[way.remote]
+        return self._numbers.get(number)
 
     def _attempt(self, session: Session, ways: Iterable[Way], now: float) -> None:
         for way in ways:
@@ -236,6 +271,8 @@ class Paths:
                     if one.proved == _NEVER and not same_way(one.way, session.way):
                         session.tries.remove(one)
                         self._ports.emit(events.WayTried(session.number, session.peer, one.way, "failed", None))
+                        if one.way.proto == "tcp":
+                            self._ports.emit(CloseTcp(one.way))
                     continue
                 one.send(now, TRY[1])
                 self._ports.emit(Send(one.way, session.link.seal(b"\x91" + probe(one.token))))
