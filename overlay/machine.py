@@ -47,6 +47,13 @@ class CloseTcp:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseUdp:
+    """Close the extra UDP socket of that number: a ``Send`` over a UDP way with a ``link`` opens it where it is not open."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """One line for the node's log: level, event word, fixed fields."""
 
@@ -62,7 +69,7 @@ class Raise:
     event: object
 
 
-Effect = Send | OpenTcp | CloseTcp | Log | Raise
+Effect = Send | OpenTcp | CloseTcp | CloseUdp | Log | Raise
 
 
 @dataclass(frozen=True, slots=True)

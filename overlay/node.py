@@ -26,7 +26,7 @@ from overlay.directory.machine import Directory
 from overlay.errors import Malformed, OverlayError, TrustError
 from overlay.identity.keys import Signer
 from overlay.lan import BEACON, Lan
-from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step, Store
+from overlay.machine import CloseTcp, CloseUdp, Effect, Log, OpenTcp, Raise, Send, Step, Store
 from overlay.name import Path
 from overlay.newcomer import Granted, own_passport, take_grants
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
@@ -80,7 +80,7 @@ class Node:
         paths = self.sessions.paths
         self.reach = Reach(
             self.identity.exchange_public, self.peers, self.sessions.relaying,
-            ReachPorts(self.calling.call, paths.attempt, paths.connect, self.dial), self.lan.near,
+            ReachPorts(self.calling.call, paths.attempt, paths.connect, self.sessions.guessing.begin, self.dial), self.lan.near,
         )
         self._now = now
         self.upholding = Upholding(self.peers, self.calling.call, now)
@@ -96,7 +96,7 @@ class Node:
             outputs.Reach: lambda event, now, at: self.dial(event.to.exchange, event.to.addresses, now, at), outputs.Part: self._part,
             Found: lambda event, now, at: self.dial(*self.lan.found(event), now, at),
             events.Probed: self._probed, **self.reach.handlers(),
-            Store: self._store, Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
+            Store: self._store, **dict.fromkeys((Send, OpenTcp, CloseTcp, CloseUdp, Log), self._effect),
         }
         self._load(setup.stored, now, at)
 

@@ -27,16 +27,18 @@ from overlay.session import events
 from overlay.session.relaying import RELAY, SHORT, Relaying
 from overlay.tried import Attempt, Tried
 from overlay.wire.address import Address, Way, routable, unpack_address, worldwide
-from overlay.wire.codec import Fields, Value
+from overlay.wire.codec import Fields, Value, ordered
 from overlay.wire.messages import Method
 
 RELAYS: Final = 2  # that a node without a proved address keeps: one may die
 THROUGH: Final = 3  # relays over which a dial goes at once
 SEEN_FOR: Final = 300.0  # seconds for which an address that a peer saw is offered to others: NATs forget sooner (RFC 4787, REQ-5)
+TOGETHER: Final = 60.0  # seconds within which what two peers see is compared: pings go out each 20 s
 SEEN: Final = 32  # peers whose word is kept
 OFFERED: Final = 3  # of these addresses: an endpoint-dependent NAT shows each peer another port
 PUNCH: Final = (1.0, 300.0)  # seconds between tries to leave a relay or TCP: first and longest
 SECOND: Final = 0.7  # seconds that the end with the higher key waits for the other one's PUNCH
+GUESS_AFTER: Final = 1.0  # seconds that simpler tries have before ports are guessed
 LOOK: Final = 2.0  # seconds between looks at relays
 CONNECTED: Final = 2  # addresses that are tried over TCP while a relay is in use
 BUDGET_EACH: Final = 2.0  # seconds in which a session may ask for one more PUNCH
@@ -51,6 +53,7 @@ class ReachPorts:
     call: Callable[[int, Method, Value, Back, float], object]
     attempt: Callable[[int, Iterable[Way], float], None]
     connect: Callable[[int, Iterable[Address]], None]
+    guess: Callable[[int, bool, tuple[Address, ...], float], object]
     dial: Callable[[bytes, Iterable[Address], float, float, Iterable[bytes]], None]
 
 
@@ -60,6 +63,9 @@ class _Plan:
 
     next_at: float
     pause: float = PUNCH[0]
+    guess_at: float = float("inf")  # when ports are guessed, if nothing has worked by then
+    hard: bool = False  # whether it is our NAT that maps each far end to another port
+    targets: tuple[Address, ...] = ()  # where the other end's datagrams come from
 
 
 @dataclass(slots=True)
@@ -110,6 +116,14 @@ class Reach:
     def reflexive(self, now: float) -> dict[bytes, Address]:
         """Who saw us where of late, the latest last."""
         return {observer: address for observer, (address, at) in self._seen.items() if now - at <= SEEN_FOR}
+
+    def hard(self, now: float) -> bool:
+        """Whether our NAT maps each far end to another port: two peers see us at one address, and at different ports."""
+        seen = [address for address, at in self._seen.values() if address.family == 4 and now - at <= TOGETHER]
+        ports: dict[str, set[int]] = {}
+        for address in seen:
+            ports.setdefault(address.host, set()).add(address.port)
+        return any(len(found) > 1 for found in ports.values())
 
     # -- dialling
 
@@ -250,7 +264,11 @@ class Reach:
         budget.left -= 1
         theirs = self._read(peer, body, now)
         self._try(peer, theirs, now)
-        return {1: [address.packed for address in self.offers(peer, now, theirs)]}
+        self._think_of_guessing(peer, body, theirs, now)
+        return self._punch_body(peer, now, theirs)
+
+    def _punch_body(self, peer: Peer, now: float, theirs: Iterable[Address] = ()) -> Value:
+        return ordered({1: [address.packed for address in self.offers(peer, now, theirs)], 2: self.hard(now) or None})
 
     def _read(self, peer: Peer, body: Value, now: float) -> list[Address]:
         fields = Fields(body, "punch")
@@ -276,12 +294,20 @@ class Reach:
         def back(body: Any, then: float, at: float) -> None:
             if body is not None and peer.session in self.peers.peers:
                 try:
-                    self._try(peer, self._read(peer, body, then), then)
+                    theirs = self._read(peer, body, then)
+                    self._try(peer, theirs, then)
+                    self._think_of_guessing(peer, body, theirs, then)
                 except Malformed as why:
                     self.counters[f"drop:{why.rule}"] += 1
 
-        mine = [address.packed for address in self.offers(peer, now)]
-        self.ports.call(peer.session, Method.PUNCH, {1: mine}, back, now)
+        self.ports.call(peer.session, Method.PUNCH, self._punch_body(peer, now), back, now)
+
+    def _think_of_guessing(self, peer: Peer, body: Value, theirs: list[Address], now: float) -> None:
+        """Where one of the two NATs alone is hard, ports are guessed if nothing simpler works."""
+        plan, mine, other = self._plans.get(peer.session), self.hard(now), Fields(body, "punch").flag(2)
+        outside = tuple(address for address in theirs if worldwide(address.host))
+        if plan is not None and mine is not other and outside and plan.guess_at == float("inf"):
+            plan.guess_at, plan.hard, plan.targets = now + GUESS_AFTER, mine, outside
 
     # -- relays of our own
 
@@ -316,7 +342,7 @@ class Reach:
 
     def wake_at(self) -> float:
         """When :meth:`wake` wants to be called."""
-        return min((self._look_at, *(plan.next_at for plan in self._plans.values())))
+        return min((self._look_at, *(min(plan.next_at, plan.guess_at) for plan in self._plans.values())))
 
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
@@ -324,11 +350,16 @@ class Reach:
             self._look_at = now + LOOK
             self._keep_relays(now, at)
         for session, plan in list(self._plans.items()):
-            if now < plan.next_at:
+            if now < min(plan.next_at, plan.guess_at):
                 continue
             peer = self.peers.peers.get(session)
             if peer is None or peer.way.proto == "udp":
                 del self._plans[session]
+                continue
+            if now >= plan.guess_at:
+                plan.guess_at = float("inf")
+                self.ports.guess(session, plan.hard, plan.targets, now)
+            if now < plan.next_at:
                 continue
             plan.next_at = now + plan.pause
             plan.pause = min(plan.pause * 2, PUNCH[1])

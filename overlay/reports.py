@@ -20,7 +20,7 @@ from overlay.peers import Peer
 from overlay.records.record import Record
 from overlay.records.trust import since
 from overlay.units import b64, unb64
-from overlay.wire.address import on_link
+from overlay.wire.address import Address, on_link
 
 Json = dict[str, Any]
 
@@ -153,6 +153,26 @@ class Reports:
         presence = self.node.presence
         open_here = presence is not None and any(address.family == way.remote.family for address in presence.addresses)
         return "direct" if open_here or self.node.reach.proved(peer) else "punched"
+
+    def why(self, written: str) -> list[Json]:
+        """`overlay why NODE`: every way to it that was tried, the oldest first; ``Absent`` where no such node is known."""
+        entry = self.find_node(written)
+        peer = self.node.peers.by_node(entry.node_id)
+        rows = [
+            {
+                "path": self._kind(one.path, one.address, entry), "address": str(one.address), "at": round(one.at, 3), "outcome": one.outcome,
+                "reason": one.reason,
+            }
+            for one in self.node.reach.tried.of(entry.host.exchange)
+        ]
+        if peer is not None:
+            rows.append({"path": self.path_of(peer), "address": str(peer.way.remote), "at": round(peer.since, 3), "outcome": "in use", "reason": ""})
+        return rows
+
+    def _kind(self, proto: str, address: Address, entry: HostEntry) -> str:
+        if proto != "udp":
+            return proto
+        return "lan" if on_link(address.host, self._networks()) else "direct" if address in entry.host.addresses else "punched"
 
     def clusters(self, at: float) -> list[Json]:
         """`overlay clusters`."""

@@ -62,7 +62,7 @@ class Answers:
         """Command -> handler; group `overlay` may ask all of them."""
         commands = {
             "status": self.status, "nodes": self.nodes, "peers": self.peers, "clusters": self.clusters, "ping": self.ping, "resolve": self.resolve,
-            "expand": self.expand, "service.list": self.service_list, "name.list": self.name_list, "name.tree": self.name_tree,
+            "why": self.why, "expand": self.expand, "service.list": self.service_list, "name.list": self.name_list, "name.tree": self.name_tree,
             "grants": self.grants, "admit.list": self.admit_list, "root.show": self.root_show,
         }
         return {name: Handler(run, reading=True) for name, run in commands.items()}
@@ -156,6 +156,10 @@ class Answers:
         return found if args.get("to") is None else {**found, "to": b64(self.reports.key_of(text(args, "to")))}
 
     # -- reaching
+
+    async def why(self, args: Args) -> object:
+        """`overlay why NODE`."""
+        return self.reports.why(text(args, "node"))
 
     async def ping(self, args: Args) -> object:
         """`overlay ping NODE [-c N]`."""

@@ -1,10 +1,11 @@
-"""Commands that look: status, peers, clusters, ping, resolve, expand. Each asks the node once and shows the answer.
+"""Commands that look: status, peers, clusters, ping, why, resolve, expand. Each asks the node once and shows the answer.
 
 With ``--json`` the answer is printed as it came: its form is the contract's, made by the node (``overlay/reports.py``).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,20 @@ def ping(call: Call) -> None:
         say(f"{sent} sent, {received} received" + (f"; min/mean/max {least:.3f}/{mean:.3f}/{most:.3f} ms" if times else ""))
     if not received:
         raise ReachError(f"{node} does not answer", "see `overlay peers`; is it up?", rule="unreachable")
+
+
+def why(call: Call) -> None:
+    """``overlay why NODE``: every path to it that was tried, when, and what came of it."""
+    found = ask(call, "why", {"node": call.values["node"]})
+    if call.json or not found:
+        _rows(call, found, (), (), "nothing was tried yet: `overlay ping` it")
+        return
+    rows = [[row["path"], row["address"], _clock(row["at"]), row["outcome"], row["reason"]] for row in found]
+    put(table(rows, ("path", "address", "at", "outcome", "reason")))
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"
 
 
 def resolve(call: Call) -> None:

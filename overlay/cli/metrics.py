@@ -63,6 +63,7 @@ COUNTED: Final[dict[str, str]] = {
     "equivocations": "two records of one signer with the same seq",
     "flight_forgotten": "steps that fell out of the flight recorder",
     "flight_unsaid": "inputs that the flight recorder could not write down",
+    "guesses": "probes sent to find a way through a NAT by chance",
     "handshakes_unconfirmed": "sessions whose initiator never sent a sealed packet",
     "handshakes_yielded": "handshakes given up for the other end's",
     "http_app_timeouts": "HTTP requests whose answer took too long",

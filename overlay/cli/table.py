@@ -129,6 +129,7 @@ COMMANDS: Final = (
         ("ping",), LOOK, "reach a node, and say by which path", "overlay.cli.looking:ping", (_NODE,),
         (Option("--count", "N", "how many (3)", number(1, 1_000), 3, short="-c"), JSON),
     ),
+    Command(("why",), LOOK, "which paths to a node were tried, and why they lost", "overlay.cli.looking:why", (_NODE,), (JSON,)),
     Command(
         ("resolve",), LOOK, "what the resolver would answer, and why", "overlay.cli.looking:resolve",
         (_NAME, Argument("TYPE", "a record type (A)", required=False)), (JSON,),

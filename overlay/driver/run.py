@@ -37,7 +37,7 @@ from overlay.driver.store import Store, TwoLots
 from overlay.driver.tcp import Tcp
 from overlay.driver.udp import Batch, Udp
 from overlay.errors import StateError
-from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step
+from overlay.machine import CloseTcp, CloseUdp, Effect, Log, OpenTcp, Raise, Send, Step
 from overlay.machine import Store as Write
 from overlay.node import Node
 from overlay.raised import Pong
@@ -293,5 +293,7 @@ class Engine:
                     self.tcp.connect(address)
                 case CloseTcp(way):
                     self.tcp.close(way)
+                case CloseUdp(link):
+                    self.udp.close(link)
                 case Log():
                     self._log.write(effect, self.clock.at())

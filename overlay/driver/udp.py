@@ -14,6 +14,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -63,6 +64,9 @@ class Udp:
         self._sockets = [_Socket(sock, counters) for sock in sockets]
         self._counters = counters
         self._routes: dict[Way, Route] = {}
+        self._extra: dict[int, tuple[_Socket, trio.CancelScope]] = {}  # sockets of short life, by number: see :meth:`_open`
+        self._nursery: trio.Nursery | None = None
+        self._on_batch: Callable[[Batch], None] = lambda batch: None
         self._hosts: frozenset[str] | None = None
 
     def leave_from(self, hosts: Iterable[str]) -> None:
@@ -76,8 +80,42 @@ class Udp:
         ``await room()`` comes before each read: what is not read waits in the kernel's queue, which has a length.
         """
         async with trio.open_nursery() as nursery:
-            for sock in self._sockets:
-                nursery.start_soon(sock.pump, on_batch, room)
+            self._nursery, self._on_batch = nursery, on_batch
+            try:
+                for sock in self._sockets:
+                    nursery.start_soon(sock.pump, on_batch, room)
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    def close(self, link: int) -> None:
+        """Close an extra socket; unknown ones are closed already."""
+        found = self._extra.pop(link, None)
+        if found is not None:
+            found[1].cancel()
+            trio.lowlevel.notify_closing(found[0].sock)
+            found[0].sock.close()
+            self._routes.clear()
+
+    def _open(self, link: int, family: socket.AddressFamily) -> _Socket | None:
+        """The extra socket of that number, on a port that the system chooses; opened where it is not. None where there are too many."""
+        found = self._extra.get(link)
+        if found is not None:
+            return found[0]
+        if self._nursery is None or len(self._extra) >= limits.UDP_EXTRA:
+            self._counters["drop:udp-extra-full"] += 1
+            return None
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
+        made = _Socket(sock, self._counters, link)
+        scope = trio.CancelScope()
+        self._extra[link] = (made, scope)
+        self._nursery.start_soon(self._pump_extra, made, scope)
+        return made
+
+    async def _pump_extra(self, sock: _Socket, scope: trio.CancelScope) -> None:
+        with scope, suppress(trio.ClosedResourceError):
+            await sock.pump(self._on_batch, None)
 
     def send(self, way: Way, data: bytes) -> bool:
         """Send one datagram, from ``way.local`` where given; False where it was dropped (counted)."""
@@ -103,6 +141,9 @@ class Udp:
         """Which socket a way belongs to, and what its system call takes. Raises ``OSError`` for an unknown scope."""
         host = way.remote.host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        if way.link:
+            extra = self._open(way.link, family)
+            return (extra.sock, socket_address(way.remote), []) if extra is not None else None
         loopback = host == "::1" or host.startswith("127.")
         ours = [sock for sock in self._sockets if sock.family == family]
         if not ours:
@@ -118,8 +159,9 @@ class Udp:
 
 
 class _Socket:
-    def __init__(self, sock: socket.socket, counters: Counter[str]) -> None:
+    def __init__(self, sock: socket.socket, counters: Counter[str], link: int = 0) -> None:
         self.sock = sock
+        self.link = link
         self.family = sock.family
         self.bound = from_socket(sock.getsockname())
         ip = ipaddress.ip_address(self.bound.host.partition("%")[0])
@@ -169,7 +211,7 @@ class _Socket:
             if way is None:
                 if len(ways) >= _KNOWN:
                     ways.clear()
-                way = ways[key] = Way("udp", from_socket(name), self._asked(ancillary))
+                way = ways[key] = Way("udp", from_socket(name), self._asked(ancillary), self.link)
             batch.append((data, way))
         self.counters["udp_drained_full"] += 1
         return batch

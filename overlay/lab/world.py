@@ -28,7 +28,7 @@ from overlay.lab.crypto import REAL, Crypto
 from overlay.lab.host import Host, Power
 from overlay.lab.network import Network
 from overlay.lab.price import Meter, Price
-from overlay.machine import CloseTcp, Effect, Log, OpenTcp, Raise, Send, Step
+from overlay.machine import CloseTcp, CloseUdp, Effect, Log, OpenTcp, Raise, Send, Step
 from overlay.name import Path, parse_path
 from overlay.node import Node
 from overlay.raised import Joined, JoinRefused, ZonesChanged
@@ -321,6 +321,8 @@ class World:
             self._open_tcp(host, effect.address)
         elif isinstance(effect, CloseTcp):
             self._close_tcp(host, effect.way.link)
+        elif isinstance(effect, CloseUdp):
+            pass  # ports cost nothing here
         elif isinstance(effect, Log):
             host.logs[effect.event] += 1
         elif isinstance(effect.event, _Done):

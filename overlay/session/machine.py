@@ -1,9 +1,8 @@
 """Sessions: who is at the other end of a way, and what may be said there (DESIGN 3.4, foundation).
 
 Datagrams and calls go in; datagrams and events come out. It decides what sealed packets do, which link carries a session,
-and whether the other end still lives; who a peer *is* (its passport) is decided above, by ``peers.py``, which raises a
-session's grade. Handshakes are begun and answered in ``handshakes.py``; over which way a session goes is decided in
-``paths.py``, and what is carried for others in ``relaying.py``.
+and whether the other end still lives; who a peer *is* is decided above, by ``peers.py``, which raises a session's grade,
+handshakes in ``handshakes.py``, over which way a session goes in ``paths.py``, what is carried for others in ``relaying.py``.
 
 A session is the relation to one exchange key; it is carried by links, one a handshake. A responder's new link carries
 nothing before its first sealed packet has proved that the initiator is live, so a replayed message 1 displaces nobody.
@@ -20,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from overlay import limits
 from overlay.errors import Malformed
-from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
+from overlay.machine import CloseTcp, CloseUdp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.calls import FIRST_RETRY, Calls
 from overlay.session.frames import PROBE_PADDING, challenge, close, decoded, message, packets, probed, probing, proof, wrapping
+from overlay.session.guessing import Guessing
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
 from overlay.session.paths import Paths, Ports
@@ -49,9 +49,7 @@ _RELAY, _RELAYED, _NO_RELAY = Frame.RELAY.value, Frame.RELAYED.value, Frame.NO_R
 _STREAM_OPEN, _STREAM_ACK = Frame.STREAM_OPEN.value, Frame.STREAM_ACK.value
 _ADMITTED = Grade.ADMITTED.value
 
-_ANY = Way("udp", Address("0.0.0.0", 1))  # any way over UDP
-
-Output = Send | OpenTcp | CloseTcp | events.Event
+Output = Send | OpenTcp | CloseTcp | CloseUdp | events.Event
 
 
 class Sessions:
@@ -77,14 +75,14 @@ class Sessions:
         self._sessions: dict[bytes, Session] = {}  # by the other end's exchange key
         self._numbers: dict[int, Session] = {}
         self._strangers = Strangers(self.counters)
-        self._next_number = 1
-        self._next_ticket = 1
+        self._timers: Timers[Session | Dial] = Timers()
+        self._next_number = self._next_ticket = 1
         self.relaying = Relaying(sessions=self._sessions, emit=self._emit, counters=self.counters)
         self.paths = Paths(
             own_key=self._handshakes.keys.public, numbers=self._numbers, entropy=entropy, counters=self.counters,
-            ports=Ports(self._emit, lambda session, due: self._timers.at(session, due), self._moved, near),
+            ports=Ports(self._emit, self._timers.at, self._moved, near),
         )
-        self._timers: Timers[Session | Dial] = Timers()
+        self.guessing = Guessing(numbers=self._numbers, emit=self._emit, look_at=self._timers.at, entropy=entropy, counters=self.counters)
         self._serving = Serving(self._emit, self.counters)
         self._back: list[bytes] = []  # frames that answer the packet under way, over the way that it came
         self.streams = Streaming(
@@ -199,9 +197,8 @@ class Sessions:
         hopeless = None if self.paths.refused(way) else self._handshakes.closed(way)
         if hopeless is not None:
             self._fail(hopeless, "refused")
-        for session in [s for s in self._numbers.values() if s.way.link == way.link or s.tries]:
-            if not self.paths.lost(session, way, now):
-                self._end(session, "connection-closed")
+        for session in self.paths.lost(way, now):
+            self._end(session, "connection-closed")
 
     def receive(self, data: bytes, way: Way, now: float, at: float) -> None:
         """One datagram. Nothing that it contains can raise; what is wrong is counted under its reason."""
@@ -237,7 +234,7 @@ class Sessions:
         if session is None:
             self._fail(dial, "sessions-full")
             return
-        if self.paths.rank(session.way) < self.paths.rank(_ANY):
+        if session.way.proto != "udp":
             self.paths.attempt(session.number, [way for way in dial.ways if way.proto == "udp"], now)
         if early and link.hello.answer is not None and dial.waiting:
             self._out.append(events.Answered(session.number, dial.waiting.pop(0)[0], link.hello.answer[0]))
@@ -308,6 +305,7 @@ class Sessions:
         self._strangers.known(session)
         self._timers.forget(session)
         self.relaying.ended(session)
+        self.guessing.ended(session)
         for other in [other for other in self._numbers.values() if other.way.proto == RELAY and self.relaying.through(other.way) == session.peer]:
             self._timers.at(other, 0.0)  # its relay is gone
         for way in (session.way, *(one.way for one in session.tries)):
@@ -320,6 +318,7 @@ class Sessions:
 
     def _moved(self, session: Session, now: float) -> None:
         self.streams.moved(session)
+        self.guessing.moved(session)
         session.calls.hasten(now)
         session.calls.frames.append(challenge(self._entropy(TOKEN)))  # so that the other end hears of it
         self._timers.at(session, now)
@@ -409,7 +408,10 @@ class Sessions:
             self._back.append(probed(frame[1], way.remote))
         elif kind == _PROBED and form == [bytes, bytes]:
             seen = unpack_address(frame[2])
-            self.paths.probed(session, frame[1], way, now)
+            if self.guessing.answered(session, frame[1], way):
+                self.paths.found(session, way, now)
+            else:
+                self.paths.probed(session, frame[1], way, now)
             self._out.append(events.Probed(session.number, way, seen))
         elif kind != _KEEPALIVE or form:
             raise Malformed("a frame that is unknown or of a wrong form", rule="frame-unknown")
@@ -419,9 +421,8 @@ class Sessions:
         dial = self._handshakes.dials.get(self._handshakes.without(way))
         if dial is not None and not (dial.ways or dial.connecting or dial.tcp):
             self._fail(dial, "no-relay")
-        for session in [s for s in self._numbers.values() if s.way.link == way.link or s.tries]:
-            if not self.paths.lost(session, way, now):
-                self.paths.doubt(session, now)
+        for session in self.paths.lost(way, now):
+            self.paths.doubt(session, now)
 
     # -- sending
 
@@ -490,7 +491,8 @@ class Sessions:
         if session.way.proto == RELAY and not self.relaying.carries(session.way):
             self.paths.doubt(session, now)
         self.paths.work(session, now)
-        self._timers.at(session, session.due())
+        self.guessing.work(session, now)
+        self._timers.at(session, min(session.due(), self.guessing.due(session)))
 
     def take(self) -> list[Output]:
         """What it wants since last asked, in order."""

@@ -201,6 +201,13 @@ class Paths:
         elif self.rank(way) > self.rank(session.way) or (session.doubt is not None and session.judge_at == float("inf")):
             self.move(session, way, now)
 
+    def found(self, session: Session, way: Way, now: float) -> None:
+        """A way that was found by chance answers."""
+        if self.rank(way) > self.rank(session.way) and (len(session.tries) < limits.TRIES or self._make_room(session)):
+            session.tries.append(Try(way, self._entropy(TOKEN), proved=now))
+            self._ports.emit(events.WayTried(session.number, session.peer, way, "works", 0.0))
+            self.move(session, way, now)
+
     def heard(self, session: Session, way: Way) -> None:
         """A packet came while the way in use was in doubt."""
         if same_way(session.way, way):
@@ -237,8 +244,12 @@ class Paths:
         self._ports.emit(events.PathChanged(session.number, way))
         self._ports.moved(session, now)
 
-    def lost(self, session: Session, way: Way, now: float) -> bool:
-        """That way is gone for good (a connection closed, a relay without the other end). Whether another one carries on."""
+    def lost(self, way: Way, now: float) -> list[Session]:
+        """That way is gone for good (a connection closed, a relay without the other end). The sessions that have no other one."""
+        used = [session for session in self._numbers.values() if session.way.link == way.link or session.tries]
+        return [session for session in used if not self._goes_on(session, way, now)]
+
+    def _goes_on(self, session: Session, way: Way, now: float) -> bool:
         session.tries = [one for one in session.tries if not same_way(one.way, way)]
         if not same_way(session.way, way):
             return True

@@ -44,7 +44,7 @@ def _packed(host: str, port: int) -> bytes:
 class Way(NamedTuple):
     """One way that datagrams travel: protocol, the far end, our own address as the far end addressed it, connection.
 
-    ``local`` is empty where the socket may choose; ``link`` numbers a TCP connection and is 0 for UDP.
+    ``local`` is empty where the socket may choose; ``link`` numbers a TCP connection. For UDP it is 0, or numbers an extra socket.
     """
 
     proto: str  # "udp" or "tcp"

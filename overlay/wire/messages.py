@@ -168,7 +168,9 @@ METHODS: dict[Method, MethodRule] = {
     Method.WATCH: MethodRule(_ADMITTED, "{1: path, 2: digest held}", "[1, records] or [0]", "a zone, then its changes for 60 s; [0]: not held", True),
     Method.OFFER: MethodRule(_ADMITTED, "{1: unit, 2: [key and mark]}", "{}", "news that others tell at once: what is lacking may be fetched"),
     Method.MATES: MethodRule(_ADMITTED, "{}", "see `overlay/cluster/member.py`", "who is in our cluster, as far as you know"),
-    Method.PUNCH: MethodRule(_ADMITTED, "{1: [addresses]}", "{1: [addresses]}", "datagrams come to you from here, at once; send some to me there"),
+    Method.PUNCH: MethodRule(
+        _ADMITTED, "{1: [addresses], 2: hard NAT}", "the same", "datagrams of mine come to you from there, now: send some as well",
+    ),
     Method.FIND: MethodRule(
         _ADMITTED, "{1: key} or {2: path}", "[1 or 0, cluster records, grants]", "do you keep that zone, and who do you know near its key", True,
     ),
