@@ -29,6 +29,7 @@ from overlay.lan import BEACON, Lan
 from overlay.machine import CloseTcp, CloseUdp, Effect, Log, OpenTcp, Raise, Send, Step, Store
 from overlay.name import Path
 from overlay.newcomer import Granted, own_passport, take_grants
+from overlay.outlook import KNOCK, Outlook, OutlookPorts
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.probing import probes
@@ -66,6 +67,8 @@ class Node:
             entropy=setup.entropy, suite=setup.suite, near=lambda way: self.lan.near(way),
         )
         self.counters: Counter[str] = Counter()
+        self._first: list[Store] = []
+        self._then: list[Effect] = []
         self.directory: Directory | None = None
         self.presence: Presence | None = None
         self.registrar: Registrar | None = None
@@ -82,11 +85,10 @@ class Node:
             self.identity.exchange_public, self.peers, self.sessions.relaying,
             ReachPorts(self.calling.call, paths.attempt, paths.connect, self.sessions.guessing.begin, self.dial), self.lan.near,
         )
+        self.outlook = Outlook(self.peers, self.reach, OutlookPorts(self.calling.call, lambda effect: self._then.append(effect)), setup.entropy)
         self._now = now
         self.upholding = Upholding(self.peers, self.calling.call, now)
         self._boot_at = at
-        self._first: list[Store] = []
-        self._then: list[Effect] = []
         self._handlers: dict[type, Callable[[Any, float, float], None]] = {
             events.Opened: self._opened, events.Closed: self._closed, events.Called: self._called, events.Answered: self.calling.answered,
             events.CallFailed: self.calling.failed, events.DialFailed: self._dial_failed, events.Message: self._message,
@@ -122,7 +124,8 @@ class Node:
 
     def datagram(self, data: bytes, way: Way, now: float, at: float) -> None:
         """Octets arrived."""
-        (self.lan.heard if data[:1] == BEACON else self.sessions.receive)(data, way, now, at)
+        first = data[:1]
+        (self.lan.heard if first == BEACON else self.outlook.knocked if first == KNOCK else self.sessions.receive)(data, way, now, at)
 
     def opened(self, way: Way, now: float, at: float) -> None:
         """A TCP connection is up."""
@@ -137,6 +140,7 @@ class Node:
         self.lan.follow(links)
         if self.presence is not None:
             self.presence.on_interfaces(hosts)
+            self.outlook.look_soon(self._now)
 
     # -- what a person or a plug asks of it
 
@@ -198,7 +202,7 @@ class Node:
         times = [at for at in (self.sessions.wake_at(), self.arriving.wake_at(), self.lan.wake_at()) if at is not None]
         if self.directory is not None and self.presence is not None:
             at_work = min(self.directory.wake_at(), self.presence.wake_at(), self.upholding.wake_at())
-            times += [at_work, self.reach.wake_at()]
+            times += [at_work, self.reach.wake_at(), self.outlook.wake_at()]
             if self.belonging is not None:
                 times.append(self.belonging.wake_at())
                 if self.belonging.astray and self.remembered:
@@ -217,6 +221,7 @@ class Node:
             self.belonging.wake(now, at)
         self.upholding.wake(now, at)
         self.reach.wake(now, at)
+        self.outlook.wake(now)
         if now >= self.presence.wake_at():
             self._say(self.presence.due(now, at, self.load), at)
             for session, own in probes(self.presence, self.peers.admitted(), self.book, self.remembered, now):
@@ -302,8 +307,9 @@ class Node:
             elif event.method is Method.WAYS:
                 ways = self.directory.holdings.ways(self.setup.entropy(1)[0])
                 self.sessions.reply(event.session, event.ticket, [record.raw for record in ways], now)
-            elif event.method is Method.PUNCH:
-                self.sessions.reply(event.session, event.ticket, self.reach.called(self.peers.peers.get(event.session), event.body, now), now)
+            elif event.method in (Method.PUNCH, Method.DIAL_BACK):
+                desk = self.reach if event.method is Method.PUNCH else self.outlook
+                self.sessions.reply(event.session, event.ticket, desk.called(self.peers.peers.get(event.session), event.body, now), now)
             elif event.method is Method.MATES:
                 self.sessions.reply(event.session, event.ticket, self.belonging.told(self.peers.peers.get(event.session)), now)
             else:
@@ -359,6 +365,7 @@ class Node:
             self._first += self.remembered.reached(peer.exchange, (peer.way.remote,))
         self.reach.seen_as(peer, peer.seen, now)
         self.reach.joined(peer, now, at)
+        self.outlook.joined(now)
         if self.belonging is not None:
             self.belonging.joined(peer, now)
         self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, True))

@@ -52,6 +52,8 @@ class Presence:
     renewals: Renewals | None = None
     role: Role = Role.GATEWAY  # what this node is in its cluster; alone, it speaks for it
     seen: set[str] = field(default_factory=set)  # own addresses that a peer has seen
+    outside: Address | None = None  # a NAT's address at which strangers get through to us, proved by dial-back
+    shut: bool = False  # strangers do not get through to our own addresses: something filters before them
     relays: tuple[bytes, ...] = ()  # who leads here, where no address does (``reach.py``)
     _heads: dict[Path, tuple[float, bytes]] = field(default_factory=dict)
     _redial: dict[bytes, tuple[float, float]] = field(default_factory=dict)  # node id -> (not before, pause)
@@ -76,8 +78,15 @@ class Presence:
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Proved addresses with the overlay's port, the named ones first."""
-        proved = [*sorted(self.advertised), *sorted((self.seen & self.interfaces) - self.advertised)]
-        return tuple(Address(host, self.port) for host in proved if routable(host))
+        own = () if self.shut else sorted((self.seen & self.interfaces) - self.advertised)
+        found = [Address(host, self.port) for host in (*sorted(self.advertised), *own) if routable(host)]
+        return tuple(dict.fromkeys([*found, *([self.outside] if self.outside is not None else [])]))
+
+    def set_outside(self, address: Address | None, *, shut: bool) -> None:
+        """What a dial-back has shown: where strangers get through a NAT, or that they do not get through to our own addresses."""
+        if (address, shut) != (self.outside, self.shut):
+            self.outside, self.shut = address, shut
+            self._look_at = 0.0
 
     @property
     def proved(self) -> bool:

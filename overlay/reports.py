@@ -20,7 +20,7 @@ from overlay.peers import Peer
 from overlay.records.record import Record
 from overlay.records.trust import since
 from overlay.units import b64, unb64
-from overlay.wire.address import Address, on_link
+from overlay.wire.address import on_link
 
 Json = dict[str, Any]
 
@@ -42,28 +42,27 @@ class Reports:
         self.node = node
         self.zone = zone
         self.tld = tld
-        self._networks = networks
+        self.networks = networks
         self.led: Callable[[], RoleChanged] = standing or (lambda: node.belonging.standing if node.belonging is not None else NOBODY)
 
     def full(self, name: Path) -> str:
         """A name in full under the TLD."""
         return name.fqdn(self.tld)
 
-    def status(self, *, at: float, uptime: float, pid: int, incarnation: int, listen: Mapping[str, list[str]]) -> Json:
+    def status(self, *, now: float, at: float, uptime: float, pid: int, incarnation: int, listen: Mapping[str, list[str]]) -> Json:
         """`overlay status`."""
         node, presence = self.node, self.node.presence
         assert presence is not None
         standing = self.led()
         leader = summaries.name_of(node, standing.gateway) if standing.gateway is not None else None
-        addresses = presence.addresses
+        outside = node.outlook.outside(now) or node.outlook.outside(now, 6)
         return {
             "zone": self.zone, "tld": self.tld, "overlay_id": b64(node.setup.overlay_id), "name": self.full(presence.name),
             "node_id": b64(node.identity.node_id), "cluster": str(presence.cluster),
             "gateway": standing.role is Role.GATEWAY, "standby": standing.role is Role.STANDBY,
             "gateway_name": self.full(leader) if leader is not None else None,
-            "public_address": addresses[0].host if addresses else None,
-            "owns_public_address": bool(addresses) and addresses[0].host in presence.interfaces,
-            "nat": "none" if addresses else "unknown", "revision": 0, "incarnation": incarnation, "pid": pid,
+            "public_address": outside, "owns_public_address": outside in presence.interfaces, "nat": node.outlook.nat(now),
+            "revision": 0, "incarnation": incarnation, "pid": pid,
             "peers": len(node.peers.admitted()), "clusters": len(summaries.by_cluster(node)),
             "records": len(node.book), "uptime_s": round(uptime, 3), "load": node.load / 1000,
             "listen": {kind: list(bound) for kind, bound in listen.items()}, "grants": self.own_grants(at),
@@ -148,31 +147,11 @@ class Reports:
         way = peer.way
         if way.proto != "udp":
             return way.proto
-        if on_link(way.remote.host, self._networks()):
+        if on_link(way.remote.host, self.networks()):
             return "lan"
         presence = self.node.presence
         open_here = presence is not None and any(address.family == way.remote.family for address in presence.addresses)
         return "direct" if open_here or self.node.reach.proved(peer) else "punched"
-
-    def why(self, written: str) -> list[Json]:
-        """`overlay why NODE`: every way to it that was tried, the oldest first; ``Absent`` where no such node is known."""
-        entry = self.find_node(written)
-        peer = self.node.peers.by_node(entry.node_id)
-        rows = [
-            {
-                "path": self._kind(one.path, one.address, entry), "address": str(one.address), "at": round(one.at, 3), "outcome": one.outcome,
-                "reason": one.reason,
-            }
-            for one in self.node.reach.tried.of(entry.host.exchange)
-        ]
-        if peer is not None:
-            rows.append({"path": self.path_of(peer), "address": str(peer.way.remote), "at": round(peer.since, 3), "outcome": "in use", "reason": ""})
-        return rows
-
-    def _kind(self, proto: str, address: Address, entry: HostEntry) -> str:
-        if proto != "udp":
-            return proto
-        return "lan" if on_link(address.host, self._networks()) else "direct" if address in entry.host.addresses else "punched"
 
     def clusters(self, at: float) -> list[Json]:
         """`overlay clusters`."""

@@ -53,7 +53,7 @@ def test_the_own_gateway_stands_first_and_status_says_who_is_what(village: tuple
     for host, role in ((gateway, Role.GATEWAY), (standby, Role.STANDBY)):
         told = reports(host, standing=led(gateway, standby, role))
         row = next(row for row in told.clusters(world.at(host)) if row["cluster"] == "hq")
-        status = told.status(at=world.at(host), uptime=1.0, pid=1, incarnation=1, listen={})
+        status = told.status(now=world.now, at=world.at(host), uptime=1.0, pid=1, incarnation=1, listen={})
         assert row["gateways"][0] == status["gateway_name"] == told.full(node(gateway).name or parse_path(""))
         assert (status["gateway"], status["standby"]) == (host is gateway, host is standby)
 
@@ -61,7 +61,7 @@ def test_the_own_gateway_stands_first_and_status_says_who_is_what(village: tuple
 def test_a_cluster_that_has_no_gateway_right_now_says_so(village: tuple[World, Host, Host, Host]) -> None:
     world, founder, *_ = village
     told = reports(founder, standing=RoleChanged(Role.MEMBER, None, None, 3))
-    status = told.status(at=world.at(founder), uptime=1.0, pid=1, incarnation=1, listen={})
+    status = told.status(now=world.now, at=world.at(founder), uptime=1.0, pid=1, incarnation=1, listen={})
     assert (status["gateway"], status["standby"], status["gateway_name"]) == (False, False, None)
 
 

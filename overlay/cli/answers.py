@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 import trio
-from trio_util import RepeatedEvent
 
 from overlay import summaries
-from overlay.cli.words import number, optional, text
-from overlay.directory.view import HostEntry
+from overlay.cli.words import optional, text
 from overlay.driver.control import Args, Handler
 from overlay.driver.run import Engine
 from overlay.errors import Absent, NotRunning, ReachError
 from overlay.name import Path, parse_name
 from overlay.node import Node
-from overlay.peers import Peer
-from overlay.raised import DialEnded, PeerChanged, Pong
 from overlay.reports import Reports
 from overlay.units import b64, unb64
 from tld import codes
@@ -33,7 +29,6 @@ from tld.explain import expand
 
 SHOWN: Final = 500  # names of nodes that a shell is offered
 FETCH_TIMEOUT: Final = 5.0  # seconds for a zone to be brought here
-PING_TIMEOUT: Final = 5.0  # seconds for one ping, and for a session to a node that none is open to
 
 
 @dataclass(slots=True)
@@ -47,11 +42,6 @@ class Answers:
     began: float
     warnings: Callable[[], list[str]]
     fetch: Callable[[Path], Awaitable[None]]  # brings a zone that is not held here
-    _pongs: dict[int, float | None] = field(default_factory=dict)
-    _news: RepeatedEvent = field(default_factory=RepeatedEvent)
-
-    def __post_init__(self) -> None:
-        self.engine.subscribe(self._heard)
 
     @property
     def node(self) -> Node:
@@ -61,19 +51,11 @@ class Answers:
     def handlers(self) -> Mapping[str, Handler]:
         """Command -> handler; group `overlay` may ask all of them."""
         commands = {
-            "status": self.status, "nodes": self.nodes, "peers": self.peers, "clusters": self.clusters, "ping": self.ping, "resolve": self.resolve,
-            "why": self.why, "expand": self.expand, "service.list": self.service_list, "name.list": self.name_list, "name.tree": self.name_tree,
+            "status": self.status, "nodes": self.nodes, "peers": self.peers, "clusters": self.clusters, "resolve": self.resolve,
+            "expand": self.expand, "service.list": self.service_list, "name.list": self.name_list, "name.tree": self.name_tree,
             "grants": self.grants, "admit.list": self.admit_list, "root.show": self.root_show,
         }
         return {name: Handler(run, reading=True) for name, run in commands.items()}
-
-    def _heard(self, event: object) -> None:
-        if isinstance(event, Pong):
-            self._pongs[event.ticket] = event.rtt
-            while len(self._pongs) > 256:
-                del self._pongs[next(iter(self._pongs))]
-        if isinstance(event, Pong | DialEnded | PeerChanged):
-            self._news.set()
 
     def _below(self, args: Args) -> Path:
         """The path whose names are asked for: the root where none is given."""
@@ -87,7 +69,8 @@ class Answers:
             raise NotRunning("the node has not joined yet", "wait for overlay join to say so, or see overlay log")
         clock = self.engine.clock
         found = self.reports.status(
-            at=clock.at(), uptime=clock.now() - self.began, pid=os.getpid(), incarnation=self.incarnation, listen=self.engine.listeners.bound(),
+            now=clock.now(), at=clock.at(), uptime=clock.now() - self.began, pid=os.getpid(), incarnation=self.incarnation,
+            listen=self.engine.listeners.bound(),
         )
         return {**found, "problems": [f"{about}: {line}" for about, line in self.engine.problems.items()], "warnings": self.warnings()}
 
@@ -157,43 +140,3 @@ class Answers:
 
     # -- reaching
 
-    async def why(self, args: Args) -> object:
-        """`overlay why NODE`."""
-        return self.reports.why(text(args, "node"))
-
-    async def ping(self, args: Args) -> object:
-        """`overlay ping NODE [-c N]`."""
-        entry = self.reports.find_node(text(args, "node"))
-        count = number(args, "count", 3, 1, 1_000)
-        name = self.reports.full(entry.name)
-        if entry.node_id == self.node.identity.node_id:
-            return {"name": name, "path": "lan", "sent": count, "received": count, "rtt_ms": [0.0] * count}
-        peer = await self._session(entry)
-        rtts: list[float] = []
-        for turn in range(count):
-            if turn:
-                await trio.sleep(0.2)
-            ticket = self.node.ping(peer, self.engine.clock.now())
-            self.engine.step()
-            with trio.move_on_after(PING_TIMEOUT):
-                while ticket not in self._pongs:
-                    await self._news.wait()
-            rtt = self._pongs.pop(ticket, None)
-            if rtt is not None:
-                rtts.append(round(rtt * 1000, 3))
-        if not rtts:
-            raise ReachError(f"{name} did not answer", "overlay peers shows the sessions there are", rule="ping")
-        return {"name": name, "path": self.reports.path_of(peer), "sent": count, "received": len(rtts), "rtt_ms": rtts}
-
-    async def _session(self, entry: HostEntry) -> Peer:
-        clock = self.engine.clock
-        peer = self.node.peers.by_node(entry.node_id)
-        if peer is None and (entry.host.addresses or entry.host.relays):
-            self.node.dial(entry.host.exchange, entry.host.addresses, clock.now(), clock.at(), entry.host.relays)
-            self.engine.step()
-            with trio.move_on_after(PING_TIMEOUT):
-                while (peer := self.node.peers.by_node(entry.node_id)) is None:
-                    await self._news.wait()
-        if peer is None:
-            raise ReachError(f"{self.reports.full(entry.name)} cannot be reached", "see whether it runs: overlay status there", rule="unreachable")
-        return peer

@@ -81,6 +81,23 @@ def why(call: Call) -> None:
     put(table(rows, ("path", "address", "at", "outcome", "reason")))
 
 
+def netcheck(call: Call) -> None:
+    """``overlay netcheck``: what gets through to the world from here."""
+    found = ask(call, "netcheck", {}, PATIENCE + 10.0)
+    if call.json:
+        put_json(found)
+        return
+    said = {None: "not checked", True: "yes", False: "no"}
+    put(pairs([(head, said.get(found.get(key), found.get(key))) for key, head in NETCHECK]))
+
+
+NETCHECK = (
+    ("udp", "UDP"), ("tcp", "TCP"), ("tls443", "TLS on port 443"), ("public_v4", "public IPv4"), ("public_v6", "public IPv6"),
+    ("mapping", "NAT mapping"), ("filtering", "NAT filtering"), ("hairpin", "hairpin"), ("portmap", "port mapping"), ("witnesses", "witnesses"),
+    ("captive_portal", "captive portal"),
+)  # fmt: skip
+
+
 def _clock(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"
 

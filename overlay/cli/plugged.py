@@ -37,6 +37,7 @@ from overlay.cli.mapping import Mapping
 from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
 from overlay.cli.public import public_exists
+from overlay.cli.reaching import Reaching
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
@@ -171,6 +172,8 @@ class Plugged:
             engine=self.engine, stub=stub, reports=reports, incarnation=self._incarnation, began=self._began, warnings=self.checks.warnings,
             fetch=self._fetch_zone,
         )
+        mapping = Mapping(self.node, now=self.engine.clock.now, write=lambda line: self.engine.let_out((line,)))
+        reaching = Reaching(self.engine, reports, lambda: mapping.machine.protocol)
         stop, forget = partial(self._soon, self._stop), partial(self._soon, self._forget)
         operations = Operations(
             engine=self.engine, stub=stub, reports=reports, stop=stop, forget=forget, public=partial(public_exists, upstream, names),
@@ -188,7 +191,6 @@ class Plugged:
             start(serve_tcp, sock, stub)
         for sock in self.listeners.whois:
             start(serve_whois, sock, self._whois, self.engine.counters)
-        mapping = Mapping(self.node, now=self.engine.clock.now, write=lambda line: self.engine.let_out((line,)))
         self.counted["portmap"] = mapping.machine.counters
         start(mapping.run, self.wait)
         if self._root is not None:
@@ -197,7 +199,7 @@ class Plugged:
                 leads=self._leads, write=lambda line: self.engine.let_out((line,)),
             )
             start(self._carrier.run)
-        self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
+        self._desk.open({**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
         self._show_all()
 
     @property

@@ -129,6 +129,7 @@ COMMANDS: Final = (
         ("ping",), LOOK, "reach a node, and say by which path", "overlay.cli.looking:ping", (_NODE,),
         (Option("--count", "N", "how many (3)", number(1, 1_000), 3, short="-c"), JSON),
     ),
+    Command(("netcheck",), LOOK, "what gets through from here: UDP, TCP, the kind of NAT", "overlay.cli.looking:netcheck", (), (JSON,)),
     Command(("why",), LOOK, "which paths to a node were tried, and why they lost", "overlay.cli.looking:why", (_NODE,), (JSON,)),
     Command(
         ("resolve",), LOOK, "what the resolver would answer, and why", "overlay.cli.looking:resolve",

@@ -30,6 +30,7 @@ class Packet(IntEnum):
     COOKIE = 3
     SEALED = 4
     BEACON = 5
+    KNOCK = 6
 
 
 class Frame(IntEnum):
@@ -150,6 +151,7 @@ class Method(IntEnum):
     MEMBERS = 24
     MATES = 25
     PUNCH = 26
+    DIAL_BACK = 27
 
 
 _KEYED, _ADMITTED = Grade.KEYED, Grade.ADMITTED
@@ -170,6 +172,10 @@ METHODS: dict[Method, MethodRule] = {
     Method.MATES: MethodRule(_ADMITTED, "{}", "see `overlay/cluster/member.py`", "who is in our cluster, as far as you know"),
     Method.PUNCH: MethodRule(
         _ADMITTED, "{1: [addresses], 2: hard NAT}", "the same", "datagrams of mine come to you from there, now: send some as well",
+    ),
+    Method.DIAL_BACK: MethodRule(
+        _ADMITTED, "{1: token, 2: address, 3: [first 8 octets of keys]}", "{1: true}: another node knocks as well",
+        "knock at me from a fresh port, and have a node do so that I do not know; with an address: knock there",
     ),
     Method.FIND: MethodRule(
         _ADMITTED, "{1: key} or {2: path}", "[1 or 0, cluster records, grants]", "do you keep that zone, and who do you know near its key", True,
