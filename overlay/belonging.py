@@ -125,8 +125,12 @@ class Belonging:
         """The LAN addresses of this cluster's nodes, as they say among themselves, by node id."""
         presence = self._presence
         mine = {presence.statements.identity.node_id: tuple(sorted(presence.interfaces))}
-        cards = {node_id: tuple(address.host for address in member.card.addresses) for node_id, member in self.members.members().items()}
+        cards = {node_id: tuple(address.host for address in addresses) for node_id, addresses in self.cards().items()}
         return {node_id: hosts for node_id, hosts in {**cards, **mine}.items() if hosts}
+
+    def cards(self) -> dict[bytes, tuple[Address, ...]]:
+        """Where the other members say among themselves that they are, by node id."""
+        return {node_id: member.card.addresses for node_id, member in self.members.members().items() if member.card.addresses}
 
     def _pull(self, session: int, node_id: bytes, now: float) -> None:
         """Ask a member for all that it knows of the others."""

@@ -419,6 +419,7 @@ class Node:
         self.belonging = belong(
             self.setup, self.presence, self.peers, MatePorts(self.sessions.message, self.calling.call, self.dial, self._log, self._raise), now,
         )
+        self.registrar.mates = self.belonging.cards
         self._handlers |= self.belonging.handlers()
         self.sessions.set_passport(passport.digest)
         self.peers.set_own(passport)

@@ -92,11 +92,26 @@ def test_a_new_node_says_host_cluster_and_head_once_and_again_at_half_of_their_l
     assert sorted(set(say(presence, directory, HOUR))) == ["cluster", "head", "host"]
 
 
-def test_a_node_without_an_address_or_without_speak_lists_no_cluster() -> None:
+def test_a_node_without_speak_lists_no_cluster_and_one_without_an_address_says_who_leads_to_it() -> None:
     overlay = found()
-    for who, advertised in ((overlay.first, ()), (overlay.own_only, (MINE,))):
-        presence, directory = presence_of(overlay, who, advertised=advertised)
-        assert "cluster" not in say(presence, directory, 0.0)
+    presence, directory = presence_of(overlay, overlay.own_only, advertised=(MINE,))
+    assert "cluster" not in say(presence, directory, 0.0)
+    presence, directory = presence_of(overlay, overlay.first)
+    presence.relays = (b"12345678", b"abcdefgh")
+    assert "cluster" in say(presence, directory, 0.0)
+    (gateway,) = directory.holdings.view(ROOT).gateways
+    assert (gateway.cluster.addresses, gateway.cluster.relays) == ((), presence.relays)
+    assert directory.holdings.ring() == []
+
+
+def test_an_address_of_a_lan_is_no_public_one_until_somebody_elsewhere_has_seen_it_and_a_filter_takes_it_back() -> None:
+    overlay = found()
+    presence, _ = presence_of(overlay, overlay.first)
+    presence.witnessed(MINE)
+    presence.set_outside(None, shut=True)
+    assert presence.addresses == ()
+    presence.set_outside(Address("198.51.100.7", 61_000), shut=True)
+    assert presence.addresses == (Address("198.51.100.7", 61_000),)
 
 
 def test_an_address_that_is_proved_is_said_at_once_and_a_count_at_leisure() -> None:

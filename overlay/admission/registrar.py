@@ -10,6 +10,7 @@ gets the same answer: a newcomer that missed it does not get a second name.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from overlay import limits
@@ -55,6 +56,7 @@ class Registrar:
     counters: Counter[str] = field(default_factory=Counter)
     shadows: Shadows = field(default_factory=Shadows)
     lan_admit: bool = False  # whether presence on the LAN is enough in an invite overlay (`[lan] admit`)
+    mates: Callable[[], Mapping[bytes, tuple[Address, ...]]] = dict  # where members of this cluster are on its LAN, by node id
     room: WaitingRoom = field(init=False)
     quota: Quota = field(init=False)
     lan_quota: Quota = field(init=False)
@@ -138,8 +140,9 @@ class Registrar:
     def _mates(self, at: float) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
         """Ways to the other nodes of this cluster that may let newcomers into it: all are in its zone, in the table is its gateway alone."""
         able = self._may_grant(self.directory.cluster, at) - {self.directory.me}
-        hosts = self.directory.holdings.view(self.directory.cluster).hosts
-        return tuple((one.host.exchange, one.host.addresses) for one in hosts if one.node_id in able and one.host.addresses)[:4]
+        hosts = [one for one in self.directory.holdings.view(self.directory.cluster).hosts if one.node_id in able]
+        ways = [(one.host.exchange, self.mates().get(one.node_id) or one.host.addresses) for one in hosts]
+        return tuple((exchange, addresses) for exchange, addresses in ways if addresses)[:4]
 
     def _settling(self, at: float) -> bool:
         """Whether this node is new in its cluster, and may not know yet who lets newcomers in."""
@@ -162,7 +165,7 @@ class Registrar:
     def _wait(self, request: Request, cluster: Path, asker: Asker, at: float) -> tuple[Reply, list[Store]]:
         """A newcomer without a token, where one is needed: it waits for `overlay admit` here, or where somebody may."""
         if not self._may(cluster, None, at):
-            return self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
+            return self._to_mates(at) if asker.near and self._mates(at) else self._elsewhere(cluster, at, those=self._may_grant(cluster, at)), []
         waiting = self.room.enter(request, asker.session_hash, asker.host, at)
         if waiting is None:
             self.counters["drop:waiting-full"] += 1

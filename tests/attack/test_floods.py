@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from trio_util import RepeatedEvent
 
+from overlay import limits
 from overlay.cli.plugged import Plugged
 from overlay.lab.world import Host, World
 from overlay.machine import Send, Step
@@ -28,8 +29,12 @@ from tests.lab.scenes import digests, enter, node
 VICTIMS = [Address(f"198.51.100.{number}", 4_000 + number) for number in range(1, 60)]
 
 
+PROBE = 94  # octets of the packet that tries a way
+PROBED = (20 * 12 + limits.GUESSES) * PROBE  # octets to one host: twenty attempts, by both ends' wish, in these minutes, and a run of guesses
+
+
 class Weighed(Node):
-    """Fails at once where more goes to an address that has not proved itself than came from it."""
+    """Fails at once where more goes to an address that has not proved itself than came from it, or than it takes to try it."""
 
     attack = 0.0  # the part of arriving datagrams that an attacker copies
     dice = Random(1)
@@ -37,8 +42,10 @@ class Weighed(Node):
     def __init__(self, setup: Setup, now: float, at: float) -> None:
         self.came: Counter[Address] = Counter()
         self.went: Counter[Address] = Counter()
-        self.dialled: Counter[Address] = Counter()  # octets of handshakes that this node began
+        self.dialled: Counter[Address] = Counter()  # octets of handshakes that this node began, and of knocks for others
         self.proved: set[Address] = set()
+        self.named: set[str] = set()  # hosts that a peer, or our own dial, named as ways: they get some probes
+        self.probed: Counter[str] = Counter()
         super().__init__(setup, now, at)
 
     def datagram(self, data: bytes, way: Way, now: float, at: float) -> None:
@@ -59,8 +66,11 @@ class Weighed(Node):
         for effect in step.then:
             if isinstance(effect, Send) and effect.way.proto == "udp":
                 where = effect.way.remote
-                if effect.data[0] == Packet.INITIATION:
+                if effect.data[0] in (Packet.INITIATION, Packet.KNOCK):
                     self.dialled[where] += len(effect.data)
+                elif len(effect.data) == PROBE and where.host in self.named:
+                    self.probed[where.host] += PROBE
+                    assert self.probed[where.host] <= PROBED, where
                 else:
                     self.went[where] += len(effect.data)
                     assert where in self.proved or self.went[where] <= self.came[where], (where, effect.data[0], len(effect.data))
@@ -68,6 +78,8 @@ class Weighed(Node):
 
     def _look(self) -> None:
         """An address has proved itself when a session goes there: the machine's own rules are tested in ``tests/session``."""
+        self.named |= {one.way.remote.host for session in self.sessions._numbers.values() for one in session.tries}
+        self.named |= {run.host for run in self.sessions.guessing._runs.values()}
         self.proved |= {session.way.remote for session in self.sessions._numbers.values() if session.way.proto == "udp"}
 
 
