@@ -201,6 +201,8 @@ LOG_EVENT = _limit("log-event", 120, "lines a minute", "event", "guess: a node o
 LOG_LINE = _limit("log-line", 4_096, "octets", "line", "one write(2) stays whole", "log_cut")
 FLIGHT = _limit("flight", 1_048_576, "octets", "node", "2 % of an idle node's memory: docs/decisions/0012", "flight_forgotten")
 
+STUN = _limit("stun", 50, "answers a second", "IPv4 address or /64", "44 octets for 20; a client asks thrice; guess", "drop:stun-rate")
+
 # Ports mapped at the router (DESIGN 3.6, 3.7)
 PORTMAPS = _limit("portmaps", 8, "mappings", "node", "UDP and TCP of four listeners", "drop:portmaps-full")
 PORTMAP_BODY = _limit("portmap-body", 65_536, "octets", "HTTP answer of a router", "descriptions take 2 to 20 KiB; guess", "drop:markup-too-long")

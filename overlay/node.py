@@ -28,6 +28,7 @@ from overlay.identity.keys import Signer
 from overlay.lan import BEACON, Lan
 from overlay.machine import CloseTcp, CloseUdp, Effect, Log, OpenTcp, Raise, Send, Step, Store
 from overlay.name import Path
+from overlay.nat.stun import STUN, Stun
 from overlay.newcomer import Granted, own_passport, take_grants
 from overlay.outlook import KNOCK, Outlook, OutlookPorts
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
@@ -86,6 +87,8 @@ class Node:
             ReachPorts(self.calling.call, paths.attempt, paths.connect, self.sessions.guessing.begin, self.dial), self.lan.near,
         )
         self.outlook = Outlook(self.peers, self.reach, OutlookPorts(self.calling.call, lambda effect: self._then.append(effect)), setup.entropy)
+        self.stun = Stun(self.outlook.ports.emit)
+        self._doors = {BEACON: self.lan.heard, KNOCK: self.outlook.knocked, STUN: self.stun.asked}  # by the first octet; sessions have the others
         self._now = now
         self.upholding = Upholding(self.peers, self.calling.call, now)
         self._boot_at = at
@@ -97,7 +100,7 @@ class Node:
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             outputs.Reach: lambda event, now, at: self.dial(event.to.exchange, event.to.addresses, now, at), outputs.Part: self._part,
             Found: lambda event, now, at: self.dial(*self.lan.found(event), now, at),
-            events.Probed: self._probed, **self.reach.handlers(),
+            **self.reach.handlers(),
             Store: self._store, **dict.fromkeys((Send, OpenTcp, CloseTcp, CloseUdp, Log), self._effect),
         }
         self._load(setup.stored, now, at)
@@ -124,8 +127,7 @@ class Node:
 
     def datagram(self, data: bytes, way: Way, now: float, at: float) -> None:
         """Octets arrived."""
-        first = data[:1]
-        (self.lan.heard if first == BEACON else self.outlook.knocked if first == KNOCK else self.sessions.receive)(data, way, now, at)
+        self._doors.get(data[:1], self.sessions.receive)(data, way, now, at)
 
     def opened(self, way: Way, now: float, at: float) -> None:
         """A TCP connection is up."""
@@ -277,11 +279,6 @@ class Node:
             self._log("info", "peer-gone", name=peer.passport.name.dotted, reason=event.reason)
             self._raise(PeerChanged(peer.passport.node_id, peer.passport.name, False))
 
-    def _probed(self, event: events.Probed, now: float, at: float) -> None:
-        peer = self.peers.peers.get(event.session)
-        if peer is not None and event.way.local:
-            self.reach.seen_as(peer, event.seen, now)
-
     def _message(self, event: events.Message, now: float, at: float) -> None:
         peer = self.peers.peers.get(event.session)
         if self.belonging is None or peer is None or not self.belonging.heard(peer, event.kind, event.body, now):
@@ -293,10 +290,11 @@ class Node:
         self._raise(DialEnded(event.peer_key, event.reason))
 
     def _called(self, event: events.Called, now: float, at: float) -> None:
+        peer = self.peers.peers.get(event.session)
         try:
             if event.method is Method.PING:
-                peer = self.peers.peers.get(event.session)
-                self.sessions.reply(event.session, event.ticket, {1: int(at), **({2: peer.way.remote.packed} if peer else {})}, now)
+                seen = {2: peer.way.remote.packed} if peer is not None and peer.way.proto == "udp" else {}
+                self.sessions.reply(event.session, event.ticket, {1: int(at), **seen}, now)
             elif event.method in (Method.PASSPORT, Method.ADMIT):
                 body = self.peers.called(event.session, event.method, event.body, at)
                 self.sessions.reply(event.session, event.ticket, body, now)
@@ -309,9 +307,9 @@ class Node:
                 self.sessions.reply(event.session, event.ticket, [record.raw for record in ways], now)
             elif event.method in (Method.PUNCH, Method.DIAL_BACK):
                 desk = self.reach if event.method is Method.PUNCH else self.outlook
-                self.sessions.reply(event.session, event.ticket, desk.called(self.peers.peers.get(event.session), event.body, now), now)
+                self.sessions.reply(event.session, event.ticket, desk.called(peer, event.body, now), now)
             elif event.method is Method.MATES:
-                self.sessions.reply(event.session, event.ticket, self.belonging.told(self.peers.peers.get(event.session)), now)
+                self.sessions.reply(event.session, event.ticket, self.belonging.told(peer), now)
             else:
                 self.directory.called(event.session, event.ticket, event.method, event.body, now, at)
         except Malformed as why:

@@ -184,12 +184,17 @@ class Reach:
 
     def handlers(self) -> dict[type, Callable[[Any, float, float], None]]:
         """Event -> handler, of what sessions tell of their ways."""
-        return {events.PathChanged: self._moved, events.Stalled: self._stalled, events.WayTried: self._way_tried}
+        return {events.PathChanged: self._moved, events.Stalled: self._stalled, events.WayTried: self._way_tried, events.Probed: self._probed}
 
     def failed(self, exchange: bytes, addresses: Iterable[Address], reason: str, at: float) -> None:
         """A dial came to nothing."""
         for address in addresses:
             self.tried.note(exchange, Attempt("udp", address, at, "failed", reason))
+
+    def _probed(self, event: events.Probed, now: float, at: float) -> None:
+        peer = self.peers.peers.get(event.session)
+        if peer is not None and event.way.local:
+            self.seen_as(peer, event.seen, now)
 
     def _way_tried(self, event: events.WayTried, now: float, at: float) -> None:
         self.tried.note(event.peer_key, Attempt(event.way.proto, event.way.remote, at, event.outcome, "" if event.rtt is not None else "silent"))

@@ -18,6 +18,7 @@ look() {
     want nft nftables "closed ways in network namespaces"
     # The router alone: no package of a service, and its binary runs in a test's own namespace only.
     want miniupnpd miniupnpd-nftables "ports mapped at a real router, in network namespaces"
+    want turnutils_natdiscovery coturn "kinds of NAT, judged by a standard STUN client"
     want curl curl "HTTP asked by a stranger"
     want whois whois "WHOIS asked by its usual client"
     want zsh zsh "completion in zsh"

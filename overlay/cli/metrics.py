@@ -111,6 +111,7 @@ COUNTED: Final[dict[str, str]] = {
     "searches_short": "searches that found fewer nodes than are to keep a zone",
     "sends_kept_back": "datagrams kept back until what they tell of is stored",
     "skip": "statements left out of zones",
+    "stun": "STUN requests answered",
     "store_commits": "commits to disk",
     "store_pressed": "times that reading waited for the disk",
     "stream_acks_forgotten": "spans of packets that were too many to acknowledge",
@@ -175,6 +176,7 @@ def of_machines(node: Node) -> Parts:
     parts: dict[str, Mapping[str, int]] = {
         "node": node.counters, "peers": node.peers.counters, "trust": node.trust.counters, "book": node.book.counters,
         "sessions": node.sessions.counters, "lan": node.lan.counters,
+        "reach": node.reach.counters, "outlook": node.outlook.counters, "stun": node.stun.counters,
     }  # fmt: skip
     if node.directory is not None:
         parts["directory"] = node.directory.counters

@@ -156,7 +156,7 @@ class Method(IntEnum):
 
 _KEYED, _ADMITTED = Grade.KEYED, Grade.ADMITTED
 METHODS: dict[Method, MethodRule] = {
-    Method.PING: MethodRule(_KEYED, "{}", "{1: UTC seconds, 2: address seen}", "are you there, what time is it, who am I", True),
+    Method.PING: MethodRule(_KEYED, "{}", "{1: UTC seconds, 2: address seen (UDP)}", "are you there, what time is it, who am I", True),
     Method.PASSPORT: MethodRule(_KEYED, "{}", "[records]", "show your passport: binding, grants leaf first, root versions newest first"),
     Method.ADMIT: MethodRule(_KEYED, "{1: own passport's digest, 2: revision}", "{1: true}: you are already", "your passport is good; this is mine"),
     Method.WAYS: MethodRule(_KEYED, "{}", "[cluster records]", "other nodes that a newcomer may knock at"),

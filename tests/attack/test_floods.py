@@ -30,7 +30,7 @@ VICTIMS = [Address(f"198.51.100.{number}", 4_000 + number) for number in range(1
 
 
 PROBE = 94  # octets of the packet that tries a way
-PROBED = (20 * 12 + limits.GUESSES) * PROBE  # octets to one host: twenty attempts, by both ends' wish, in these minutes, and a run of guesses
+PROBED = (60 * 12 + limits.GUESSES) * PROBE  # octets to one host in minutes with deaths and silences: 60 attempts, and a run of guesses
 
 
 class Weighed(Node):

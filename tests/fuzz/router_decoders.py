@@ -97,5 +97,9 @@ DECODERS = (
     Decoder(name="markup", run=_leaves, errors=(Malformed,), seeds=(DESCRIPTION, *REPLIES), words=XML_WORDS, text=True),
     Decoder(name="upnp-description", run=_description, errors=(Malformed,), seeds=(DESCRIPTION,), words=XML_WORDS, text=True),
     Decoder(name="upnp-reply", run=_reply, errors=(Malformed,), seeds=(REPLIES[0],), words=XML_WORDS, text=True),
+    Decoder(
+        name="stun", run=lambda data: stun.answer(data, SOURCE), errors=(Malformed,), words=(b"\x21\x12\xa4\x42", b"\x80\x28\0\4"),
+        seeds=(bytes.fromhex("000100002112a442") + bytes(12), bytes.fromhex("000100082112a442") + bytes(12) + bytes.fromhex("00060004") + b"user"),
+    ),
     Decoder(name="walk-portmap", run=_walk, errors=(), seeds=(), walk=True),
 )

@@ -28,10 +28,10 @@ def address_of(host: Host) -> str:
     return host.v4 or host.v6 or ""
 
 
-def founded(net: Net, *, admission: str = "open", v4: bool = True, publish: bool = True, up: bool = True) -> Story:
+def founded(net: Net, *, admission: str = "open", v4: bool = True, v6: bool = True, publish: bool = True, up: bool = True) -> Story:
     """A founder at .10, named hub.hub.cloud; its records in the public DNS; its node running."""
-    founder = net.host("hub", number=10, v4=v4)
-    addresses = [founder.v4, founder.v6] if v4 else [founder.v6]
+    founder = net.host("hub", number=10, v4=v4, v6=v6)
+    addresses = [founder.v4, founder.v6]
     given = [word for address in addresses if address for word in ("--address", address)]
     init = founder.overlay("init", ZONE, "--name", "hub", "--admission", admission, *given).ok()
     if publish:
