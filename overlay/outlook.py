@@ -185,8 +185,10 @@ class Outlook:
         self.hairpin = None if own else look.echoed
         if look.far or (own and look.near):
             self.filtering = INDEPENDENT
+        elif look.near and look.asked_far:
+            self.filtering = BY_ADDRESS
         elif look.near:
-            self.filtering = BY_ADDRESS if look.asked_far else None
+            self.filtering = None if self.filtering == BY_PORT else self.filtering  # nobody is left whom we never wrote to: as found before
         else:
             self.filtering = BY_PORT
         self._shut = self._shut + 1 if self.filtering == BY_PORT else 0

@@ -63,7 +63,7 @@ def test_a_node_says_what_nat_it_stands_behind_as_a_stun_client_would(world: Nat
     host = world.hosts[f"{kind}-a"]
     found = host.json("netcheck")
     assert (found["udp"], found["tcp"], found["mapping"], found["captive_portal"]) == (True, True, KINDS[kind].mapping, False)
-    assert found["filtering"] in (KINDS[kind].filtering, None if kind == "restricted" else KINDS[kind].filtering)
+    assert found["filtering"] == KINDS[kind].filtering
     assert found["public_v4"] == world.hosts[f"{kind}-a-r"].v4
     status = host.json("status")
     assert (status["public_address"], status["owns_public_address"]) == (found["public_v4"], False)
@@ -92,5 +92,5 @@ def test_a_node_behind_a_nat_answers_at_every_stub(world: Nats) -> None:
         name = f"{kind}-b"
         answer = world.hosts["one"].dig(f"{name}.{name}.cloud")
         assert answer.status == "NOERROR"
-        assert answer.data == ([world.hosts[f"{name}-r"].v4] if kind == "full-cone" and answer.data else [])
-        assert world.hosts[name].dig(f"{name}.{name}.cloud").data == [world.hosts[name].v4]
+        assert set(answer.data) <= ({world.hosts[f"{name}-r"].v4} if kind == "full-cone" else set())
+        assert world.hosts[name].v4 in world.hosts[name].dig(f"{name}.{name}.cloud").data
