@@ -132,6 +132,8 @@ class Node:
         self.lan.follow(links)
         if self.presence is not None:
             self.presence.on_interfaces(hosts)
+        if self.belonging is not None:
+            self.belonging.look_soon()
 
     # -- what a person or a plug asks of it
 

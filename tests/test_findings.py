@@ -15,7 +15,7 @@ from overlay.findings import FAILED, OK, SKIPPED, WARNING, Finding
 from overlay.lab.world import Host, World
 from overlay.name import ROOT, parse_name, parse_path
 from overlay.records import rights
-from overlay.reports import Reports
+from overlay.reports import NOBODY, Reports
 from overlay.units import DAY, HOUR
 from tests.lab.scenes import enter, invite, node
 
@@ -129,6 +129,16 @@ def test_a_right_that_is_said_better_on_the_same_path_needs_no_word(village: tup
 
 
 # -- peers, clocks, twins
+
+
+def test_a_cluster_that_nobody_speaks_for_is_a_fault_after_ten_seconds(village: tuple[World, Host, Host, Host]) -> None:
+    _, founder, bob, alice = village
+    assert findings.gateway(reports(founder), 0).what == "this node speaks for this cluster, nobody stands by"
+    assert findings.gateway(reports(bob), 0).what == "founder.hq.cloud speaks for this cluster, nobody stands by"
+    assert findings.gateway(reports(alice), 0).outcome == OK
+    unled = Reports(node(bob), zone="cloud.example.net", tld="cloud", standing=lambda: NOBODY)
+    assert [findings.gateway(unled, seconds).outcome for seconds in (0, 9.9, 10)] == [SKIPPED, SKIPPED, FAILED]
+    assert findings.gateway(unled, 12).what == "nobody has spoken for this cluster for 12 s"
 
 
 def test_being_alone_is_a_fault_only_where_others_are_known(village: tuple[World, Host, Host, Host]) -> None:

@@ -51,6 +51,9 @@ class NodeChecks:
         """All that needs nobody to be asked."""
         clock = self.engine.clock
         found = findings.of_node(self.reports, at=clock.at(), system=time.time(), uptime=clock.now() - self.began)
+        belonging = self.reports.node.belonging
+        if belonging is not None:
+            found.insert(1, findings.gateway(self.reports, belonging.unled(clock.now())))
         problems = [Finding(about, FAILED, line, "see overlay log") for about, line in self.engine.problems.items()]
         wanted = {kind: tuple(texts) for kind, texts in dataclasses.asdict(self.listen).items() if kind in BUILT}
         found = [one for one in found if one.check not in self.engine.problems]
