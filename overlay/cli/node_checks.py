@@ -40,6 +40,7 @@ class NodeChecks:
     upstream: tuple[str, ...]
     began: float
     reach: Callable[[bytes, tuple[Address, ...]], Awaitable[bytes]]
+    ports: Callable[[], list[Finding]] = list  # of the ports mapped at the router
     _count: int = 0
     _count_at: float = 0.0
 
@@ -57,7 +58,7 @@ class NodeChecks:
         problems = [Finding(about, FAILED, line, "see overlay log") for about, line in self.engine.problems.items()]
         wanted = {kind: tuple(texts) for kind, texts in dataclasses.asdict(self.listen).items() if kind in BUILT}
         found = [one for one in found if one.check not in self.engine.problems]
-        return [*found, *findings.listeners(wanted, self.engine.listeners.bound()), *problems]
+        return [*found, *findings.listeners(wanted, self.engine.listeners.bound()), *self.ports(), *problems]
 
     def warnings(self) -> list[str]:
         """What `overlay status` warns of; the engine's problems stand there by themselves."""

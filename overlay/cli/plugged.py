@@ -189,6 +189,7 @@ class Plugged:
         for sock in self.listeners.whois:
             start(serve_whois, sock, self._whois, self.engine.counters)
         mapping = Mapping(self.node, now=self.engine.clock.now, write=lambda line: self.engine.let_out((line,)))
+        self.checks.ports = mapping.findings
         self.counted["portmap"] = mapping.machine.counters
         start(mapping.run, self.wait)
         if self._root is not None:
