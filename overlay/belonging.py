@@ -25,7 +25,7 @@ from overlay.presence import Presence
 from overlay.records import rights
 from overlay.setup import Setup
 from overlay.units import b64
-from overlay.wire.address import Address
+from overlay.wire.address import Address, worldwide
 from overlay.wire.codec import Value
 from overlay.wire.messages import Method, Note
 
@@ -73,6 +73,9 @@ class Belonging:
         self._alone_at = now + LISTEN
         self._leaving = False
         self._told: tuple[frozenset[bytes], frozenset[bytes]] | None = None
+        self._started = now
+        self._reach = 0
+        self._unled_since: float | None = now  # since when nobody speaks for the cluster, as far as is known here
         presence.role = lease.role
 
     # -- sessions
@@ -147,7 +150,7 @@ class Belonging:
     # -- who may speak
 
     def look_soon(self) -> None:
-        """Grants came or went."""
+        """Grants came or went, or this machine's addresses did."""
         self._look_at = 0.0
 
     def _look(self, now: float, at: float) -> None:
@@ -156,6 +159,7 @@ class Belonging:
         A newcomer that was let into a cluster by somebody far away may not have heard yet who else is in it: it waits for
         its first comparison with the overlay before it takes itself for the only one.
         """
+        self._say_where(now)
         presence = self._presence
         book, path, me = presence.directory.book, presence.cluster, presence.statements.identity.node_id
         grants = [grant for place in (path, *path.ancestors()) for grant in book.grants_on(place, at - limits.LAPSED)]
@@ -168,6 +172,16 @@ class Belonging:
         if self._told != (alive, speakers):
             self._told = alive, speakers
             self.lease.members(alive, speakers, now)
+
+    def _say_where(self, now: float) -> None:
+        """Members hear of new addresses of this node, the lease of whether it can be reached from outside."""
+        presence = self._presence
+        if presence.interfaces:  # without any, nobody could hear of it; what was said last is the better hint
+            self.members.change(card_addresses(sorted(presence.interfaces), presence.port), now)
+        reach = int(any(worldwide(address.host) for address in presence.addresses))
+        if reach != self._reach:
+            self._reach = reach
+            self.lease.rank(Rank(0, reach, self._started, self.members.me), now)
 
     # -- what the machines want
 
@@ -212,6 +226,10 @@ class Belonging:
     def _role(self, event: RoleChanged, now: float, at: float) -> None:
         self._presence.role = event.role
         self._presence.hurry()
+        if event.gateway is not None:
+            self._unled_since = None
+        elif self._unled_since is None:
+            self._unled_since = now
         gateway = self._called(event.gateway) if event.gateway is not None else ""
         self._log("info", "role", role=str(event.role), gateway=gateway, term=event.number)
         self._ports.tell(event)
@@ -237,6 +255,10 @@ class Belonging:
         """Who speaks for the cluster, as far as is known here."""
         lease = self.lease
         return RoleChanged(lease.role, lease.gateway, lease.standby, lease.term[0] if lease.term is not None else 0)
+
+    def unled(self, now: float) -> float:
+        """For how many seconds nobody has spoken for the cluster; 0 where somebody does."""
+        return now - self._unled_since if self._unled_since is not None else 0.0
 
     def leave(self, now: float) -> bool:
         """This node is about to stop. Whether somebody else speaks for the cluster now, or nobody can."""
@@ -267,11 +289,16 @@ class Belonging:
                 self._pull(*mates[self._entropy(1)[0] % len(mates)], now)
 
 
+def card_addresses(hosts: Iterable[str], port: int) -> tuple[Address, ...]:
+    """What a member says of where it is."""
+    return tuple(Address(host, port) for host in hosts)[:CARD_ADDRESSES]
+
+
 def belong(setup: Setup, presence: Presence, peers: Peers, ports: MatePorts, now: float) -> Belonging:
     """A node that has its name takes its place: its card, its stored term, its rank."""
     me = setup.identity.node_id
     card = Card(
-        node_id=me, exchange=setup.identity.exchange_public, addresses=tuple(Address(host, setup.port) for host in setup.interfaces)[:CARD_ADDRESSES],
+        node_id=me, exchange=setup.identity.exchange_public, addresses=card_addresses(sorted(setup.interfaces), setup.port),
         incarnation=setup.incarnation, version=0,
     )
     members = Membership(me, card, setup.entropy, now)

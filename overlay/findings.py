@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from overlay import limits
+from overlay import limits, summaries
 from overlay.directory import views
 from overlay.name import ROOT, Path
 from overlay.node import Node
@@ -23,6 +23,7 @@ from overlay.units import b64
 OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 APART: Final = 60.0  # seconds between clocks: DESIGN 3.13, the dead band of the correction
 OUTVOTED: Final = 3  # peers that correct a clock (DESIGN 3.13)
+UNLED: Final = 10.0  # seconds without a gateway; an election takes 4 (GOALS), the start of a lone newcomer 5
 ALONE: Final = 30.0  # seconds after the start in which nobody needs to be connected; guess
 OVERDUE: Final = 7 / 8  # of a grant's life: renewals are said from 2/3 to 5/6 (overlay/renewal.py)
 ENDING: Final = 2 / 3  # of the life of a grant that nobody renews by himself
@@ -76,6 +77,27 @@ def peers(reports: Reports, uptime: float) -> Finding:
         "peers", FAILED, f"none of {len(others)} other node{'s' if len(others) > 1 else ''} is connected",
         "is the network up, and 7653/udp or 7653/tcp open outward? See overlay log",
     )  # fmt: skip
+
+
+def gateway(reports: Reports, unled: float) -> Finding:
+    """Who speaks for the own cluster, and who would follow; ``unled``: seconds since somebody did."""
+    standing, node = reports.led(), reports.node
+    if standing.gateway is None:
+        if unled < UNLED:
+            return Finding("gateway", SKIPPED, "the cluster is choosing its gateway", "ask again in ten seconds")
+        told = f"nobody has spoken for this cluster for {unled:.0f} s"
+        return Finding("gateway", FAILED, told, "does a node that may speak run here? overlay grants shows who may; see overlay log")
+    first, second = (_member(reports, one) for one in (standing.gateway, standing.standby))
+    told = "this node" if standing.gateway == node.identity.node_id else first
+    return Finding("gateway", OK, f"{told} speaks for this cluster, {f'{second} stands by' if second else 'nobody stands by'}")
+
+
+def _member(reports: Reports, node_id: bytes | None) -> str:
+    """A member's name, or its id where it is not known."""
+    if node_id is None:
+        return ""
+    name = summaries.name_of(reports.node, node_id)
+    return reports.full(name) if name is not None else b64(node_id)
 
 
 def clock(offsets: Sequence[float]) -> Finding:

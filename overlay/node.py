@@ -143,6 +143,8 @@ class Node:
         if self.presence is not None:
             self.presence.on_interfaces(hosts)
             self.outlook.look_soon(self._now)
+        if self.belonging is not None:
+            self.belonging.look_soon()
 
     # -- what a person or a plug asks of it
 

@@ -10,12 +10,14 @@ import pytest
 from overlay import acts, findings
 from overlay.acts import Given
 from overlay.cli.grammar import Call, read
+from overlay.cli.mapping import Mapping
 from overlay.cli.table import COMMANDS
 from overlay.findings import FAILED, OK, SKIPPED, WARNING, Finding
 from overlay.lab.world import Host, World
 from overlay.name import ROOT, parse_name, parse_path
+from overlay.nat.outputs import Mapped, Unmapped
 from overlay.records import rights
-from overlay.reports import Reports
+from overlay.reports import NOBODY, Reports
 from overlay.units import DAY, HOUR
 from tests.lab.scenes import enter, invite, node
 
@@ -129,6 +131,33 @@ def test_a_right_that_is_said_better_on_the_same_path_needs_no_word(village: tup
 
 
 # -- peers, clocks, twins
+
+
+def test_a_cluster_that_nobody_speaks_for_is_a_fault_after_ten_seconds(village: tuple[World, Host, Host, Host]) -> None:
+    _, founder, bob, alice = village
+    assert findings.gateway(reports(founder), 0).what.startswith("this node speaks for this cluster, ")
+    assert findings.gateway(reports(bob), 0).what.startswith("founder.hq.cloud speaks for this cluster, ")
+    assert findings.gateway(reports(alice), 0).outcome == OK
+    unled = Reports(node(bob), zone="cloud.example.net", tld="cloud", standing=lambda: NOBODY)
+    assert [findings.gateway(unled, seconds).outcome for seconds in (0, 9.9, 10)] == [SKIPPED, SKIPPED, FAILED]
+    assert findings.gateway(unled, 12).what == "nobody has spoken for this cluster for 12 s"
+
+
+def test_each_port_is_told_as_mapped_until_when_or_why_not(village: tuple[World, Host, Host, Host]) -> None:
+    _, founder, _, _ = village
+    mapping = Mapping(node(founder), now=lambda: 100.0, write=lambda line: None)
+    port = node(founder).setup.port
+    mapping._told(Mapped("udp", port, "192.0.2.1", 4711, 700.0, "pcp"))
+    mapping._told(Unmapped("tcp", port, "refused"))
+    assert [finding.what for finding in mapping.findings()] == [
+        f"the router passes 192.0.2.1:4711/udp on to port {port} (pcp), for 600 s more", f"port {port}/tcp is not mapped: refused",
+    ]  # fmt: skip
+    assert not any(finding.alarming for finding in mapping.findings())
+    presence, hosts = node(founder).presence, frozenset({"127.0.0.1"})
+    assert presence is not None
+    presence.interfaces, hosts = hosts, presence.interfaces
+    assert outcomes(mapping.findings()) == [SKIPPED]
+    presence.interfaces = hosts
 
 
 def test_being_alone_is_a_fault_only_where_others_are_known(village: tuple[World, Host, Host, Host]) -> None:

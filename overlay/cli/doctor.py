@@ -35,7 +35,7 @@ from overlay.wire.address import parse_address
 
 LIMIT: Final = PATIENCE + 10.0  # seconds for the node's own checks, the bootstrap zone among them
 COLOURS: Final = {OK: "32", WARNING: "33", FAILED: "31", SKIPPED: "2"}
-NODES: Final = ("peers", "clock", "rights", "root", "identity", "listeners", "stub")  # what only a running node knows
+NODES: Final = ("peers", "gateway", "clock", "rights", "root", "identity", "listeners", "portmap", "stub")  # what only a running node knows
 
 
 def doctor(call: Call) -> int:

@@ -15,6 +15,7 @@ import trio
 
 from overlay.cluster.outputs import Role
 from overlay.driver.portmap import map_ports
+from overlay.findings import OK, SKIPPED, Finding
 from overlay.machine import Log
 from overlay.nat.outputs import Mapped, Unmapped
 from overlay.nat.portmap import PortMaps
@@ -32,6 +33,7 @@ class Mapping:
         self.node = node
         self.machine = PortMaps(os.urandom, now(), secret=node.identity.derived(b"overlay port mapping 1"))
         self.held: dict[tuple[str, int], Mapped] = {}
+        self._why: dict[tuple[str, int], str] = {}  # why a port is not passed on
         self._now = now
         self._write = write
 
@@ -42,13 +44,32 @@ class Mapping:
             return False
         return not all(ip_address(host.partition("%")[0]).is_loopback for host in presence.interfaces)
 
+    def findings(self) -> list[Finding]:
+        """What `overlay doctor` tells of each port. That none is mapped is no fault: many a router does not do it."""
+        if not self._speaks():
+            return [Finding("portmap", SKIPPED, "no port is mapped: this node does not speak for its cluster, or is on loopback alone")]
+        found = []
+        for port in self._ports():
+            proto, number = port
+            held = self.held.get(port)
+            if held is not None:
+                at = f"{held.external_host}:{held.external_port}"
+                left = max(0.0, held.expires - self._now())
+                found.append(Finding("portmap", OK, f"the router passes {at}/{proto} on to port {number} ({held.protocol}), for {left:.0f} s more"))
+            else:
+                told = f"port {number}/{proto} is not mapped: {self._why.get(port, 'no router has answered yet')}"
+                found.append(Finding("portmap", SKIPPED, told, "switch on PCP, NAT-PMP or UPnP at the router, if it stands behind one"))
+        return found
+
+    def _ports(self) -> list[tuple[str, int]]:
+        return [(proto, self.node.setup.port) for proto in ("udp", "tcp")]
+
     async def run(self, wait: Wait) -> None:
         """Until cancelled."""
-        port = self.node.setup.port
         while True:
             await wait(self._speaks)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._map, [("udp", port), ("tcp", port)])
+                nursery.start_soon(self._map, self._ports())
                 await wait(lambda: not self._speaks())
                 nursery.cancel_scope.cancel()
 
@@ -58,6 +79,7 @@ class Mapping:
     def _told(self, event: Mapped | Unmapped) -> None:
         port = (event.proto, event.internal)
         if isinstance(event, Unmapped):
+            self._why[port] = event.reason
             if self.held.pop(port, None) is not None or event.reason not in ("no-router", "dropped"):
                 self._write(Log("info", "port-unmapped", {"proto": event.proto, "port": event.internal, "reason": event.reason}))
             return

@@ -40,6 +40,7 @@ class NodeChecks:
     upstream: tuple[str, ...]
     began: float
     reach: Callable[[bytes, tuple[Address, ...]], Awaitable[bytes]]
+    ports: Callable[[], list[Finding]] = list  # of the ports mapped at the router
     _count: int = 0
     _count_at: float = 0.0
 
@@ -51,10 +52,13 @@ class NodeChecks:
         """All that needs nobody to be asked."""
         clock = self.engine.clock
         found = findings.of_node(self.reports, at=clock.at(), system=time.time(), uptime=clock.now() - self.began)
+        belonging = self.reports.node.belonging
+        if belonging is not None:
+            found.insert(1, findings.gateway(self.reports, belonging.unled(clock.now())))
         problems = [Finding(about, FAILED, line, "see overlay log") for about, line in self.engine.problems.items()]
         wanted = {kind: tuple(texts) for kind, texts in dataclasses.asdict(self.listen).items() if kind in BUILT}
         found = [one for one in found if one.check not in self.engine.problems]
-        return [*found, *findings.listeners(wanted, self.engine.listeners.bound()), *problems]
+        return [*found, *findings.listeners(wanted, self.engine.listeners.bound()), *self.ports(), *problems]
 
     def warnings(self) -> list[str]:
         """What `overlay status` warns of; the engine's problems stand there by themselves."""

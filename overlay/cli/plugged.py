@@ -191,6 +191,7 @@ class Plugged:
             start(serve_tcp, sock, stub)
         for sock in self.listeners.whois:
             start(serve_whois, sock, self._whois, self.engine.counters)
+        self.checks.ports = mapping.findings
         self.counted["portmap"] = mapping.machine.counters
         start(mapping.run, self.wait)
         if self._root is not None:

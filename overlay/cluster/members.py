@@ -82,6 +82,7 @@ class Membership:
         self._health = Health()
         self._members: dict[bytes, Member] = {}
         self._proved: dict[bytes, tuple[int, int]] = {}  # what members said of themselves, first hand
+        self._unplaced: set[bytes] = set()  # of whom a newer order was heard than their addresses came with
         self._hints: dict[bytes, tuple[Card, float]] = {}  # who was named and is asked, since when
         self._cleared: Counter[bytes] = Counter()  # suspicions that others' word ended
         self._suspicions: dict[bytes, _Suspicion] = {}
@@ -319,6 +320,8 @@ class Membership:
         if order is None:
             return card
         self._proved[card.node_id] = order
+        if order != card.order:
+            self._unplaced.add(card.node_id)
         return card if order == card.order else replace(card, incarnation=order[0], version=order[1])
 
     def _hear(self, news: News, sender: bytes, now: float) -> None:
@@ -341,14 +344,20 @@ class Membership:
             if card.order >= known.order and member.life in _UP:
                 self._suspect(member, news.by if news.by in self._members else sender, now)
         elif card.order > known.order and member.life is Life.ALIVE:
+            self._unplaced.discard(card.node_id)
             self._set(Member(_merged(known, card), member.life, member.since), Life.ALIVE, sender, now)
         elif card.order > known.order and member.life is Life.SUSPECT and self._cleared[card.node_id] < CLEARED:
             self._cleared[card.node_id] += 1
+            self._unplaced.discard(card.node_id)
             self._set(Member(_merged(known, card), member.life, member.since), Life.ALIVE, sender, now)
         elif card.order > known.order:
             self._hint(card, now)
-        elif card.order == known.order and not known.addresses and card.addresses:
-            self._members[card.node_id] = replace(member, card=_merged(known, card))
+        elif card.order == known.order and card.addresses and (not known.addresses or card.node_id == sender or card.node_id in self._unplaced):
+            placed = replace(member, card=replace(known, exchange=known.exchange or card.exchange, addresses=card.addresses))
+            self._members[card.node_id] = placed
+            if card.node_id in self._unplaced and member.life is Life.ALIVE and card.addresses != known.addresses:
+                self._spread(News(placed.card, Life.ALIVE), now)
+            self._unplaced.discard(card.node_id)
 
     def _hint(self, card: Card, now: float) -> None:
         """Somebody is named that is not known, or counts as dead: it is asked, a few at a time."""
@@ -418,6 +427,7 @@ class Membership:
     def _forget(self, node_id: bytes) -> None:
         for known in (self._members, self._proved, self._suspicions, self._news, self._hints, self._cleared):
             known.pop(node_id, None)
+        self._unplaced.discard(node_id)
 
     # -- telling
 

@@ -205,6 +205,8 @@ class Directory:
             path, after = roll.asked(body)
             zone = self.book.outline.zone_of(path)
             hosts = self.holdings.view(zone).hosts if self.holdings.holds(zone) else ()
+            if not any(host.name.parent == path for host in hosts):  # an empty page would say that nobody belongs to it
+                raise Malformed("a question about a cluster that is not held here", rule="not-held")
             return roll.page(hosts, path, after, {}, self.counters)
         raise Malformed("no question for the directory", rule="method")
 

@@ -164,6 +164,20 @@ def test_idle_traffic_is_well_below_a_kilobyte_a_second() -> None:
     assert (swarm.octets - before) / 20 / 20 <= 500
 
 
+def test_new_addresses_are_known_to_all_also_where_a_word_without_them_came_first() -> None:
+    swarm = met(20)
+    swarm.run(20.0)
+    moved = (Address("10.9.9.9", 7653),)
+    mover = swarm.ones[3].machine
+    mover.change(moved, swarm.now)
+    order = mover._card.order
+    for one in swarm.ones[4:]:
+        one.machine.receive(node_id(3), Word(kind=Kind.ACK, number=1, order=order).body(), swarm.now)  # its news is still on the way
+    swarm.run(5.0)
+    known = [one.machine.card(node_id(3)) for number, one in enumerate(swarm.ones) if number != 3]
+    assert [one.addresses for one in known if one is not None] == [moved] * 19
+
+
 # -- among members of whom one lies
 
 

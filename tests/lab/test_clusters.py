@@ -171,3 +171,37 @@ def test_a_far_cluster_tells_its_members_on_request_and_no_more_of_them_than_nam
 
 def ask(one: Node, session: int, method: Method, body: object, answers: list[object], now: float) -> None:
     one.calling.call(session, method, body, lambda answer, now, at: answers.append(answer), now)
+
+
+def test_members_hear_at_once_of_addresses_that_change() -> None:
+    world, _, office = two_homes()
+    moved, other = office[1], office[2]
+    world.do(moved, lambda one, at: one.interfaces(["10.9.9.9"]))
+
+    def heard() -> bool:
+        card = node(other).belonging.members.card(moved.identity.node_id)  # type: ignore[union-attr]
+        return card is not None and [address.host for address in card.addresses] == ["10.9.9.9"]
+
+    assert world.run_until(heard, 2.0) is not None
+
+
+def test_whoever_can_be_reached_from_outside_ranks_above_those_who_cannot() -> None:
+    world, _, office = two_homes()
+    reached = next(host for host in office if role(host) is Role.MEMBER)
+    public = "9.9.9.9"
+    world.do(reached, lambda one, at: one.interfaces([reached.address, public]))
+    world.do(reached, lambda one, at: one.presence.witnessed(public))  # type: ignore[union-attr]
+    world.do(reached, lambda one, at: one.belonging.look_soon())  # type: ignore[union-attr]
+    world.run(5.0)
+    assert node(reached).belonging.lease._rank.reach == 1  # type: ignore[union-attr]
+
+
+def test_a_node_that_does_not_hold_a_cluster_refuses_to_tell_its_members() -> None:
+    world, home, _ = two_homes()
+    first, second = home[:2]
+    peer = node(first).peers.by_node(second.identity.node_id)
+    assert peer is not None
+    answers: list[object] = []
+    world.do(first, lambda one, at: ask(one, peer.session, Method.MEMBERS, roll.question(parse_path("xx/nowhere")), answers, world.now))
+    world.run(1.0)
+    assert answers == [None]

@@ -22,7 +22,7 @@ from tests.netns.hosts import RESOLVERS, V4, V6, Host, Net, _ip
 from tests.netns.publicdns import SERVER_V4
 
 GATEWAY = f"{V4.network_address + 1}"
-DNS = 'iifname "eth1" ip daddr %(inner)s.1 udp dport 53 dnat to ' + SERVER_V4 + "; " + 'iifname "eth1" ip daddr %(inner)s.1 tcp dport 53 dnat to ' + SERVER_V4
+DNS = "; ".join(f'iifname "eth1" ip daddr %(inner)s.1 {proto} dport 53 dnat to {SERVER_V4}' for proto in ("udp", "tcp"))
 # A NAT that lets strangers in keeps the ports that it gave out, and with them whom they belong to.
 RULES = """
 table ip nat {
