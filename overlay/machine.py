@@ -34,9 +34,13 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class OpenTcp:
-    """Open a TCP connection to that address; the driver reports ``opened(way)`` or ``closed(...)``."""
+    """Open a TCP connection to that address; the driver reports ``opened(way)`` or ``closed(...)``.
+
+    ``over`` is what is around the datagrams there: nothing ("tcp"), "tls", or an upgrade of "http".
+    """
 
     address: Address
+    over: str = "tcp"
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ def _words(*words: str) -> str:
 SETTINGS: Final[dict[str, dict[str, Setting]]] = {
     "listen": {
         "overlay": Setting(_listeners, "overlay sessions, UDP and TCP; taken: exit 1, naming the holder", _LISTENERS),
-        "tls": Setting(_listeners, "overlay sessions inside TLS 1.3; taken or not permitted: skipped with a warning", _LISTENERS, acts=False),
+        "tls": Setting(_listeners, "overlay sessions inside TLS 1.3; taken or not permitted: skipped with a warning", _LISTENERS),
         "http": Setting(_listeners, "mirror and releases; taken or not permitted: 8053, then the next free port", _LISTENERS),
         "dns": Setting(_listeners, "authoritative DNS for the world; taken or not permitted: off", _LISTENERS),
         "stub": Setting(_listeners, "resolver for this machine; taken or not permitted: 5300, then the next free port", _LISTENERS),

@@ -120,6 +120,8 @@ COUNTED: Final[dict[str, str]] = {
     "tables_spread": "times that the table turned out too large for one node",
     "tcp_accept": "connections that could not be accepted",
     "tcp_closed": "overlay connections over TCP that ended",
+    "tcp_tls": "overlay connections inside TLS",
+    "tcp_upgraded": "overlay connections that began as HTTP",
     "tcp_http": "connections to the overlay's port that spoke HTTP",
     "throttled_forgotten": "sources whose rate was forgotten",
     "timestamps_forgotten": "keys whose last handshake was forgotten",

@@ -28,6 +28,8 @@ from overlay.wire.address import Address, source_of
 
 Headers = tuple[tuple[str, str], ...]
 METHODS: Final = ("GET", "HEAD")
+UPGRADE: Final = "overlay"
+SWITCHING: Final = [(b"connection", b"Upgrade"), (b"upgrade", UPGRADE.encode())]
 _CHUNK: Final = 65_536
 _READ: Final = 4_096  # h11 looks at its bound between reads: small ones keep a head near limits.HTTP_HEAD
 _LINGER: Final = 2.0  # seconds for a client to read its refusal before the connection is reset
@@ -72,6 +74,7 @@ class Response:
 
 
 App = Callable[[Request], Awaitable[Response]]
+Upgrade = Callable[[trio.SocketStream, bytes, Address, str], Awaitable[None]]
 
 
 def text(body: str, status: int = 200, *headers: tuple[str, str]) -> Response:
@@ -107,6 +110,7 @@ class Site:
 
     app: App
     suffixes: Callable[[], Iterable[str]] = tuple
+    upgrade: Upgrade | None = None  # takes over a connection that asks for ``Upgrade: overlay``
     counters: Counter[str] = field(default_factory=Counter)
     open: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
@@ -180,6 +184,10 @@ class _Connection:
                 self.head_only = head.method == b"HEAD"
                 await self._body()
                 request = self._request(head)
+                if self.site.upgrade is not None and (request.header("upgrade") or "").lower() == UPGRADE:
+                    await self._write(self.http.send(h11.InformationalResponse(status_code=101, headers=SWITCHING)) or b"")
+                    await self.site.upgrade(self.stream, self.http.trailing_data[0], self.peer, self.local.host)
+                    return
                 response = await self._answer(request)
             except h11.RemoteProtocolError as error:
                 self.site.counters["drop:http-head" if error.error_status_hint == 431 else "drop:http-malformed"] += 1

@@ -49,6 +49,8 @@ class Wanted(Protocol):
     @property
     def overlay(self) -> tuple[str, ...]: ...
     @property
+    def tls(self) -> tuple[str, ...]: ...
+    @property
     def http(self) -> tuple[str, ...]: ...
     @property
     def dns(self) -> tuple[str, ...]: ...
@@ -86,6 +88,7 @@ class Listeners:
 
     overlay_udp: list[socket.socket] = field(default_factory=list)
     overlay_tcp: list[socket.socket] = field(default_factory=list)
+    tls: list[socket.socket] = field(default_factory=list)
     http: list[socket.socket] = field(default_factory=list)
     dns_udp: list[socket.socket] = field(default_factory=list)
     dns_tcp: list[socket.socket] = field(default_factory=list)
@@ -96,13 +99,14 @@ class Listeners:
 
     def bound(self) -> dict[str, list[str]]:
         """``listen`` of ``overlay status``: what is really bound, as ``IP:PORT``."""
-        pairs = {"overlay": self.overlay_tcp, "tls": [], "http": self.http, "dns": self.dns_udp, "stub": self.stub_udp}
+        pairs = {"overlay": self.overlay_tcp, "tls": self.tls, "http": self.http, "dns": self.dns_udp, "stub": self.stub_udp}
         pairs |= {"whois": self.whois} if self.whois else {}
         return {kind: [str(name_of(sock)) for sock in socks] for kind, socks in pairs.items()}
 
     def all(self) -> list[socket.socket]:
         """Every socket."""
-        return [*self.overlay_udp, *self.overlay_tcp, *self.http, *self.dns_udp, *self.dns_tcp, *self.stub_udp, *self.stub_tcp, *self.whois]
+        inner, outer = [*self.stub_udp, *self.stub_tcp], [*self.overlay_udp, *self.overlay_tcp, *self.tls, *self.http]
+        return [*outer, *self.dns_udp, *self.dns_tcp, *inner, *self.whois]
 
     def follow(self, here: Sequence[Interface], notice: Notice) -> Moved:
         """The machine's addresses are these now: open what is missing, give up what is gone. Closing it is the caller's."""
@@ -168,6 +172,8 @@ def open_listeners(
         undo.callback(ours.close)
         if not ours.overlay_udp:
             _open_overlay(_addresses(wanted.overlay), ours)
+        if not ours.tls:
+            _open_tls(_addresses(wanted.tls), ours, notice)
         if not ours.http:
             _open_http(_addresses(wanted.http), here, ours, notice)
         if not ours.dns_udp:
@@ -214,6 +220,15 @@ def _open_overlay(addresses: Sequence[Address], ours: Listeners) -> None:
                 if host == "0.0.0.0" or error.errno not in _NO_IPV6:
                     ours.close()
                     raise _refused(Address(host, 0), error) from None
+
+
+def _open_tls(addresses: Sequence[Address], ours: Listeners, notice: Notice) -> None:
+    for address in addresses:
+        try:
+            ours.tls.append(_tcp(address))
+        except OSError as error:
+            if error.errno not in _NO_IPV6 or address.host != "::":
+                notice(f"tls: {address} {_reason(address, error, ('tcp',))}: off")
 
 
 def _open_http(addresses: Sequence[Address], here: Sequence[Interface], ours: Listeners, notice: Notice) -> None:

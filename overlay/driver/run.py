@@ -90,6 +90,8 @@ class Engine:
         self.udp = Udp(listeners.overlay_udp, self.counters)
         self.lan = LanSockets(self.counters, self._lan_off) if node.setup.lan else None
         self.tcp = Tcp(self._batch, self._tcp_open, self._tcp_close, self.counters, site.connection if site is not None else None)
+        if site is not None:
+            site.upgrade = self.tcp.upgraded
         self.networks: tuple[str, ...] = ()  # on-link, of the interfaces that count: what comes from there has crossed no router
         self.udp_seen: dict[str, float] = {}  # host -> when a datagram last came from there (monotonic), the latest last
         self._log = log
@@ -115,7 +117,7 @@ class Engine:
         """Until cancelled. A ``StateError`` ends it: a state that is damaged, or more owed to the disk than memory may hold."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.lots.run)
-            await nursery.start(self.tcp.run, self.listeners.overlay_tcp)
+            await nursery.start(self.tcp.run, [*self.listeners.overlay_tcp, *self.listeners.tls])
             nursery.start_soon(self.udp.run, self._batch, self.lots.room)
             if self.lan is not None:
                 nursery.start_soon(self.lan.run, self._beacons)
@@ -289,8 +291,8 @@ class Engine:
                         self._pong(event)
                     for subscriber in self._subscribers:
                         subscriber(event)
-                case OpenTcp(address):
-                    self.tcp.connect(address)
+                case OpenTcp(address, over):
+                    self.tcp.connect(address, over)
                 case CloseTcp(way):
                     self.tcp.close(way)
                 case CloseUdp(link):

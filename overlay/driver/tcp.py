@@ -1,6 +1,6 @@
 """The overlay over TCP: the same datagrams behind a length, on the same port (DESIGN 3.4; research F4).
 
-It decides what the first octet of a connection means (a frame's length begins with 0 to 4, all above is HTTP or TLS), how
+It decides what the first octet of a connection means (a frame's length begins with 0 to 4, 0x16 is TLS, all else HTTP), how
 long a stranger may stay silent, and how much may wait to be sent. It refuses to know what a valid message is: the node
 says so by :meth:`Tcp.accepted`. A connection is numbered by ``Way.link``; numbers are not used again.
 
@@ -20,12 +20,15 @@ from typing import Final
 import trio
 
 from overlay import limits
+from overlay.driver.tls import Again, Around, peeled
 from overlay.driver.udp import Batch, from_socket, socket_address
+from overlay.errors import ReachError
 from overlay.wire.address import Address, Way, source_of
 
 _FIRST_ABOVE: Final = limits.WRAPPED >> 8  # 4: the highest first octet that a frame can have
 _TLS: Final = 0x16  # RFC 8446 5.1: a handshake record
 _READ: Final = 65_536
+_REASONS: Final = frozenset({"timeout", "refused", "tls-alert", "broken", "not-overlay", "proxy-timeout"})
 _ACCEPT_PAUSE: Final = 0.1  # seconds; out of descriptors: others must close first
 
 Http = Callable[[trio.SocketStream, bytes, Address], Awaitable[None]]
@@ -77,6 +80,7 @@ class Tcp:
         self._by_source: Counter[str] = Counter()
         self._strangers: dict[socket.socket, Callable[[], None]] = {}  # how to end those that said nothing valid yet, the oldest first
         self._nursery: trio.Nursery | None = None
+        self._around = Around()
 
     async def run(
         self, listeners: Sequence[socket.socket] = (), *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -93,8 +97,11 @@ class Tcp:
             finally:
                 self._nursery = None
 
-    def connect(self, address: Address) -> Way:
-        """Begin to open a connection (``limits.TCP_CONNECT``); ``on_open`` or ``on_close`` tells how it went."""
+    def connect(self, address: Address, over: str = "tcp") -> Way:
+        """Begin to open a connection (``limits.TCP_CONNECT``); ``on_open`` or ``on_close`` tells how it went.
+
+        ``over``: plain ("tcp"), inside "tls", or behind an upgrade of "http".
+        """
         self._last += 1
         way = Way("tcp", address, "", self._last)
         if self._nursery is None or self._open >= limits.TCP_CONNECTIONS:
@@ -102,7 +109,7 @@ class Tcp:
             self._on_close(way, "full")
         else:
             self._open += 1
-            self._nursery.start_soon(self._outbound, address, way)
+            self._nursery.start_soon(self._outbound, address, way, over)
         return way
 
     def send(self, way: Way, data: bytes) -> bool:
@@ -193,15 +200,7 @@ class Tcp:
         try:
             with sock:
                 sock.setblocking(False)
-                first = await self._first_octets(sock)
-                if not first:
-                    return
-                if first[0] > _FIRST_ABOVE:
-                    await self._foreign(sock, first, remote)
-                    return
-                self._last += 1
-                way = Way("tcp", remote, from_socket(sock.getsockname()).host, self._last)
-                await self._carry(sock, way, first, inbound=True)
+                await self._sorted(sock, remote, from_socket(sock.getsockname()).host)
         except OSError as error:
             self.counters[f"tcp_closed:{_word(error)}"] += 1
         finally:
@@ -211,6 +210,23 @@ class Tcp:
                 self._by_source[source] -= 1
                 if not self._by_source[source]:
                     del self._by_source[source]
+
+    async def _sorted(self, sock: socket.socket, remote: Address, local: str, first: bytes = b"", *, inside: bool = False) -> None:
+        """What a connection speaks, by its first octet. ``inside``: TLS was taken off already."""
+        first = first or await self._first_octets(sock)
+        if not first:
+            return
+        if first[0] > _FIRST_ABOVE:
+            await self._foreign(sock, first, remote, local, inside=inside)
+            return
+        self._last += 1
+        await self._carry(sock, Way("tcp", remote, local, self._last), first, inbound=True)
+
+    async def upgraded(self, stream: trio.abc.Stream, first: bytes, remote: Address, local: str) -> None:
+        """A connection that was HTTP speaks the overlay's frames from now on."""
+        self.counters["tcp_upgraded"] += 1
+        async with peeled(Again(stream, first)) as sock:
+            await self._sorted(sock, remote, local, inside=True)
 
     async def _first_octets(self, sock: socket.socket) -> bytes:
         first = b""
@@ -222,11 +238,12 @@ class Tcp:
             return b""
         return first
 
-    async def _foreign(self, sock: socket.socket, first: bytes, remote: Address) -> None:
+    async def _foreign(self, sock: socket.socket, first: bytes, remote: Address, local: str, *, inside: bool) -> None:
+        if first[0] == _TLS and not inside:
+            await self._secure(sock, first, remote, local)
+            return
         self._strangers.pop(sock, None)  # from here on the bounds of HTTP hold
-        if first[0] == _TLS:
-            self.counters["drop:tcp-tls"] += 1  # room for sessions inside TLS 1.3 (CONTRACT, [listen] tls)
-        elif self._http is None:
+        if self._http is None:
             self.counters["drop:tcp-http"] += 1
         else:
             self.counters["tcp_http"] += 1
@@ -234,8 +251,44 @@ class Tcp:
             async with stream:
                 await self._http(stream, first, remote)
 
-    async def _outbound(self, address: Address, way: Way) -> None:
+    async def _secure(self, sock: socket.socket, first: bytes, remote: Address, local: str) -> None:
+        """TLS: what is inside is sorted as what is not."""
+        raw = trio.SocketStream(trio.socket.from_stdlib_socket(sock.dup()))
+        stream = trio.SSLStream(Again(raw, first), await self._around.server(), server_side=True, https_compatible=True)
         try:
+            with trio.fail_after(limits.TCP_FIRST):
+                await stream.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            self.counters["tcp_closed:tls"] += 1
+            await trio.aclose_forcefully(raw)
+            return
+        finally:
+            self._strangers.pop(sock, None)
+        self.counters["tcp_tls"] += 1
+        async with peeled(stream) as inner:
+            try:
+                await self._sorted(inner, remote, local, inside=True)
+            finally:
+                self._strangers.pop(inner, None)
+
+    async def _around_it(self, address: Address, way: Way, over: str) -> None:
+        """A connection of ours with something around it, or through a proxy."""
+        try:
+            with trio.fail_after(2 * limits.TCP_CONNECT):
+                stream, first = await self._around.call(address, over)
+        except (ReachError, trio.TooSlowError) as error:
+            reason = getattr(error, "rule", "") or "timeout"
+            self.counters[f"tcp_closed:{reason if reason in _REASONS else 'proxy'}"] += 1
+            self._on_close(way, reason)
+            return
+        async with peeled(stream) as sock:
+            await self._carry(sock, way, first, inbound=False)
+
+    async def _outbound(self, address: Address, way: Way, over: str) -> None:
+        try:
+            if over != "tcp" or self._around.proxy(address.host):
+                await self._around_it(address, way, over)
+                return
             family = socket.AF_INET6 if address.family == 6 else socket.AF_INET
             with socket.socket(family, socket.SOCK_STREAM) as sock:
                 sock.setblocking(False)
@@ -346,6 +399,8 @@ async def _connected(sock: socket.socket, address: Address) -> str:
 
 
 def _tune(sock: socket.socket) -> None:
+    if sock.family == socket.AF_UNIX:
+        return  # what was around it is peeled off
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a datagram must not wait for the next one
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that vanished is noticed in 30 s, not in 15 min
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)

@@ -33,6 +33,10 @@ from overlay.wire.messages import PROTOCOL, Method
 RETRY = 0.25  # seconds before an initiation is sent again, doubling
 LAST_RETRY = 4.0
 TCP_AFTER = 0.3  # seconds of silence before TCP is raced (DESIGN 3.7: "raced, not waited for")
+TLS_AFTER = 0.6  # seconds of silence before TLS is raced as well, and an upgrade on the port of HTTP
+HTTP_AFTER = 0.9
+TLS_PORT, HTTP_PORT = 443, 80
+WEB_HOSTS = 3  # hosts of a dial that are tried so
 GIVE_UP = 10.0  # seconds of a dial
 ADDRESSES = 8  # of one dial
 COOKIES = 4  # answered by a new initiation over TCP, where nothing is repeated by itself
@@ -66,7 +70,7 @@ class Dial:
     ways: list[Way]  # where initiations go; TCP connections come as they open
     begun: float
     give_up: float  # when
-    tcp: tuple[Address, ...] = ()  # to be opened after TCP_AFTER
+    tcp: list[tuple[float, Address, str]] = field(default_factory=list)  # connections to be opened: when, where, with what around them
     renewal: bool = False
     next_at: float = 0.0
     pause: float = RETRY
@@ -131,7 +135,7 @@ class Handshakes:
         ways = [*([Way("udp", address) for address in targets] if udp else []), *relayed]
         if not ways and not (tcp and targets):
             return None
-        dial = self.dials[peer] = Dial(peer, ways, now, now + give_up, targets if tcp else (), next_at=now)
+        dial = self.dials[peer] = Dial(peer, ways, now, now + give_up, _stages(targets, now) if tcp else [], next_at=now)
         return dial
 
     def widen(self, dial: Dial, addresses: Iterable[Address], relayed: Iterable[Way], at: float) -> None:
@@ -141,7 +145,7 @@ class Handshakes:
         ways = [way for way in relayed if way not in dial.ways]
         if any(way.proto != "tcp" for way in dial.ways):
             ways += [Way("udp", address) for address in more]
-            dial.tcp = (*dial.tcp, *more)
+            dial.tcp += _stages(more, dial.begun)
         if ways:
             dial.ways += ways
             self._initiate(dial, ways, at)
@@ -165,12 +169,13 @@ class Handshakes:
         """What is due of a dial. When to look again; None where it has come to nothing."""
         if now >= dial.give_up:
             return None
-        if dial.tcp and (now >= dial.begun + TCP_AFTER or not dial.ways):
-            for address in dial.tcp:
-                self._connecting.setdefault(address, deque()).append(dial)
-                dial.connecting += 1
-                self._emit(OpenTcp(address))
-            dial.tcp = ()
+        first = min((at for at, _, _ in dial.tcp), default=now)
+        for stage in [stage for stage in dial.tcp if now >= stage[0] or (stage[0] == first and not (dial.ways or dial.connecting))]:
+            dial.tcp.remove(stage)
+            _, address, over = stage
+            self._connecting.setdefault(address, deque()).append(dial)
+            dial.connecting += 1
+            self._emit(OpenTcp(address, over))
         repeated = [way for way in dial.ways if way.proto != "tcp" or (dial.renewal and dial.tries == 0)]
         if repeated and now >= dial.next_at:
             if dial.tries == 0:
@@ -186,7 +191,7 @@ class Handshakes:
         due = dial.give_up
         if repeated:
             due = min(due, dial.next_at)
-        return min(due, dial.begun + TCP_AFTER) if dial.tcp else due
+        return min((due, *(at for at, _, _ in dial.tcp)))
 
     def opened(self, way: Way, at: float) -> None:
         """A TCP connection is up. Ours carries a handshake at once; others' begin it themselves."""
@@ -347,6 +352,15 @@ class Handshakes:
         dial.cookies += 1
         if way.proto == "tcp" and dial.cookies <= COOKIES:
             self._initiate(dial, [way], at)
+
+
+def _stages(targets: Iterable[Address], begun: float) -> list[tuple[float, Address, str]]:
+    """When to open which connection: the node's own port first, then what networks let out that let out the web alone."""
+    targets = tuple(targets)
+    hosts = list(dict.fromkeys(address.host for address in targets))[:WEB_HOSTS]
+    stages = [(begun + TCP_AFTER, address, "tcp") for address in targets]
+    stages += [(begun + TLS_AFTER, Address(host, TLS_PORT), "tls") for host in hosts]
+    return stages + [(begun + HTTP_AFTER, Address(host, HTTP_PORT), "http") for host in hosts]
 
 
 def weaker(old: Link, new: Link, own_key: bytes) -> bool:

@@ -22,7 +22,7 @@ from overlay import limits
 from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.frames import challenge, fitting, probe
-from overlay.session.handshakes import same_way
+from overlay.session.handshakes import TLS_PORT, same_way
 from overlay.session.relation import DOUBT, DOUBT_AGAIN, TOKEN, Candidate, Session, Try
 from overlay.wire.address import Address, Way
 from overlay.wire.messages import Grade
@@ -79,8 +79,9 @@ class Paths:
         """Try TCP to these addresses for a session that goes by a relay."""
         session = self._numbers.get(number)
         for address in addresses if session is not None else ():
-            self._connecting.setdefault(address, []).append(number)
-            self._ports.emit(OpenTcp(address))
+            for where, over in ((address, "tcp"), (Address(address.host, TLS_PORT), "tls")):
+                self._connecting.setdefault(where, []).append(number)
+                self._ports.emit(OpenTcp(where, over))
 
     def opened(self, way: Way, now: float) -> bool:
         """A TCP connection is up. Whether it is one of :meth:`connect`."""

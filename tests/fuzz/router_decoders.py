@@ -6,7 +6,7 @@ from random import Random
 
 from overlay import limits
 from overlay.errors import Malformed
-from overlay.nat import markup, natpmp, pcp, upnp
+from overlay.nat import markup, natpmp, pcp, stun, upnp
 from overlay.nat.outputs import Fetch, Mapped, SendTo
 from overlay.nat.portmap import PortMaps
 from overlay.wire.address import Address
@@ -98,7 +98,8 @@ DECODERS = (
     Decoder(name="upnp-description", run=_description, errors=(Malformed,), seeds=(DESCRIPTION,), words=XML_WORDS, text=True),
     Decoder(name="upnp-reply", run=_reply, errors=(Malformed,), seeds=(REPLIES[0],), words=XML_WORDS, text=True),
     Decoder(
-        name="stun", run=lambda data: stun.answer(data, SOURCE), errors=(Malformed,), words=(b"\x21\x12\xa4\x42", b"\x80\x28\0\4"),
+        name="stun", run=lambda data: stun.answer(data, Address("203.0.113.7", 40_000)), errors=(Malformed,),
+        words=(b"\x21\x12\xa4\x42", b"\x80\x28\0\4"),
         seeds=(bytes.fromhex("000100002112a442") + bytes(12), bytes.fromhex("000100082112a442") + bytes(12) + bytes.fromhex("00060004") + b"user"),
     ),
     Decoder(name="walk-portmap", run=_walk, errors=(), seeds=(), walk=True),
