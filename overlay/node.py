@@ -268,7 +268,7 @@ class Node:
     def _closed(self, event: events.Closed, now: float, at: float) -> None:
         peer = self.peers.closed(event.session)
         self._raise(SessionEnded(event.peer_key, event.reason))
-        self.reach.left(event.session)
+        self.reach.left(peer, event.session, now)
         if self.registrar is not None and peer is not None:
             self.registrar.room.ended(peer.handshake_hash)
         if self.directory is not None:

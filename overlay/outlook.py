@@ -176,7 +176,7 @@ class Outlook:
             look.echoed = True
         elif way.remote.host == look.judge:
             look.near = True
-        elif way.remote.host not in {peer.way.remote.host for peer in self.peers.peers.values()}:
+        elif self.reach.strange(way.remote.host, now):
             look.far = True
 
     def _conclude(self, look: _Look, now: float) -> None:
@@ -217,6 +217,7 @@ class Outlook:
         target = fields.binary(2, 6, 18, default=b"")
         if target:
             self._knock(Way("udp", self._target(target)), token)
+            self.reach.wrote([self._target(target)], now)
             return {}
         self._link += 1
         self._fresh.append((now + WAIT, self._link))
@@ -240,6 +241,7 @@ class Outlook:
         fit = [
             other for other in self.peers.admitted()
             if other.exchange[:SHORT] not in known and other.way.proto == "udp" and other.way.remote.host != peer.way.remote.host
+            and self.reach.proved(other)
         ]  # fmt: skip
         if not fit:
             return False

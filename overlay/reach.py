@@ -35,6 +35,8 @@ THROUGH: Final = 3  # relays over which a dial goes at once
 SEEN_FOR: Final = 300.0  # seconds for which an address that a peer saw is offered to others: NATs forget sooner (RFC 4787, REQ-5)
 TOGETHER: Final = 60.0  # seconds within which what two peers see is compared: pings go out each 20 s
 SEEN: Final = 32  # peers whose word is kept
+WRITTEN: Final = 1_024  # hosts that were written to
+WRITTEN_FOR: Final = 600.0  # seconds: twice what the most patient NATs remember
 OFFERED: Final = 3  # of these addresses: an endpoint-dependent NAT shows each peer another port
 PUNCH: Final = (1.0, 300.0)  # seconds between tries to leave a relay or TCP: first and longest
 SECOND: Final = 0.7  # seconds that the end with the higher key waits for the other one's PUNCH
@@ -91,6 +93,7 @@ class Reach:
     _plans: dict[int, _Plan] = field(default_factory=dict)
     _budgets: dict[int, _Budget] = field(default_factory=dict)
     _wanted: dict[bytes, dict[bytes, None]] = field(default_factory=dict)  # a relay not connected yet -> who is to be dialled through it
+    _wrote: OrderedDict[str, float] = field(default_factory=OrderedDict)  # hosts that datagrams of ours went to, the latest last
     _look_at: float = 0.0
 
     # -- as whom we are seen
@@ -125,11 +128,24 @@ class Reach:
             ports.setdefault(address.host, set()).add(address.port)
         return any(len(found) > 1 for found in ports.values())
 
+    def strange(self, host: str, now: float) -> bool:
+        """Whether nothing of ours went to that host for so long that no NAT remembers."""
+        return host not in {peer.way.remote.host for peer in self.peers.peers.values()} and now - self._wrote.get(host, -WRITTEN_FOR) >= WRITTEN_FOR
+
+    def wrote(self, addresses: Iterable[Address], now: float) -> None:
+        """Datagrams of ours go there: whoever answers from there is no stranger."""
+        for address in addresses:
+            self._wrote.pop(address.host, None)
+            self._wrote[address.host] = now
+        while len(self._wrote) > WRITTEN:
+            self._wrote.popitem(last=False)
+
     # -- dialling
 
     def through(self, exchange: bytes, addresses: tuple[Address, ...], hints: Iterable[bytes], now: float, at: float) -> list[bytes]:
         """The relays over which to dial that node at once. Those that it names and that are not connected are dialled."""
         named = tuple(hints)
+        self.wrote(addresses, now)
         if addresses and not named and not self._blocked():
             return []
         near = [peer.exchange for peer in self._straight() if peer.exchange != exchange]
@@ -170,14 +186,16 @@ class Reach:
 
     def joined(self, peer: Peer, now: float, at: float) -> None:
         """A session was admitted."""
+        self.wrote([peer.way.remote], now)
         self._look_at = min(self._look_at, now)
         for target in self._wanted.pop(peer.exchange, {}):
             if self.peers.by_exchange(target) is None:
                 self.ports.dial(target, (), now, at, (peer.exchange[:SHORT],))
         self._plan(peer, now)
 
-    def left(self, session: int) -> None:
+    def left(self, peer: Peer | None, session: int, now: float) -> None:
         """It is over."""
+        self.wrote([peer.way.remote] if peer is not None else [], now)
         self._plans.pop(session, None)
         self._budgets.pop(session, None)
         self._look_at = 0.0
@@ -221,6 +239,7 @@ class Reach:
         short = {one.exchange[:SHORT]: one.exchange for one in self._straight() if one.exchange != peer.exchange}
         keys = [short[name] for name in relays if name in short] or self._public(short.values())
         ways = [self.relaying.way(key, peer.exchange) for key in list(dict.fromkeys(keys))[:THROUGH]]
+        self.wrote(self._told(peer), now)
         self.ports.attempt(peer.session, [*ways, *(Way("udp", address) for address in self._told(peer))], now)
         self.tried.note(peer.exchange, Attempt(peer.way.proto, peer.way.remote, at, "failed", "silent"))
 
@@ -291,8 +310,9 @@ class Reach:
             if routable(address.host) and (near or worldwide(address.host)) and (loopback or not ip_address(address.host).is_loopback)
         ]  # fmt: skip
 
-    def _try(self, peer: Peer, addresses: Iterable[Address], now: float) -> None:
+    def _try(self, peer: Peer, addresses: list[Address], now: float) -> None:
         if peer.way.proto != "udp":
+            self.wrote(addresses, now)
             self.ports.attempt(peer.session, [Way("udp", address) for address in addresses], now)
 
     def _punch(self, peer: Peer, now: float) -> None:

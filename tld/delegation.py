@@ -191,6 +191,8 @@ class _Draft:
         for entry in self.view.hosts:
             if self._allowed(entry.name):
                 self._addresses(labels(entry.name, self.suffix), (a.host for a in entry.host.addresses))
+                if not entry.host.addresses:  # behind a NAT: it exists, and strangers reach it nowhere
+                    self.empty.append(labels(entry.name, self.suffix))
         by_name: dict[Path, list[CarryEntry]] = {}
         for carrier in self.view.carries:
             if self._allowed(carrier.name):

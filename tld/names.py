@@ -34,6 +34,8 @@ from tld.zone import RRset, Zone, Zones
 
 MAX_CHAIN: Final = 8  # zones fetched for one query, one after the other
 _EDE_OTHER: Final = 0
+UNCARRIED: Final = "nobody reachable and healthy carries this service"
+HIDDEN: Final = "this node stands behind a NAT and has no address of its own: overlay ping reaches it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Names:
         self._gates: dict[bytes, Host] | None = None  # the same of the root's gateways, once somebody asks
         self._cuts: dict[Path, frozenset[tuple[bytes, ...]]] = {}  # per zone: the cuts below it
         self._second_level: frozenset[bytes] = frozenset()
-        self._down: dict[Path, frozenset[Name]] = {}  # per zone: services that nobody reachable carries
+        self._down: dict[Path, dict[Name, str]] = {}  # per zone: what exists and is to be reached nowhere, and why
         self._winding: set[Name] = set()  # origins of zones with aliases or delegations by data
         self._near: tuple[Path, Mapping[bytes, tuple[str, ...]]] = (ROOT, {})  # the own cluster: LAN addresses of its nodes
 
@@ -163,8 +165,9 @@ class Names:
         if made is not None and view.path == ROOT:
             self._second_level |= {cut.labels[0].encode() for cut in made.fresh}
         up = {carrier.name for carrier in ours.carries if carrier.carry.healthy and carrier.reach}
-        down = {carrier.name for carrier in view.carries} - up
-        self._down[view.path] = frozenset(labels(name, suffix) for name in down for suffix in (self.tld, self.zone))
+        down = {host.name: HIDDEN for host in ours.hosts if not host.host.addresses}
+        down |= dict.fromkeys({carrier.name for carrier in view.carries} - up, UNCARRIED)
+        self._down[view.path] = {labels(name, suffix): why for name, why in down.items() for suffix in (self.tld, self.zone)}
 
     def _as_seen_here(self, view: ZoneView) -> ZoneView:
         """The zone as its own LAN sees it: nodes, and services without addresses of their own, stand at LAN addresses."""
@@ -321,7 +324,7 @@ class Names:
         for down in self._down.values():
             if qname in down:
                 answer = lookup(zones, qname, qtype)
-                return answer if answer.answer else replace(answer, ede=(_EDE_OTHER, "nobody reachable and healthy carries this service"))
+                return answer if answer.answer else replace(answer, ede=(_EDE_OTHER, down[qname]))
         return None
 
     def _by_id(self, root: Zone, qname: Name, qtype: int, depth: int) -> Answer:

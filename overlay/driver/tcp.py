@@ -28,7 +28,6 @@ from overlay.wire.address import Address, Way, source_of
 _FIRST_ABOVE: Final = limits.WRAPPED >> 8  # 4: the highest first octet that a frame can have
 _TLS: Final = 0x16  # RFC 8446 5.1: a handshake record
 _READ: Final = 65_536
-_REASONS: Final = frozenset({"timeout", "refused", "tls-alert", "broken", "not-overlay", "proxy-timeout"})
 _ACCEPT_PAUSE: Final = 0.1  # seconds; out of descriptors: others must close first
 
 Http = Callable[[trio.SocketStream, bytes, Address], Awaitable[None]]
@@ -277,9 +276,8 @@ class Tcp:
             with trio.fail_after(2 * limits.TCP_CONNECT):
                 stream, first = await self._around.call(address, over)
         except (ReachError, trio.TooSlowError) as error:
-            reason = getattr(error, "rule", "") or "timeout"
-            self.counters[f"tcp_closed:{reason if reason in _REASONS else 'proxy'}"] += 1
-            self._on_close(way, reason)
+            self.counters["tcp_closed:around"] += 1
+            self._on_close(way, error.rule if isinstance(error, ReachError) else "timeout")
             return
         async with peeled(stream) as sock:
             await self._carry(sock, way, first, inbound=False)

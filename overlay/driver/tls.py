@@ -8,14 +8,13 @@ pair of sockets, and whoever carries them need not know what was around them.
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import ssl
-import tempfile
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -29,7 +28,6 @@ ALPN: Final = ("overlay1", "http/1.1")  # the second for looks: what is inside i
 UPGRADE: Final = "overlay"
 _CHUNK: Final = 65_536
 _HEAD: Final = 8_192  # octets of a proxy's or a server's answer
-_LIFE: Final = timedelta(days=365)
 
 
 class Around:
@@ -43,7 +41,7 @@ class Around:
     async def server(self) -> ssl.SSLContext:
         """For those who call us."""
         if self._server is None:
-            self._server = await trio.to_thread.run_sync(_self_made)
+            self._server = await trio.to_thread.run_sync(_made)
         return self._server
 
     def client(self) -> ssl.SSLContext:
@@ -77,31 +75,15 @@ class Around:
             return stream, b""
         except (trio.BrokenResourceError, ssl.SSLError) as error:
             await trio.aclose_forcefully(stream)
-            raise ReachError("no TLS there", rule="tls-alert" if over == "tls" else "broken") from error
+            raise ReachError("what is there speaks something else", rule="not-overlay") from error
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
 
 
-def _self_made() -> ssl.SSLContext:
-    """A server's context with a key and a certificate that nobody else vouches for."""
-    from cryptography import x509  # 20 ms and 3 MiB that only those pay whom somebody calls by TLS
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "overlay")])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(days=1), now + _LIFE)
-    certificate = made.sign(key, hashes.SHA256())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(list(ALPN))
-    with tempfile.NamedTemporaryFile(prefix="overlay-") as file:  # 0600; ssl reads from files alone
-        file.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        file.write(certificate.public_bytes(serialization.Encoding.PEM))
-        file.flush()
-        context.load_cert_chain(file.name)
+def _made() -> ssl.SSLContext:
+    module = importlib.import_module("overlay.driver.certificate")  # 20 ms and 3 MiB that only those pay whom somebody calls by TLS
+    context: ssl.SSLContext = module.self_made(ALPN)
     return context
 
 
@@ -110,9 +92,12 @@ async def _reached(address: Address, proxy: str) -> trio.abc.Stream:
     try:
         with trio.fail_after(limits.TCP_CONNECT / 2 if proxy else limits.TCP_CONNECT):
             return await _straight(address)
-    except (OSError, trio.TooSlowError) as error:
+    except OSError:
         if not proxy:
-            raise ReachError("no connection", rule="timeout" if isinstance(error, trio.TooSlowError) else "refused") from None
+            raise ReachError("no connection", rule="refused") from None
+    except trio.TooSlowError:
+        if not proxy:
+            raise ReachError("no connection in time", rule="timeout") from None
     parts = urlsplit(proxy)
     try:
         with trio.fail_after(limits.TCP_CONNECT):
@@ -129,7 +114,7 @@ async def _reached(address: Address, proxy: str) -> trio.abc.Stream:
         raise ReachError("the proxy does not answer in time", rule="proxy-timeout") from None
     if status != 200 or rest:
         await trio.aclose_forcefully(stream)
-        raise ReachError(f"the proxy says {status}", rule=f"proxy-{status}")
+        raise ReachError(f"the proxy says {status}", rule="proxy-refused")
     return stream
 
 

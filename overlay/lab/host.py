@@ -13,6 +13,7 @@ from enum import Enum
 from random import Random
 
 from overlay.identity.keys import Identity
+from overlay.lab.nat import Nat
 from overlay.lab.price import Meter
 from overlay.machine import Step, Store
 from overlay.node import Node
@@ -37,6 +38,8 @@ class Host:
     identity: Identity
     dice: Random  # all chance that it meets
     meter: Meter
+    extra: dict[int, int] = field(default_factory=dict)  # ports of extra UDP sockets, and their numbers
+    nats: tuple[Nat, ...] = ()  # the routers before it, the nearest first
     lan: str = ""  # the LAN it stands on, a /24; empty: none
     lan_admit: bool = False  # `[lan] admit` of its configuration
     clock_offset: float = 0.0  # seconds
@@ -77,3 +80,15 @@ class Host:
         """A datagram is delivered to its node: note it in both traces."""
         self.trace.update(tick.to_bytes(6, "big") + data)
         self.shape = hash((self.shape, tick, len(data), data[0]))
+
+
+@dataclass(slots=True)
+class Connection:
+    """A TCP connection: its two ends, and which of them hear no more."""
+
+    ends: tuple[tuple[Host, Way], tuple[Host, Way]]
+    deaf: set[int] = field(default_factory=set)
+
+    def other(self, host: Host) -> tuple[Host, Way]:
+        """The end that is not ``host``."""
+        return self.ends[1] if self.ends[0][0] is host else self.ends[0]

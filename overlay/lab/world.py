@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 
@@ -25,7 +25,8 @@ from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Signer
 from overlay.lab.agenda import TICKS, Agenda, Heap
 from overlay.lab.crypto import REAL, Crypto
-from overlay.lab.host import Host, Power
+from overlay.lab.host import Connection, Host, Power
+from overlay.lab.nat import WEB, Kind, Nat, enter, leave
 from overlay.lab.network import Network
 from overlay.lab.price import Meter, Price
 from overlay.machine import CloseTcp, CloseUdp, Effect, Log, OpenTcp, Raise, Send, Step
@@ -37,22 +38,12 @@ from overlay.setup import Setup, found
 from overlay.wire.address import Address, Way
 
 PORT = 7653
+LISTENS = {"tcp": PORT, "tls": 443, "http": 80}  # where hosts take connections, by what is around them
+EXTRA = 20_000  # ports of extra sockets begin here
 ROUNDING = 1e-6  # ticks: what floating seconds lose
 EPOCH = 1_800_000_000  # UTC seconds at the world's beginning: any date after the program's build will do
 SPREAD = Spread()  # as the product is
 NO_WAIT = (0.0, 0.0)  # a disk that commits at once
-
-
-@dataclass(slots=True)
-class _Connection:
-    """A TCP connection: its two ends, and which of them hear no more."""
-
-    ends: tuple[tuple[Host, Way], tuple[Host, Way]]
-    deaf: set[int] = field(default_factory=set)
-
-    def other(self, host: Host) -> tuple[Host, Way]:
-        """The end that is not ``host``."""
-        return self.ends[1] if self.ends[0][0] is host else self.ends[0]
 
 
 class World:
@@ -80,7 +71,9 @@ class World:
         self._seed = seed
         self._machines: list[Host] = []  # all that there ever were, also those whose name another has taken
         self._verdicts: dict[tuple[bytes, bytes, bytes], bool] = {}
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, Connection] = {}
+        self._moves = 0  # of routers to other addresses
+        self._outsides: dict[str, Host] = {}  # the address of the last NAT before a host
 
     # -- the clock
 
@@ -131,18 +124,26 @@ class World:
         """Cut the network into parts that do not hear each other; hosts in no part hear all."""
         self.network.partition(*(frozenset(host.address for host in part) for part in parts))
 
-    def host(self, name: str, *, address: str | None = None, lan: str = "", offset: float = 0.0, drift: float = 0.0) -> Host:
+    def host(
+        self, name: str, *, address: str | None = None, lan: str = "", offset: float = 0.0, drift: float = 0.0, nats: Sequence[Kind] = (),
+    ) -> Host:
         """A new machine without a node, its clock ``offset`` seconds ahead and ``drift`` seconds a second too fast.
 
-        ``lan``: the LAN that it stands on, by name; its network is the address's /24.
+        ``lan``: the LAN that it stands on, by name; its network is the address's /24. ``nats``: the kinds of the routers
+        before it, the nearest first (a carrier's stands behind the home's); its own address is then a private one.
         """
         number = len(self._machines) + 1
-        address = address or f"{60 + number // 62_500}.{number // 250 % 250}.{number % 250}.1"  # each in a network of its own
+        outside = f"{60 + number // 62_500}.{number // 250 % 250}.{number % 250}.1"  # each in a network of its own
+        address = address or (f"10.{number // 250}.{number % 250}.2" if nats else outside)
         dice = Random(f"{self._seed} {number}")
         host = Host(
             name=name, number=number, address=address, identity=self.crypto.identity(dice.randbytes(32)), dice=dice, meter=Meter(self.price),
             lan=lan, clock_offset=offset, clock_drift=drift,
-        )
+            nats=tuple(Nat(kind, outside if place == len(nats) - 1 else f"100.64.{number // 250}.{number % 250}", dice)
+                       for place, kind in enumerate(nats)),
+        )  # fmt: skip
+        if nats:
+            self._outsides[outside] = host
         self.hosts[name] = self.by_address[address] = host
         self._machines.append(host)
         if lan:
@@ -181,13 +182,14 @@ class World:
 
     def join(
         self, name: str, *, seed: Signer | None = None, exact: bool = True, through: Host | None = None, host: Host | None = None,
+        nats: Sequence[Kind] = (),
     ) -> Host:
         """Start a newcomer that asks for the name-path, openly or with a token's seed.
 
         It knocks at the founder, or at ``through``; on a new host, or on ``host``.
         """
         assert self.founder_way is not None
-        host = host or self.host(name)
+        host = host or self.host(name, nats=nats)
         node = self.start(host)
         path = parse_path(name)
         request = Request(
@@ -318,7 +320,7 @@ class World:
             else:
                 self._send_tcp(host, effect)
         elif isinstance(effect, OpenTcp):
-            self._open_tcp(host, effect.address)
+            self._open_tcp(host, effect.address, effect.over)
         elif isinstance(effect, CloseTcp):
             self._close_tcp(host, effect.way.link)
         elif isinstance(effect, CloseUdp):
@@ -338,12 +340,25 @@ class World:
 
     def _send_udp(self, host: Host, effect: Send) -> None:
         self.counters["sent"] += 1
-        target = self.by_address.get(effect.way.remote.host)
-        if target is None or effect.way.remote.port != PORT:
+        remote = effect.way.remote
+        source = Address(host.address, PORT if not effect.way.link else EXTRA + effect.way.link % EXTRA)
+        if effect.way.link:
+            host.extra[source.port] = effect.way.link
+        seen = leave(host.nats, source, remote, self.now)
+        target = self.by_address.get(remote.host) or self._outsides.get(remote.host)
+        if target is None or seen is None or (target.nats and remote.host == target.address):
             return
-        way = Way("udp", Address(host.address, PORT), target.address)
+        if target is host and not (host.nats and host.nats[-1].kind.hairpin):
+            return
         for delay in self.network.udp(host.dice, host.address, target.address):
-            self._after(host, delay, target, partial(self._arrive, target, effect.data, way))
+            self._after(host, delay, target, partial(self._come, target, effect.data, remote, seen))
+
+    def _come(self, host: Host, data: bytes, to: Address, source: Address) -> None:
+        """A datagram is at the outermost router of a host, or at the host: it is let in, or dropped."""
+        inner = enter(host.nats, to, source, self.now)
+        link = 0 if inner is not None and inner.port == PORT else host.extra.get(inner.port if inner is not None else 0)
+        if link is not None:
+            self._arrive(host, data, Way("udp", source, host.address, link))
 
     def _send_lan(self, host: Host, effect: Send) -> None:
         """One multicast or broadcast, to all on the host's LAN that hear it."""
@@ -388,17 +403,18 @@ class World:
 
     # -- TCP
 
-    def _open_tcp(self, host: Host, address: Address) -> None:
+    def _open_tcp(self, host: Host, address: Address, over: str) -> None:
         target = self.by_address.get(address.host)
         host.links += 1
         link = host.number * 100_000 + host.links
         mine = Way("tcp", address, host.address, link)
         delay = self.network.tcp(host.dice, host.address, address.host)
-        if target is None or target.node is None or delay is None or address.port != PORT:
+        shut = any(nat.kind.web_only for nat in host.nats) and address.port not in WEB
+        if target is None or target.node is None or delay is None or target.nats or shut or address.port != LISTENS[over]:
             self._after(host, 1.0, host, partial(self._tcp_event, host, mine, up=False))
             return
-        theirs = Way("tcp", Address(host.address, 40_000 + host.links % 20_000), target.address, link)
-        self._connections[link] = _Connection(((host, mine), (target, theirs)))
+        theirs = Way("tcp", Address(host.nats[-1].outside if host.nats else host.address, 40_000 + host.links % 20_000), target.address, link)
+        self._connections[link] = Connection(((host, mine), (target, theirs)))
         self._after(host, delay, target, partial(self._tcp_event, target, theirs, up=True))
         self._after(host, delay * 2, host, partial(self._tcp_event, host, mine, up=True))
 
@@ -418,7 +434,7 @@ class World:
         if delay is not None:
             self._after(host, delay, target, partial(self._arrive_tcp, connection, target, effect.data, way))
 
-    def _arrive_tcp(self, connection: _Connection, target: Host, data: bytes, way: Way) -> None:
+    def _arrive_tcp(self, connection: Connection, target: Host, data: bytes, way: Way) -> None:
         if target.number not in connection.deaf:
             self._arrive(target, data, way)
 
@@ -429,7 +445,7 @@ class World:
             for end, way in connection.ends:
                 self._after(host, 0.01, end, partial(self._tcp_down, connection, end, way, first=end is host))
 
-    def _tcp_down(self, connection: _Connection, end: Host, way: Way, *, first: bool) -> None:
+    def _tcp_down(self, connection: Connection, end: Host, way: Way, *, first: bool) -> None:
         if first or end.number not in connection.deaf:
             connection.deaf.add(end.number)
             self._tcp_event(end, way, up=False)
@@ -462,6 +478,15 @@ class _Done:
     """What a person did is durable: tell them."""
 
     call: Callable[[], None]
+
+
+def reboot(world: World, host: Host) -> None:
+    """The routers before a host start again, and the world sees it at another address."""
+    world._moves += 1
+    new = f"200.{world._moves // 250}.{world._moves % 250}.1"
+    world._outsides[new] = world._outsides.pop(host.nats[-1].outside)
+    for nat in host.nats:
+        nat.reboot(new if nat is host.nats[-1] else nat.outside)
 
 
 def name_of(host: Host) -> Path | None:

@@ -27,6 +27,7 @@ HERE = [Interface("lo", "127.0.0.1", 8, True), Interface("eth0", "127.0.7.1", 24
 @dataclass(frozen=True)
 class Listen:
     overlay: tuple[str, ...] = ("off",)
+    tls: tuple[str, ...] = ("off",)
     http: tuple[str, ...] = ("off",)
     dns: tuple[str, ...] = ("off",)
     stub: tuple[str, ...] = ("off",)
@@ -270,7 +271,7 @@ def test_sockets_passed_on_are_used_and_the_rest_opened() -> None:
         "import os; from overlay.driver.listen import *; from dataclasses import dataclass\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
         "given = inherited()\n"
-        "class W: overlay = ('127.0.0.1:1',); http = ('off',); dns = ('off',); stub = ('127.0.0.1:0',); whois = ('off',)\n"
+        "class W: overlay = ('127.0.0.1:1',); tls = ('off',); http = ('off',); dns = ('off',); stub = ('127.0.0.1:0',); whois = ('off',)\n"
         "ours = open_listeners(W, print, given=given)\n"
         "print(len(ours.overlay_udp), len(ours.overlay_tcp), len(ours.http), len(ours.stub_udp), 'LISTEN_FDS' in os.environ, inherited())\n"
         "print(ours.bound()['overlay'][0], ours.overlay_udp[0].getblocking(), ours.overlay_udp[0].get_inheritable())"

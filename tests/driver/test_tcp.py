@@ -163,7 +163,7 @@ async def test_http_is_handed_over_with_what_was_read() -> None:
         assert node.opened == []
 
 
-@pytest.mark.parametrize(("first", "reason"), [(b"\x16\x03\x01", "drop:tcp-tls"), (b"GET /", "drop:tcp-http")])
+@pytest.mark.parametrize(("first", "reason"), [(b"\x16\x03\x01\0\1\0", "tcp_closed:tls"), (b"GET /", "drop:tcp-http")])
 async def test_what_is_not_ours_is_closed_and_counted(first: bytes, reason: str) -> None:
     node = Node()
     async with running(node), await to(node) as stream:

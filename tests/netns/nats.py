@@ -102,6 +102,10 @@ class Nats(Net):
         if host.v6:
             _ip("-n", host.namespace, "addr", "replace", f"{host.v6}/{V6.prefixlen}", "dev", "eth0", "nodad")
 
+    def middle(self, *command: str) -> None:
+        """Run a command on the internet's own router."""
+        _ip("netns", "exec", self._middle, *command)
+
     def public(self, name: str, number: int | None = None) -> Host:
         """A host that everybody reaches."""
         return self.host(name, number=number, v6=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from overlay import limits
-from overlay.session import events, hello
-from overlay.session.handshakes import ADDRESSES
+from overlay.session import events
+from overlay.session.handshakes import ADDRESSES, HTTP_AFTER, hello
 from overlay.session.machine import Sessions
 from overlay.wire.address import Address
 from overlay.wire.messages import Method, Packet
@@ -370,11 +370,11 @@ def test_a_broken_connection_ends_its_session() -> None:
         assert [event.reason for event in end.of(events.Closed)] == ["connection-closed"]
 
 
-def test_a_refused_connection_without_udp_fails_at_once() -> None:
+def test_refused_connections_without_udp_fail_as_soon_as_all_ways_around_were_tried() -> None:
     wire = Wire()
     a, b = wire.end(1), wire.end(2, tcp=False)
     wire.dial(a, b, udp=False)
-    wire.run(0.1)
+    wire.run(HTTP_AFTER + 0.1)
     assert a.of(events.DialFailed) == [events.DialFailed(b.key, "refused")]
 
 
