@@ -130,8 +130,11 @@ class Site:
 
         await trio.serve_listeners(one, [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in listeners])
 
-    async def connection(self, stream: trio.SocketStream, read: bytes, peer: Address) -> None:
-        """Serve one connection to its end; ``read`` has been read from it already. Fits ``Tcp``'s ``http``."""
+    async def connection(self, stream: trio.SocketStream, read: bytes, peer: Address, local: str = "") -> None:
+        """Serve one connection to its end; ``read`` has been read from it already. Fits ``Tcp``'s ``http``.
+
+        ``local`` is our address that was asked, where the stream's own name does not tell: TLS was around it.
+        """
         source = source_of(peer.host)
         async with stream:
             if self.open >= limits.HTTP_CONNECTIONS:
@@ -144,7 +147,7 @@ class Site:
             if source is not None:
                 self.by_source[source] += 1
             try:
-                await _Connection(self, stream, peer).run(read)
+                await _Connection(self, stream, peer, local).run(read)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.counters["http_broken"] += 1  # the client has gone; nobody is left to tell
             finally:
@@ -164,11 +167,11 @@ class _Refused(Exception):
 
 
 class _Connection:
-    def __init__(self, site: Site, stream: trio.SocketStream, peer: Address) -> None:
+    def __init__(self, site: Site, stream: trio.SocketStream, peer: Address, local: str) -> None:
         self.site = site
         self.stream = stream
         self.peer = peer
-        self.local = from_socket(stream.socket.getsockname())
+        self.local = Address(local, 443) if local else from_socket(stream.socket.getsockname())
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
         self.head_only = False  # whether the request under way is a HEAD: no answer to it, a refusal neither, has a body
 

@@ -30,7 +30,7 @@ _TLS: Final = 0x16  # RFC 8446 5.1: a handshake record
 _READ: Final = 65_536
 _ACCEPT_PAUSE: Final = 0.1  # seconds; out of descriptors: others must close first
 
-Http = Callable[[trio.SocketStream, bytes, Address], Awaitable[None]]
+Http = Callable[[trio.SocketStream, bytes, Address, str], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,7 @@ class Tcp:
 
     ``on_batch`` gets datagrams as :class:`~overlay.driver.udp.Udp` gives them; ``on_open(way)`` and
     ``on_close(way, reason)`` bracket them, and ``on_close`` also tells of an attempt that failed. ``http(stream, read,
-    peer)`` takes over a connection that speaks HTTP, with the octets read so far; without it such connections are closed.
+    peer, local)`` takes over a connection that speaks HTTP, with the octets read so far; without it such connections are closed.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class Tcp:
             self.counters["tcp_http"] += 1
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
             async with stream:
-                await self._http(stream, first, remote)
+                await self._http(stream, first, remote, local)
 
     async def _secure(self, sock: socket.socket, first: bytes, remote: Address, local: str) -> None:
         """TLS: what is inside is sorted as what is not."""

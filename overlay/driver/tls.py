@@ -181,16 +181,21 @@ async def peeled(stream: trio.abc.Stream) -> AsyncIterator[socket.socket]:
     with inner:
         inner.setblocking(False)
         pipe = trio.SocketStream(trio.socket.from_stdlib_socket(outer))
+        broken: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_pump, stream, pipe)
             nursery.start_soon(_pump, pipe, stream)
             try:
                 yield inner
+            except (OSError, trio.BrokenResourceError) as error:  # as it came, and not in a group of the nursery's
+                broken = error
             finally:
                 nursery.cancel_scope.cancel()
                 pipe.socket.close()
                 with trio.CancelScope(shield=True):
                     await trio.aclose_forcefully(stream)
+        if broken is not None:
+            raise broken
 
 
 async def _pump(source: trio.abc.Stream, target: trio.abc.Stream) -> None:

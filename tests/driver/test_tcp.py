@@ -148,7 +148,7 @@ async def test_an_accepted_connection_stays_until_it_is_idle(autojump_clock: tri
 async def test_http_is_handed_over_with_what_was_read() -> None:
     got: list[tuple[bytes, Address]] = []
 
-    async def http(stream: trio.SocketStream, read: bytes, peer: Address) -> None:
+    async def http(stream: trio.SocketStream, read: bytes, peer: Address, local: str) -> None:
         got.append((read, peer))
         await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
 

@@ -79,6 +79,12 @@ def test_a_node_whose_udp_is_blocked_says_so_and_a_public_one_has_no_nat(world: 
     assert (status["nat"], status["owns_public_address"], status["public_address"]) == ("none", True, world.hosts["one"].v4)
 
 
+def test_any_stun_client_learns_its_address_from_a_node(world: Nats) -> None:
+    site = world.hosts["port-restricted-a"]
+    said = site.run("turnutils_stunclient", "-p", "7653", world.hosts["hub"].v4 or "", timeout=20)
+    assert f"UDP reflexive addr: {world.hosts['port-restricted-a-r'].v4}:" in said.out + said.err
+
+
 def test_why_tells_the_paths_that_were_tried_and_the_one_in_use(world: Nats) -> None:
     host = world.hosts["symmetric-a"]
     reach(host, "udp-blocked-b")
