@@ -71,6 +71,7 @@ COUNTED: Final[dict[str, str]] = {
     "http_idle_closed": "HTTP connections closed for saying nothing",
     "http_requests": "HTTP requests",
     "http_timeouts": "HTTP clients that sent or read too slowly",
+    "keepalives_shortened": "times that a way died after a silence, so that NATs are reminded sooner from then on",
     "knocks_waiting": "ways in that waited for their turn",
     "lan_woken": "times that beacons began anew because the machine had slept or its clock was set",
     "members_dead": "members of the cluster that this node found dead: silent, and suspected for long enough",

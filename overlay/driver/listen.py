@@ -6,7 +6,7 @@ refuses to know what is served on them. Sockets may also come from outside (``LI
 
     overlay  taken: ConfigError naming the holder        dns   taken: off
     http     taken: 8053, then the next free port        stub  taken: 5300, then the next free port
-    whois    taken: off
+    whois    taken: off                                 tls   taken: off
 """
 
 from __future__ import annotations
@@ -426,7 +426,7 @@ def _reason(address: Address, error: OSError, protocols: Sequence[str]) -> str:
 def inherited(environment: MutableMapping[str, str] | None = None) -> Listeners | None:
     """The sockets that systemd or a predecessor passed on (sd_listen_fds(3)), or None.
 
-    ``LISTEN_FDNAMES`` says what each is for (``overlay http dns stub``); what has no such name is told by its port.
+    ``LISTEN_FDNAMES`` says what each is for (``overlay tls http dns stub``); what has no such name is told by its port.
     The variables are removed, so that our children do not take them for theirs. Raises ``ConfigError`` for what is no
     such socket.
     """
@@ -453,12 +453,13 @@ def _shelve(ours: Listeners, sock: socket.socket, label: str) -> None:
     sock.setblocking(False)
     address = name_of(sock)
     loopback = ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
-    by_port = {53: "stub" if loopback else "dns", 5300: "stub", 80: "http", 8053: "http", 43: "whois"}
-    kind = label if label in ("overlay", "http", "dns", "stub", "whois") else by_port.get(address.port, "overlay")
+    by_port = {53: "stub" if loopback else "dns", 5300: "stub", 80: "http", 443: "tls", 8053: "http", 43: "whois"}
+    kind = label if label in ("overlay", "tls", "http", "dns", "stub", "whois") else by_port.get(address.port, "overlay")
     udp = sock.type == socket.SOCK_DGRAM
     shelves = {
         ("overlay", True): ours.overlay_udp,
         ("overlay", False): ours.overlay_tcp,
+        ("tls", False): ours.tls,
         ("http", False): ours.http,
         ("dns", True): ours.dns_udp,
         ("dns", False): ours.dns_tcp,

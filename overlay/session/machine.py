@@ -27,7 +27,7 @@ from overlay.session.guessing import Guessing
 from overlay.session.handshakes import GIVE_UP, Dial, EarlyHandler, Handshakes, same_way, weaker
 from overlay.session.link import Link
 from overlay.session.paths import Paths, Ports
-from overlay.session.relation import KEEPALIVE, TOKEN, Session
+from overlay.session.relation import TOKEN, Session
 from overlay.session.relaying import RELAY, Relaying
 from overlay.session.serving import Serving
 from overlay.session.strangers import Strangers
@@ -253,9 +253,8 @@ class Sessions:
             session = None
         if session is None:
             return self._open(link, now)
-        older = session.previous
-        if older is not None:
-            self._links.pop(older.local, None)
+        if session.previous is not None:
+            self._links.pop(session.previous.local, None)
         self._links[link.local] = (link, session)
         if weaker(session.link, link, self._handshakes.keys.public):
             session.previous = link
@@ -277,7 +276,8 @@ class Sessions:
         if oldest is not None:
             self._end(oldest, "sessions-full")
         number, self._next_number = self._next_number, self._next_number + 1
-        session = Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), source, sent=now)
+        session = Session(link.peer, number, link.hello.boot_nonce, link.way, link, Calls(self.counters), source, sent=now, heard=now)
+        session.keepalive = self.paths.keepalive
         self._sessions[link.peer] = self._numbers[number] = session
         self._strangers.came(session)
         self.relaying.opened(session)
@@ -290,7 +290,7 @@ class Sessions:
         if dial is not None:  # the other end was faster
             self._handshakes.end(dial, link.way)
             session.begin(dial.waiting, now)
-        self._timers.at(session, now + KEEPALIVE)
+        self._timers.at(session, now + session.keepalive)
         return session
 
     def _end(self, session: Session, reason: str) -> None:
@@ -353,7 +353,7 @@ class Sessions:
                 return
             link, session = waiting, taken
         link.used = now
-        session.unanswered = None
+        session.unanswered, session.heard = None, now
         if session.doubt is not None:
             self.paths.heard(session, way)
         self._back, moved = [], False

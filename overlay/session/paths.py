@@ -23,7 +23,7 @@ from overlay.machine import CloseTcp, Entropy, OpenTcp, Send
 from overlay.session import events, packet
 from overlay.session.frames import challenge, fitting, probe
 from overlay.session.handshakes import TLS_PORT, same_way
-from overlay.session.relation import DOUBT, DOUBT_AGAIN, TOKEN, Candidate, Session, Try
+from overlay.session.relation import DOUBT, DOUBT_AGAIN, KEEPALIVE, KEEPALIVE_LEAST, TOKEN, Candidate, Session, Try
 from overlay.wire.address import Address, Way
 from overlay.wire.messages import Grade
 
@@ -53,6 +53,7 @@ class Paths:
         self._ports = ports
         self._entropy = entropy
         self._counters = counters
+        self.keepalive = KEEPALIVE  # seconds: as long as our NAT is known to remember
         self._connecting: dict[Address, list[int]] = {}  # TCP connections under way, and the sessions that want them
 
     def rank(self, way: Way) -> int:
@@ -221,6 +222,7 @@ class Paths:
         if session.doubt is not None and now < session.doubt + DOUBT_AGAIN:
             return
         session.doubt, session.judge_at = now, now + DOUBT
+        session.quiet = session.unanswered - session.heard if session.unanswered is not None else 0.0
         self._attempt(session, [session.way, *(one.way for one in session.tries if one.proved != _NEVER)], now)
         if session.grade >= Grade.ADMITTED:
             self._ports.emit(events.Stalled(session.number))
@@ -233,9 +235,10 @@ class Paths:
 
     def move(self, session: Session, way: Way, now: float) -> None:
         """From now on the session goes that way; what is on the way over another one still arrives."""
-        left = session.way
+        left, worth = session.way, self.rank(way)
+        if left.proto == "udp" and worth < self.rank(left):
+            self._forgotten(session, now)
         session.way, session.candidate, session.doubt, session.judge_at = way, None, None, float("inf")
-        worth = self.rank(way)
         for one in session.tries:
             if self.rank(one.way) <= worth:
                 one.next_at = float("inf")
@@ -244,6 +247,15 @@ class Paths:
             session.tries.append(Try(left, self._entropy(TOKEN), proved=_NEVER if left.proto == "udp" else now))
         self._ports.emit(events.PathChanged(session.number, way))
         self._ports.moved(session, now)
+
+    def _forgotten(self, session: Session, now: float) -> None:
+        """A way over UDP died. Where nothing had gone over it for a while, our NAT may have forgotten it: from now on it is reminded sooner."""
+        if KEEPALIVE_LEAST < session.quiet <= 2 * self.keepalive:
+            self.keepalive = max(KEEPALIVE_LEAST, min(self.keepalive, session.quiet) / 2)
+            self._counters["keepalives_shortened"] += 1
+            for other in self._numbers.values():
+                other.keepalive = self.keepalive
+                self._ports.look_at(other, max(now, other.sent + self.keepalive))
 
     def lost(self, way: Way, now: float) -> list[Session]:
         """That way is gone for good (a connection closed, a relay without the other end). The sessions that have no other one."""

@@ -20,6 +20,7 @@ KEEPALIVE = 25.0  # seconds without sending (NAT mappings of 30 s are the shorte
 PROBE = 5.0  # seconds unanswered before a path is probed
 PROBE_AGAIN = 1.0  # seconds between probes
 PROBE_FRESH = 0.5  # seconds between probes of a link on which nothing was heard yet: its confirmation may be lost
+KEEPALIVE_LEAST = 10.0  # seconds: what is learnt of a NAT that forgets sooner goes no lower (RFC 4787, REQ-5: two minutes; some take 15 s)
 SILENT = 15.0  # seconds unanswered before a session is given up
 CHALLENGE_AGAIN = 0.25  # seconds
 TOKEN = 8  # octets of a challenge
@@ -90,6 +91,9 @@ class Session:
     tries: list[Try] = field(default_factory=list)  # other ways
     doubt: float | None = None  # since when the way in use may carry no more
     judge_at: float = float("inf")  # when another one takes over from it
+    keepalive: float = KEEPALIVE
+    heard: float = 0.0  # when something came last
+    quiet: float = 0.0  # seconds without a word, before the question that went unanswered
     held: list[Called] = field(default_factory=list)  # calls above its grade
     flow: Flow | None = None  # where it carries streams
     open: bool = True
@@ -105,7 +109,7 @@ class Session:
 
     def due(self) -> float:
         """When to look at it again."""
-        due = self.sent + KEEPALIVE
+        due = self.sent + self.keepalive
         if self.unanswered is not None:
             due = min(due, max(self.unanswered + PROBE, self.sent + PROBE_AGAIN), self.unanswered + SILENT)
             due = min(due, self.unanswered + STALL if self.doubt is None else self.doubt + DOUBT_AGAIN)
@@ -131,7 +135,7 @@ class Session:
 
     def wants_probe(self, now: float) -> bool:
         """Whether something must be sent that is answered: to find out, to be found, or to keep a mapping."""
-        if now >= self.sent + KEEPALIVE or (self._unheard() and now >= self.sent + PROBE_FRESH):
+        if now >= self.sent + self.keepalive or (self._unheard() and now >= self.sent + PROBE_FRESH):
             return True
         return self.unanswered is not None and now >= max(self.unanswered + PROBE, self.sent + PROBE_AGAIN)
 

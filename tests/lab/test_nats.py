@@ -146,3 +146,29 @@ def test_three_liars_among_ten_never_decide_what_our_address_is() -> None:
         assert peer is not None
         reach.seen_as(peer, Address("203.0.113.66", 7653), world.now)
     assert node(alice).outlook.outside(world.now) == alice.nats[0].outside
+
+
+def test_a_nat_that_forgets_after_twenty_seconds_is_learnt_of_and_reminded_in_time() -> None:
+    world = World(6, delay=(0.01, 0.03))
+    world.found("hub/hub")
+    world.join("one/one")
+    world.join("two/two")
+    forgetful = Kind(timeout=20.0)
+    alice, bob = (world.join(f"{name}/{name}", nats=(forgetful,)) for name in ("alice", "bob"))
+    assert world.run_until(lambda: all(world.joined(host) for host in world.hosts.values()), 60) is not None
+    world.run(3)
+    knock(world, alice, bob)
+    assert world.run_until(lambda: met(world, alice, bob) == "punched", 5.0) is not None
+    peer = node(alice).peers.by_exchange(bob.identity.exchange_public)
+    assert peer is not None
+    took = []
+    for _ in range(6):
+        world.run(24)  # quiet for longer than the NATs remember, and for less than a keepalive's pause
+        rtt = peer.rtt
+        world.do(alice, lambda one, at: one.ping(peer, world.now) and None)
+        took.append(world.run_until(lambda rtt=rtt: peer.rtt != rtt, 5.0, step=0.02))  # type: ignore[misc]
+        assert world.run_until(lambda: met(world, alice, bob) == "punched", 20.0) is not None
+    assert all(one is not None and one <= 2.0 for one in took), took
+    assert took[-1] is not None
+    assert took[-1] < 0.2
+    assert node(alice).sessions.paths.keepalive < 20.0
