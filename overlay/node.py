@@ -32,9 +32,11 @@ from overlay.newcomer import Granted, own_passport, take_grants
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.probing import probes
-from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
+from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, ReleasesChanged, SessionEnded, ZonesChanged
 from overlay.records import passport as passports
+from overlay.records.kinds import RELEASES
 from overlay.records.record import Record, parse
+from overlay.records.releases import channel_of
 from overlay.records.trust import Trust
 from overlay.remembered import Remembered
 from overlay.renewal import Renewals, best_name
@@ -447,6 +449,8 @@ class Node:
                 self._renewed(own, at)
         elif kind in ("cluster", "grant") and self.presence is not None:
             self.presence.look_soon(now)
+        if kind in RELEASES:
+            self._raise(ReleasesChanged(channel_of(event.record.name)))
         if kind in ("grant", "revoke") and self.belonging is not None:
             self.belonging.look_soon()
         if kind == "grant" and own is not None and event.record.item == own.node_id:

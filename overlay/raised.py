@@ -45,6 +45,13 @@ class ZonesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleasesChanged:
+    """Something was said of a channel: its keys, a release, its freshness, a halt, a mirror."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerChanged:
     """A session was admitted (``up``) or ended."""
 
