@@ -36,7 +36,7 @@ from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerCha
 from overlay.records import passport as passports
 from overlay.records.kinds import RELEASES
 from overlay.records.record import Record, parse
-from overlay.records.releases import channel_of
+from overlay.records.releases import spoken_of
 from overlay.records.trust import Trust
 from overlay.remembered import Remembered
 from overlay.renewal import Renewals, best_name
@@ -450,7 +450,7 @@ class Node:
         elif kind in ("cluster", "grant") and self.presence is not None:
             self.presence.look_soon(now)
         if kind in RELEASES:
-            self._raise(ReleasesChanged(channel_of(event.record.name)))
+            self._raise(ReleasesChanged(spoken_of(event.record)))
         if kind in ("grant", "revoke") and self.belonging is not None:
             self.belonging.look_soon()
         if kind == "grant" and own is not None and event.record.item == own.node_id:

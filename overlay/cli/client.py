@@ -16,7 +16,7 @@ from overlay.cli.terminal import one_line
 from overlay.driver.control_client import request
 from overlay.errors import NotRunning, ReachError
 
-LISTS: Final = ("peers", "clusters", "expand", "service.list", "name.list", "grants", "admit.list", "doctor", "nodes")  # commands answered by one
+LISTS: Final = ("peers", "clusters", "expand", "service.list", "name.list", "grants", "admit.list", "doctor", "nodes", "release.list")
 PATIENCE: Final = 15.0  # seconds for an answer: a cold name takes three round trips, each with repeats
 
 

@@ -21,6 +21,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Interface
+from pathlib import Path as FilePath
 from urllib.parse import urlencode
 
 import trio
@@ -37,6 +38,8 @@ from overlay.cli.mapping import Mapping
 from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
 from overlay.cli.public import public_exists
+from overlay.cli.release_desk import ReleaseDesk
+from overlay.cli.releasing import Releasing
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
@@ -77,7 +80,7 @@ class Plugged:
 
     def __init__(
         self, node: Node, *, config: Config, listeners: Listeners, store: Store, clock: Clock, log: LogFile, incarnation: int,
-        tell: Callable[[str], None], root: Started | None = None,
+        tell: Callable[[str], None], home: FilePath, root: Started | None = None,
     ) -> None:
         self.node = node
         self.config = config
@@ -87,6 +90,7 @@ class Plugged:
             node, store=store, clock=clock, listeners=listeners, log=log, site=self.site, advertise=config.listen.advertise, tell=tell,
             virtual=config.lan.virtual_ip.partition("/")[0],
         )
+        self.releasing = Releasing(self.engine, home)
         self._root = root
         self._carrier: Carrier | None = None  # of the virtual address
         self.engine.subscribe(self._heard)
@@ -95,7 +99,7 @@ class Plugged:
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
         self.checks: NodeChecks | None = None
-        self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters}
+        self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters, "releases": self.releasing.counters}
         self._incarnation = incarnation
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
         self._lost: dict[bytes, str] = {}  # exchange key that somebody waits for -> why its dial or session ended, empty before that
@@ -197,7 +201,9 @@ class Plugged:
                 leads=self._leads, write=lambda line: self.engine.let_out((line,)),
             )
             start(self._carrier.run)
-        self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
+        start(self.releasing.run)
+        changes = {**operations.handlers(), **ReleaseDesk(self.releasing).handlers()}
+        self._desk.open({**answers.handlers(), **self.checks.handlers(), **keeping(changes, self.engine)})
         self._show_all()
 
     @property
@@ -363,6 +369,9 @@ class Plugged:
             return self._expand(request.asks("name"))
         if request.path == metrics.PATH:
             return metrics.answer(request, self._metrics)
+        release = self.releasing.pages.page(request)
+        if release is not None:
+            return release
         page = respond(request.path, urlencode(request.query), caller, self._facts(caller)) if self.node.presence is not None else None
         return Response(page.status, page.body, page.headers) if page is not None else text("not found", 404)
 

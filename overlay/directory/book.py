@@ -20,6 +20,7 @@ from overlay.name import ROOT, Path
 from overlay.records import kinds, rights
 from overlay.records.kinds import RELEASES, Body, Cluster
 from overlay.records.record import Identity, Record, parse
+from overlay.records.releases import spoken_of
 from overlay.records.trust import Trust, Verdict, chain_of, holders, kept_until
 
 TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
@@ -44,6 +45,7 @@ class Book:
         self.grants: dict[bytes, Record] = {}  # by digest; those superseded too, as long as something stands on them
         self.channels: dict[bytes, Record] = {}  # by digest: what is said in a channel stands on its record as on a grant
         self.links = ChainMap(self.grants, self.channels)  # what a record may name as that which it stands on
+        self.published: dict[str, dict[bytes, Record]] = {}  # what is said of each channel, by the keys of the records
         self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
         self._grants_to: dict[bytes, list[Record]] = {}  # the same by subject
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
@@ -222,6 +224,8 @@ class Book:
         self._unit[record.identity] = unit
         self.units[unit].put(record)
         self._members[unit][record.key] = record
+        if record.kind in RELEASES:
+            self.published.setdefault(spoken_of(record), {})[record.key] = record
         if shows and (unit != TABLE or record.kind == "root"):
             self._changed.add(unit)
         if unit == TABLE:
@@ -233,6 +237,8 @@ class Book:
             return
         self.units[unit].drop(record)
         self._members[unit].pop(record.key, None)
+        if record.kind in RELEASES:
+            self.published[spoken_of(record)].pop(record.key, None)
         if shows and unit != TABLE:
             self._changed.add(unit)
         if unit == TABLE and (record.kind == "grant" or not replaced):

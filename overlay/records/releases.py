@@ -50,6 +50,11 @@ def channel_of(name: Path) -> str:
     return name.labels[1] if len(name) == 2 and name.labels[0] == DOWNLOAD and _CHANNEL.fullmatch(name.labels[1]) else ""
 
 
+def spoken_of(record: Record) -> str:
+    """The channel that a record of these kinds is about: where it stands, or, of a mirror, its item."""
+    return record.item.decode("ascii", "replace") if record.kind == "mirror" else channel_of(record.name)
+
+
 def revision_item(number: int) -> bytes:
     """The item of what is said of one revision or version: 4 octets."""
     return number.to_bytes(4, "big")

@@ -1,0 +1,313 @@
+"""Releases in a running node: what it takes, gives away and vouches for (DESIGN 3.9, 3.10).
+
+It carries: from the book to the machines of ``overlay/release/``, from there to shelf, network and commands, and back into
+statements. It decides nothing about trust.
+
+    Releasing.run
+    |- _watch          looks at every channel when something is said of it, and now and then
+    `- _take           one task a subscribed channel with something to do: fetch, then run
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+from trio_util import RepeatedEvent
+
+from overlay import limits, publishing
+from overlay.driver.listen import name_of
+from overlay.driver.release_fetch import Fetching, Source, url_sources
+from overlay.driver.release_pages import Pages, Shown
+from overlay.driver.release_run import activate, healthy
+from overlay.driver.releases import Shelf
+from overlay.driver.run import Engine
+from overlay.errors import Malformed, OverlayError, ReachError
+from overlay.machine import Log, Store
+from overlay.raised import ReleasesChanged
+from overlay.records import kinds
+from overlay.records.record import Record
+from overlay.records.releases import ANY, Artifact, Mirror, Release
+from overlay.release import gate
+from overlay.release.gate import Decision, artifact_for
+from overlay.release.merkle import root_of
+from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
+from overlay.wire.address import Address
+
+LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
+SOON: Final = 0.05  # seconds after news: what comes together is looked at together
+AGAIN: Final = (5.0, 60.0)  # seconds: first and longest pause before sources are tried again (CONTRACT, DNS)
+PLATFORMS: Final = (f"{sys.platform}-{platform.machine().lower()}", sys.platform, ANY)
+
+
+class Releasing:
+    """The releases of one node."""
+
+    def __init__(self, engine: Engine, home: Path) -> None:
+        self.engine = engine
+        self.shelf = Shelf(home)
+        self.counters: Counter[str] = Counter()
+        self.kept = Subscriptions(engine.node.setup.stored.get(TABLE, {}))
+        self.counters["drop:stored-release"] += self.kept.damaged
+        self.pages = Pages(self.shelf, self.newest, self.shown, self.counters)
+        self.state: dict[str, str] = {}  # channel -> what goes on, in words
+        self.pushed: dict[str, RepeatedEvent] = {}
+        self._news = RepeatedEvent()
+        self._busy: set[str] = set()
+        engine.subscribe(self._heard)
+
+    def _heard(self, event: object) -> None:
+        if isinstance(event, ReleasesChanged):
+            self._news.set()
+            if event.channel in self.pushed:
+                self.pushed[event.channel].set()
+
+    def look_soon(self) -> None:
+        """Something changed here."""
+        self._news.set()
+
+    # -- what is known
+
+    def said(self, channel: str) -> list[Record]:
+        """All that is said of a channel."""
+        return publishing.published(self.engine.node, channel)
+
+    def floor(self, channel: str) -> gate.Floor | None:
+        """Below what this node never goes back, where it takes the channel."""
+        mark = self.kept.channels.get(channel)
+        return mark.floor if mark is not None else None
+
+    def releases(self, channel: str) -> list[tuple[Record, Release]]:
+        """The releases of a channel under its newest keys, the highest first; of two of one revision the one that counts."""
+        keys = gate.newest_keys(self.said(channel), self.floor(channel))
+        found: dict[int, tuple[Record, Release]] = {}
+        for record in sorted(self.said(channel), key=lambda r: r.digest):
+            body = kinds.read(record) if record.kind == "release" and keys is not None and record.via == keys.digest else None
+            if isinstance(body, Release):
+                found.setdefault(body.revision, (record, body))
+        return [found[revision] for revision in sorted(found, reverse=True)]
+
+    def artifact(self, body: Release) -> Artifact | None:
+        """What of a release is meant for this machine."""
+        return artifact_for(body, PLATFORMS) or (body.artifacts[0] if len(body.artifacts) == 1 else None)
+
+    def shown(self, channel: str, revision: int) -> Shown | None:
+        """A release whose octets are here."""
+        for record, body in self.releases(channel):
+            artifact = self.artifact(body)
+            if body.revision == revision and artifact is not None and self.shelf.holds(channel, revision, artifact.length):
+                return Shown(channel, revision, artifact.length, artifact.root, partial(self._records, channel, record))
+        return None
+
+    def newest(self, channel: str) -> Shown | None:
+        """The newest release whose octets are here, and that is not halted."""
+        said = self.said(channel)
+        keys = gate.newest_keys(said, self.floor(channel))
+        for _, body in self.releases(channel):
+            shown = self.shown(channel, body.revision)
+            if shown is not None and keys is not None and not gate.halted(said, keys, body.revision):
+                return shown
+        return None
+
+    def _records(self, channel: str, release: Record) -> Sequence[bytes]:
+        """A release, what vouches for it, and all that both stand on up to the root: enough to judge it with the overlay's id alone."""
+        book = self.engine.node.book
+        said = [r for r in self.said(channel) if r.kind in ("channel", "halt") or (r.kind == "now" and r.body[2] == release.digest)]
+        chain = {link.digest: link for record in (release, *said) for link in book.chain_of(record)}
+        roots = self.engine.node.trust.roots
+        return list(dict.fromkeys(record.raw for record in (release, *said, *chain.values(), *roots)))
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others reach this node's HTTP."""
+        presence = self.engine.node.presence
+        hosts = tuple(dict.fromkeys(address.host for address in presence.addresses)) if presence is not None else ()
+        found = []
+        for bound in map(name_of, self.engine.listeners.http):
+            found += [Address(host, bound.port) for host in hosts if bound.host in (host, "0.0.0.0" if ":" not in host else "::")]
+        return tuple(dict.fromkeys(found))[:4]
+
+    # -- the run
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._look(nursery)
+                with trio.move_on_after(LOOK):
+                    await self._news.wait()
+                await trio.sleep(SOON)
+
+    async def _look(self, nursery: trio.Nursery) -> None:
+        node = self.engine.node
+        if node.presence is None:
+            return
+        at = self.engine.clock.at()
+        for channel in publishing.channels(node):
+            self._say(partial(publishing.vouch, node, channel, at))
+            self._say(partial(publishing.offer, node, self._offered(channel), at))
+        self.engine.step()
+        for wanted in self.kept.subscribed():
+            if wanted.channel not in self._busy:
+                self._busy.add(wanted.channel)
+                nursery.start_soon(self._take, wanted.channel)
+
+    def _say(self, act: partial[bool]) -> None:
+        try:
+            act()
+        except OverlayError as why:  # a right that has lapsed, a clock that is wrong: what stands goes on until its date
+            self.counters[f"unsaid:{why.rule}"] += 1
+
+    def _offered(self, channel: str) -> publishing.Offered:
+        """Who holds a release gives it away; where many of a cluster do, the first few are enough, and the others stay out of the table."""
+        node, newest = self.engine.node, self.newest(channel)
+        if newest is None or node.presence is None:
+            return publishing.Offered(channel=channel)
+        mates = 0
+        for record in self.said(channel):
+            mirror = kinds.read(record) if record.kind == "mirror" else None
+            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision >= newest.revision:
+                mates += record.name.parent == node.presence.cluster and record.signer < node.identity.node_id
+        if mates >= limits.MIRRORS:
+            self.counters["mirrors_enough"] += 1
+            return publishing.Offered(channel=channel)
+        return publishing.Offered(
+            channel=channel, revision=newest.revision, addresses=self.addresses(), slots=self.pages.free, served=self.pages.served[channel],
+        )
+
+    async def durable(self, stores: list[Store]) -> None:
+        """Make it last before anything else is done."""
+        if stores:
+            self.engine.node.keep(*stores)
+        self.engine.step()
+        await self.engine.settled()
+
+    def todo(self, channel: str, decision: Decision) -> Todo:
+        """What is to be done with a channel."""
+        artifact = self.artifact(decision.body) if decision.release is not None else None
+        held = artifact is not None and self.shelf.holds(channel, decision.body.revision, artifact.length)
+        return self.kept.todo(channel, decision, held, PLATFORMS if artifact is None else (artifact.platform,))
+
+    async def _take(self, channel: str) -> None:
+        """Do what is to be done with a subscribed channel, until there is nothing."""
+        pause = AGAIN[0]
+        news = self.pushed.setdefault(channel, RepeatedEvent())
+        try:
+            while self.kept.of(channel).subscription is not None:
+                decision, stores = self.kept.look(channel, self.said(channel), self.engine.clock.at())
+                await self.durable(stores)
+                todo = self.todo(channel, decision)
+                self._tell(channel, todo)
+                if not todo.act:
+                    return
+                try:
+                    await (self._fetch(channel, todo) if todo.act == "fetch" else self._run(channel, todo))
+                    pause = AGAIN[0]
+                except ReachError as why:
+                    self.state[channel] = why.what
+                    with trio.move_on_after(pause * (0.75 + os.urandom(1)[0] / 512)):
+                        await news.wait()
+                    pause = min(2 * pause, AGAIN[1])
+        except (OverlayError, OSError) as why:
+            what = why.what if isinstance(why, OverlayError) else str(why)
+            self.state[channel] = what
+            self.engine.problem(f"release {channel}", what)
+        finally:
+            self._busy.discard(channel)
+
+    def _tell(self, channel: str, todo: Todo) -> None:
+        """What a person should know: told once, and taken back when it is over."""
+        mark = self.kept.of(channel)
+        line = ""
+        if todo.why in ("G03", "G06"):
+            line = gate.REASONS[todo.why]
+        elif todo.why == "failed" and mark.last is not None:
+            line = f"r{mark.last.revision} failed: {mark.last.what}; {f'r{mark.current.revision}' if mark.current else 'what was there'} stays"
+        elif todo.why == "platform":
+            line = f"r{todo.decision.body.revision} has nothing for {PLATFORMS[0]}"
+        self.engine.problem(f"release {channel}", line)
+        self.state[channel] = {"fetch": "fetching", "run": "running"}.get(todo.act, "")
+
+    def sources(self, channel: str, body: Release) -> list[Source]:
+        """Who gives a release away: mirrors of this cluster, then those with most free places, ties by chance, then what it says itself."""
+        node, own = self.engine.node, self.engine.node.presence
+        found: list[tuple[tuple[bool, int, int], list[Source]]] = []
+        for record in self.said(channel):
+            mirror = kinds.read(record) if record.kind == "mirror" and record.signer != node.identity.node_id else None
+            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision == body.revision:
+                far = own is None or record.name.parent != own.cluster
+                path = f"/{channel}/r{body.revision}"
+                order = (far, -mirror.slots, os.urandom(1)[0])
+                found.append((order, [Source(address, path) for address in mirror.addresses]))
+        listed = [source for _, sources in sorted(found, key=lambda entry: entry[0]) for source in sources]
+        own_addresses = self.addresses()
+        return [source for source in (*listed, *url_sources(body.urls)) if source.address not in own_addresses]
+
+    async def _fetch(self, channel: str, todo: Todo) -> None:
+        assert todo.artifact is not None
+        body = todo.decision.body
+        fetching = Fetching(self.shelf, channel, body.revision, todo.artifact, lambda: self.sources(channel, body), self.counters)
+        await fetching.run()
+        self.counters["releases_fetched"] += 1
+        self.engine.let_out((Log("info", "release-here", {"channel": channel, "revision": body.revision}),))
+        self._news.set()
+
+    async def _run(self, channel: str, todo: Todo) -> None:
+        """Run the command of a revision, once."""
+        assert todo.artifact is not None
+        body, clock = todo.decision.body, self.engine.clock
+        wanted = self.kept.of(channel).subscription
+        path = self.shelf.place(channel, body.revision)
+        try:
+            hashes = await trio.to_thread.run_sync(self.shelf.hashes, path)
+            whole = root_of(hashes) == todo.artifact.root
+        except OSError:
+            whole = False
+        if not whole:  # the disk did not keep it: it comes again
+            path.unlink(missing_ok=True)
+            raise ReachError(f"{path} is damaged", "it is fetched again by itself", rule="release-damaged")
+        outcome, stores = self.kept.begins(channel, todo.decision, clock.at())
+        await self.durable(stores)
+        if outcome is None or wanted is None:
+            return
+        what = ""
+        if wanted.activate:
+            what = await activate(wanted.activate, file=path, channel=channel, revision=body.revision)
+        if not what and wanted.health:
+            what = await healthy(wanted.health)
+        ended = replace(outcome, state=FAILED if what else ACTIVE, what=what)
+        await self.durable(self.kept.ended(channel, ended, clock.at()))
+        if what:
+            self.counters["releases_failed"] += 1
+            self.engine.let_out((Log("error", "release-failed", {"channel": channel, "revision": body.revision, "what": what}),))
+        else:
+            self.counters["releases_run"] += 1
+            self.engine.let_out((Log("info", "release-active", {"channel": channel, "revision": body.revision}),))
+            await trio.to_thread.run_sync(self.shelf.keep_only, channel, body.revision)
+
+    # -- publishing
+
+    async def publish(self, channel: str, name: str, record: Record) -> Shown:
+        """Take what was copied in and signed, and say it."""
+        node, at = self.engine.node, self.engine.clock.at()
+        node.trust.judge(record, at, node.book.links.get)
+        body = kinds.read(record)
+        artifact = self.artifact(body) if isinstance(body, Release) else None
+        if artifact is None or not isinstance(body, Release):
+            raise Malformed("that is no release for this machine", rule="release-draft")
+        await trio.to_thread.run_sync(self.shelf.adopt, channel, name, body.revision, artifact.length, artifact.root)
+        publishing.say(node, record, at)
+        self._say(partial(publishing.vouch, node, channel, at))
+        self._say(partial(publishing.offer, node, self._offered(channel), at))
+        await self.durable([])
+        self._news.set()
+        shown = self.shown(channel, body.revision)
+        assert shown is not None
+        return shown
