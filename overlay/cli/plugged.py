@@ -157,6 +157,7 @@ class Plugged:
         names = self.names = Names(
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
+        names.holders = self.releasing.holders
         upstream = Upstream(
             Resolvers(
                 clock=trio.current_time, own=self._own_dns, configured=tuple(parse_address(text, 53) for text in self.config.names.upstream),

@@ -35,12 +35,13 @@ from overlay.machine import Log, Store
 from overlay.raised import ReleasesChanged
 from overlay.records import kinds
 from overlay.records.record import Record
-from overlay.records.releases import ANY, Artifact, Mirror, Release
+from overlay.records.releases import ANY, KERNEL, Artifact, Mirror, Release
 from overlay.release import gate
 from overlay.release.gate import Decision, artifact_for
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
 from overlay.wire.address import Address
+from tld.download import Holder
 
 LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
 SOON: Final = 0.05  # seconds after news: what comes together is looked at together
@@ -57,7 +58,7 @@ class Releasing:
         self.counters: Counter[str] = Counter()
         self.kept = Subscriptions(engine.node.setup.stored.get(TABLE, {}))
         self.counters["drop:stored-release"] += self.kept.damaged
-        self.pages = Pages(self.shelf, self.newest, self.shown, self.counters)
+        self.pages = Pages(self.shelf, self.newest, self.shown, self.counters, changed=self.look_soon)
         self.state: dict[str, str] = {}  # channel -> what goes on, in words
         self.pushed: dict[str, RepeatedEvent] = {}
         self._news = RepeatedEvent()
@@ -133,6 +134,22 @@ class Releasing:
         for bound in map(name_of, self.engine.listeners.http):
             found += [Address(host, bound.port) for host in hosts if bound.host in (host, "0.0.0.0" if ":" not in host else "::")]
         return tuple(dict.fromkeys(found))[:4]
+
+    def holders(self, channel: str) -> list[Holder] | None:
+        """Who gives away a channel's releases, for the names below `download`; None where there is no such channel."""
+        said = self.said(channel)
+        if channel != KERNEL and all(record.kind != "channel" for record in said):
+            return None
+        known = {body.revision for _, body in self.releases(channel)}
+        found = []
+        for record in said:
+            mirror = kinds.read(record)
+            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision in known:
+                mine = record.signer == self.engine.node.identity.node_id
+                slots, served = (self.pages.free, self.pages.served[channel]) if mine else (mirror.slots, mirror.served)
+                hosts = tuple(dict.fromkeys(address.host for address in mirror.addresses))
+                found.append(Holder(hosts, mirror.revision, slots, served, any(address.port == 80 for address in mirror.addresses)))
+        return found
 
     # -- the run
 

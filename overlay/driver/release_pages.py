@@ -48,6 +48,7 @@ class Pages:
     shown: Callable[[str, int], Shown | None]
     counters: Counter[str]
     hint: Callable[[Request, Shown], bytes] = lambda request, shown: b""
+    changed: Callable[[], None] = lambda: None  # the last place was taken, or is free again
     serving: int = 0
     served: Counter[str] = field(default_factory=Counter)  # downloads that ended, by channel
     waiting: int = 0  # callers turned away since a slot was free
@@ -123,8 +124,12 @@ class Pages:
         closed = None
         if slot and request.method == "GET":
             self.serving += 1
+            if not self.free:
+                self.changed()
 
             def closed() -> None:
+                if not self.free:
+                    self.changed()
                 self.serving -= 1
                 self.served[shown.channel] += first + octets == length
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -92,6 +94,30 @@ def test_http_gives_exactly_the_signed_octets(publisher: Machine, taker: Machine
     assert taker.done("release", "verify", str(file(taker, "two")), "--json").json["revision"] == 2
     refused = taker.overlay("release", "verify", str(file(taker, "three")))
     assert refused.status == 4 and len(refused.complaint) == 2
+
+
+def test_the_download_name_leads_to_who_holds_it(publisher: Machine, taker: Machine) -> None:
+    for machine in (publisher, taker):
+        until(lambda machine=machine: machine.ask("app.download.cloud") == sorted([publisher.address, taker.address]), "both are named")  # type: ignore[misc]
+        assert machine.ask("download.cloud") == ["NOERROR"]
+        assert machine.ask("nothing.download.cloud") == ["NXDOMAIN"]
+
+
+def test_while_all_places_are_taken_http_and_dns_say_come_again(publisher: Machine, shared: Village) -> None:
+    publisher.done("release", "init", "large")
+    size = 8 * 1_048_576
+    publisher.done("release", "publish", "large", str(file(publisher, "large", size)))
+    assert publisher.ask("large.download.cloud") == [publisher.address]
+    with contextlib.ExitStack() as stack:
+        for _ in range(16):
+            reader = stack.enter_context(socket.create_connection((publisher.address, 8053)))
+            reader.sendall(b"GET /large/r1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert reader.recv(12).endswith(b"200")
+        status, headers, _ = get(publisher, "/large/r1")
+        assert status == 503 and 5 <= int(headers["retry-after"]) <= 60
+        assert publisher.ask("large.download.cloud") == ["SERVFAIL"]
+    until(lambda: publisher.ask("large.download.cloud") == [publisher.address], "the places are free again")
+    assert get(publisher, "/large/r1")[0] == 200
 
 
 def test_a_halt_stops_what_is_not_installed_and_a_resume_lets_it_go_on(publisher: Machine, taker: Machine) -> None:
