@@ -92,6 +92,8 @@ COUNTED: Final[dict[str, str]] = {
     "members_cut": "answers to who asks for a cluster's members that have another page",
     "offers": "records named to peers that should have heard of them",
     "owed_full": "times that the disk was owed more than memory may hold",
+    "patches_applied": "releases made of the one before and a patch",
+    "patches_failed": "patches of releases that could not be had or did not make what was signed",
     "portmap_crowded": "ports that could not be mapped by UPnP, others holding all that were tried",
     "portmap_deaf": "sockets towards the router, or for its announcements, that could not be had",
     "portmap_reboots": "times that the router had lost mappings",

@@ -18,7 +18,21 @@ from overlay.errors import Absent, OverlayError, UsageError
 from overlay.identity.keys import DIGEST, KEY
 from overlay.records import kinds
 from overlay.records.record import Record, parse
-from overlay.records.releases import KERNEL, MAX_KEYS, MAX_LENGTH, MAX_NOTE, MAX_REVISION, Artifact, Channel, Halt, Mirror, Release, channel_path
+from overlay.records.releases import (
+    KERNEL,
+    MAX_DELTAS,
+    MAX_KEYS,
+    MAX_LENGTH,
+    MAX_NOTE,
+    MAX_REVISION,
+    Artifact,
+    Channel,
+    Delta,
+    Halt,
+    Mirror,
+    Release,
+    channel_path,
+)
 from overlay.release import gate
 from overlay.release.draft import ReleaseDraft
 from overlay.release.subscription import Subscription
@@ -71,7 +85,8 @@ class ReleaseDesk:
     async def draft(self, args: Args) -> object:
         """A release for the channel's keys to sign."""
         name, node = self._channel(args), self.releasing.engine.node
-        artifact = Artifact(length=number(args, "length", 0, 1, MAX_LENGTH), root=unb64(text(args, "root"), DIGEST))
+        deltas = tuple(_delta(value) for value in texts(args, "deltas")[:MAX_DELTAS])
+        artifact = Artifact(length=number(args, "length", 0, 1, MAX_LENGTH), root=unb64(text(args, "root"), DIGEST), deltas=deltas)
         waves = optional(args, "waves") or "default"
         if waves not in ("default", "none"):
             raise UsageError(f"--waves {waves[:20]!r} is unknown", "write default or none", rule="waves")
@@ -111,9 +126,10 @@ class ReleaseDesk:
         if record.name != channel_path(name) or record.kind != "release":
             raise UsageError("that draft is of another channel, or no release", "give the draft of this file", rule="release-draft")
         try:
-            shown = await self.releasing.publish(name, text(args, "copy"), record)
-        except OverlayError:
-            self.releasing.shelf.discard(name, text(args, "copy"))
+            shown = await self.releasing.publish(name, text(args, "copy"), record, texts(args, "patches"))
+        except (OverlayError, ValueError):
+            for copy in (text(args, "copy"), *texts(args, "patches")):
+                self.releasing.shelf.discard(name, copy)
             raise
         addresses = self.releasing.addresses()
         url = f"http://{addresses[0]}/{name}/r{shown.revision}" if addresses else f"/{name}/r{shown.revision}"
@@ -248,6 +264,15 @@ class ReleaseDesk:
                     "slots": mirror.slots, "served": mirror.served,
                 })
         return sorted(rows, key=lambda row: (-row["revision"], row["name"]))
+
+
+def _delta(said: str) -> Delta:
+    """``BASE LENGTH ROOT``."""
+    try:
+        base, length, root = said.split(" ")
+        return Delta(base=int(base), length=int(length), root=unb64(root, DIGEST))
+    except ValueError:
+        raise UsageError(f"{said[:60]!r} is no patch", "overlay release publish makes them", rule="patch") from None
 
 
 def _shown(draft: ReleaseDraft) -> dict[str, Any]:

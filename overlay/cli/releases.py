@@ -20,10 +20,11 @@ from overlay.cli.grammar import Call
 from overlay.cli.home import own
 from overlay.cli.layout import shown, table
 from overlay.cli.membership import private_file
+from overlay.driver.release_patch import LARGEST, make
 from overlay.driver.releases import Proved, Shelf
 from overlay.errors import Absent, ConfigError, NotRunning, OverlayError, TrustError, UsageError
 from overlay.identity.keys import Signer
-from overlay.records.releases import channel_of, channel_path
+from overlay.records.releases import MAX_DELTAS, channel_of, channel_path
 from overlay.release.draft import ReleaseDraft, read_release_key, release_key_file, sealed_key
 from overlay.release.merkle import Growing, root_of
 from overlay.units import b64
@@ -162,10 +163,7 @@ def sign(call: Call) -> None:
     """``overlay release sign DRAFT``: add the signatures of the keys that are here; no node is needed."""
     values = call.values
     path = Path(values["draft"])
-    try:
-        draft = ReleaseDraft.read(path.read_text(errors="replace"), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a draft that is there", rule="release-draft") from None
+    draft = _read_draft(path)
     say(draft.describe())
     said = draft.said()
     if not draft.sign(_signers(Path(own(call.home)), channel_of(said.name), values["key"])) and draft.missing() > 0:
@@ -199,31 +197,61 @@ def publish(call: Call) -> None:
         ask(call, "release.status", {"channel": channel})  # an unknown channel is said before a long copy
     shelf = Shelf(home)
     copied = _copied(shelf, file, channel)
+    patches: list[Proved] = []
     try:
+        bases = _bases(values["signed"], ask(call, "release.list", {"channel": channel}))
+        deltas = _patches(shelf, channel, copied, bases, patches)
         if values["signed"]:
-            draft = _signed(Path(values["signed"]), channel, copied)
+            draft = _signed(Path(values["signed"]), channel, copied, deltas)
         else:
             args = {key: values[key] for key in ("revision", "note", "waves", "lowest") if values[key] is not None}
             soak = None if values["soak"] is None else int(values["soak"])
             answer = ask(call, "release.draft", {
                 "channel": channel, "length": copied.length, "root": b64(copied.root), **args, **({} if soak is None else {"soak": soak}),
+                "deltas": [f"{base} {patch.length} {b64(patch.root)}" for base, patch in deltas],
             })
             draft = _draft(answer)
             if draft.said().body[2][0][1:3] != [copied.length, copied.root]:
                 raise TrustError("the node's draft is not of this file", "is it a node of ours?", rule="release-draft")
             draft.sign(_signers(home, channel, values["key"]))
         if draft.missing() > 0:
-            shelf.discard(channel, copied.name)
+            for copy in (copied, *patches):
+                shelf.discard(channel, copy.name)
             out = Path(values["out"]) if values["out"] else Path(f"{channel}-r{draft.said().body[1]}.draft")
             private_file(out, draft.text())
             put_json({"channel": channel, "revision": draft.said().body[1], "draft": str(out), "missing": draft.missing()})
             say(f"{draft.missing()} signature(s) are missing: overlay release sign {out} --key FILE, then publish with --signed {out}")
             return
-        published = ask(call, "release.publish", {"channel": channel, "copy": copied.name, "record": b64(draft.record().raw)}, LONG)
+        sent = {"channel": channel, "copy": copied.name, "record": b64(draft.record().raw), "patches": [patch.name for patch in patches]}
+        published = ask(call, "release.publish", sent, LONG)
     except (OverlayError, OSError):
-        shelf.discard(channel, copied.name)
+        for copy in (copied, *patches):
+            shelf.discard(channel, copy.name)
         raise
     put_json(published)
+
+
+def _bases(signed: str | None, rows: Any) -> list[int]:
+    """The revisions that patches are made from: those that a signed draft names, else the last three that are here."""
+    if signed:
+        artifact = _read_draft(Path(signed)).said().body.get(2, [[]])[0]
+        return [delta[0] for delta in (artifact[3] if len(artifact) == 4 else [])]
+    return sorted((row["revision"] for row in rows if row.get("held")), reverse=True)[:MAX_DELTAS]
+
+
+def _patches(shelf: Shelf, channel: str, copied: Proved, bases: list[int], made: list[Proved]) -> list[tuple[int, Proved]]:
+    """Patches from these revisions, put on the shelf beside the copy; each is noted in ``made`` as soon as it is there."""
+    found = []
+    if not bases or copied.length > LARGEST:
+        return []
+    new = (shelf.folder / channel / copied.name).read_bytes()
+    for base in bases:
+        path = shelf.place(channel, base)
+        patch = make(path.read_bytes(), new) if path.is_file() and path.stat().st_size <= LARGEST else None
+        if patch is not None:
+            made.append(shelf.put_in(channel, patch))
+            found.append((base, made[-1]))
+    return found
 
 
 def _copied(shelf: Shelf, file: Path, channel: str) -> Proved:
@@ -240,13 +268,19 @@ def _copied(shelf: Shelf, file: Path, channel: str) -> Proved:
     return shelf.take_in(file, channel, told)
 
 
-def _signed(path: Path, channel: str, copied: Proved) -> ReleaseDraft:
+def _read_draft(path: Path) -> ReleaseDraft:
     try:
-        draft = ReleaseDraft.read(path.read_text(errors="replace"), str(path))
+        return ReleaseDraft.read(path.read_text(errors="replace"), str(path))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a draft that is there", rule="release-draft") from None
+
+
+def _signed(path: Path, channel: str, copied: Proved, deltas: list[tuple[int, Proved]]) -> ReleaseDraft:
+    draft = _read_draft(path)
     said = draft.said()
-    if said.kind != "release" or channel_of(said.name) != channel or said.body[2][0][1:3] != [copied.length, copied.root]:
+    artifact = said.body[2][0] if said.kind == "release" else []
+    made = [[base, patch.length, patch.root] for base, patch in deltas]
+    if channel_of(said.name) != channel or artifact[1:3] != [copied.length, copied.root] or [*artifact[3:]] != ([made] if made else []):
         raise UsageError(f"{path} is a draft of another file or channel", "give the file that it was made of", rule="release-draft")
     return draft
 

@@ -24,13 +24,14 @@ import trio
 from trio_util import RepeatedEvent
 
 from overlay import limits, publishing
+from overlay.driver import release_patch
 from overlay.driver.listen import name_of
 from overlay.driver.release_fetch import Fetching, Source, url_sources
 from overlay.driver.release_pages import Pages, Shown
 from overlay.driver.release_run import activate, healthy
-from overlay.driver.releases import Shelf
+from overlay.driver.releases import Shelf, patched
 from overlay.driver.run import Engine
-from overlay.errors import Malformed, OverlayError, ReachError
+from overlay.errors import Absent, Malformed, OverlayError, ReachError
 from overlay.machine import Log, Store
 from overlay.raised import ReleasesChanged
 from overlay.records import kinds
@@ -105,7 +106,7 @@ class Releasing:
         for record, body in self.releases(channel):
             artifact = self.artifact(body)
             if body.revision == revision and artifact is not None and self.shelf.holds(channel, revision, artifact.length):
-                return Shown(channel, revision, artifact.length, artifact.root, partial(self._records, channel, record))
+                return Shown(channel, revision, artifact.length, artifact.root, partial(self._records, channel, record), artifact.deltas)
         return None
 
     def newest(self, channel: str) -> Shown | None:
@@ -270,11 +271,32 @@ class Releasing:
     async def _fetch(self, channel: str, todo: Todo) -> None:
         assert todo.artifact is not None
         body = todo.decision.body
-        fetching = Fetching(self.shelf, channel, body.revision, todo.artifact, lambda: self.sources(channel, body), self.counters)
-        await fetching.run()
+        if not await self._patched(channel, body, todo.artifact):
+            await Fetching(self.shelf, channel, body.revision, todo.artifact, lambda: self.sources(channel, body), self.counters).run()
         self.counters["releases_fetched"] += 1
         self.engine.let_out((Log("info", "release-here", {"channel": channel, "revision": body.revision}),))
         self._news.set()
+
+    async def _patched(self, channel: str, body: Release, artifact: Artifact) -> bool:
+        """Make it of a revision that is here, where there is a patch for that. False where the whole must come."""
+        here = {base.revision: self.artifact(base) for _, base in self.releases(channel)}
+        for delta in sorted(artifact.deltas, key=lambda delta: delta.length):
+            base = here.get(delta.base)
+            if base is None or release_patch.library() is None or not self.shelf.holds(channel, delta.base, base.length):
+                continue
+            kind = f".from-{delta.base}"
+            try:
+                if not self.shelf.holds(channel, body.revision, delta.length, kind):
+                    sources = partial(self.sources, channel, body)
+                    await Fetching(self.shelf, channel, body.revision, delta, sources, self.counters, kind).run()
+                made = partial(patched, self.shelf, channel, delta, body.revision, artifact)
+                await trio.to_thread.run_sync(made)
+            except (ReachError, Malformed, Absent):
+                self.counters["patches_failed"] += 1  # the whole travels instead
+                continue
+            self.counters["patches_applied"] += 1
+            return True
+        return False
 
     async def _run(self, channel: str, todo: Todo) -> None:
         """Run the command of a revision, once."""
@@ -311,7 +333,7 @@ class Releasing:
 
     # -- publishing
 
-    async def publish(self, channel: str, name: str, record: Record) -> Shown:
+    async def publish(self, channel: str, name: str, record: Record, patches: Sequence[str] = ()) -> Shown:
         """Take what was copied in and signed, and say it."""
         node, at = self.engine.node, self.engine.clock.at()
         node.trust.judge(record, at, node.book.links.get)
@@ -320,6 +342,9 @@ class Releasing:
         if artifact is None or not isinstance(body, Release):
             raise Malformed("that is no release for this machine", rule="release-draft")
         await trio.to_thread.run_sync(self.shelf.adopt, channel, name, body.revision, artifact.length, artifact.root)
+        for copy, delta in zip(patches, artifact.deltas, strict=True):
+            adopt = partial(self.shelf.adopt, channel, copy, body.revision, delta.length, delta.root, f".from-{delta.base}")
+            await trio.to_thread.run_sync(adopt)
         publishing.say(node, record, at)
         self._say(partial(publishing.vouch, node, channel, at))
         self._say(partial(publishing.offer, node, self._offered(channel), at))

@@ -22,7 +22,7 @@ from overlay import __version__, limits
 from overlay.driver.releases import Part, Shelf
 from overlay.errors import Malformed, ReachError, UsageError
 from overlay.identity.keys import DIGEST
-from overlay.records.releases import Artifact
+from overlay.records.releases import Artifact, Delta
 from overlay.release.merkle import LEAF, leaf_span, leaves_of, read_layer
 from overlay.wire.address import Address, parse_address
 
@@ -67,9 +67,10 @@ class Fetching:
     shelf: Shelf
     channel: str
     revision: int
-    artifact: Artifact
+    artifact: Artifact | Delta
     sources: Callable[[], Sequence[Source]]
     counters: Counter[str]
+    kind: str = ""  # ".from-B" of a patch
     banned: set[Address] = field(default_factory=set)
     told: Callable[[int, int], None] = lambda done, whole: None
 
@@ -77,7 +78,7 @@ class Fetching:
         """Until it is on the shelf; ``ReachError`` where nobody brings it now, ``StateError`` where the disk takes nothing."""
         artifact, shelf = self.artifact, self.shelf
         hashes = await self._from_any(self._layer)
-        part = await trio.to_thread.run_sync(Part, shelf, self.channel, self.revision, artifact.length, artifact.root, hashes)
+        part = await trio.to_thread.run_sync(Part, shelf, self.channel, self.revision, artifact.length, hashes, self.kind)
         try:
             while part.missing():
                 await self._from_any(lambda source: self._span(source, part))
@@ -109,7 +110,7 @@ class Fetching:
         """The hashes of all leaves, proved by the signed root."""
         most = DIGEST * leaves_of(self.artifact.length)
         data = bytearray()
-        async with _get(source, ".leaves", {}) as (response, more):
+        async with _get(source, f"{self.kind}.leaves", {}) as (response, more):
             _expect(response, 200)
             while piece := await more():
                 data += piece
@@ -129,7 +130,7 @@ class Fetching:
         begin, (end, octets) = first * LEAF, leaf_span(last, part.length)
         headers = {"Range": f"bytes={begin}-{end + octets - 1}"}
         number, held = first, bytearray()
-        async with _get(source, "", headers) as (response, more):
+        async with _get(source, self.kind, headers) as (response, more):
             whole = begin == 0 and last == leaves_of(part.length) - 1
             _expect(response, 200 if whole and response.status_code == 200 else 206)
             while piece := await more():

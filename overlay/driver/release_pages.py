@@ -2,6 +2,7 @@
 
     /CHANNEL  /CHANNEL/latest    JSON of the newest        /CHANNEL/rN          the octets; ranges; the root as strong ETag
     /CHANNEL/rN.record           the signed records        /CHANNEL/rN.leaves   the hashes of the leaves
+    /CHANNEL/rN.from-B           a patch that makes it of revision B, and its `.leaves`
 
 It decides how many are served at once: whoever comes above that hears 503 and when to come back. It refuses to know
 which releases there are: ``Window`` says so.
@@ -20,13 +21,16 @@ from overlay import limits
 from overlay.driver.http import File, Request, Response, as_json, text
 from overlay.driver.releases import Shelf
 from overlay.errors import OverlayError
+from overlay.records.releases import Delta
 from overlay.release.merkle import leaves_of
 from overlay.units import b64
 from overlay.wire.codec import encode
 
 RETRY: Final = (5, 60)  # seconds: least and most that a caller is asked to wait (CONTRACT, DNS: 5 s doubling to 60 s)
 OCTETS: Final = ("content-type", "application/octet-stream")
-_PLACE: Final = re.compile(r"/([a-z0-9-]{1,63})(?:/(latest|r([1-9][0-9]{0,9})(\.record|\.leaves|\.hinted)?))?")
+_PLACE: Final = re.compile(
+    r"/([a-z0-9-]{1,63})(?:/(latest|r([1-9][0-9]{0,9})(\.record|\.leaves|\.hinted|\.from-([1-9][0-9]{0,9})(?:\.leaves)?)?))?",
+)
 
 
 class Shown(NamedTuple):
@@ -37,6 +41,7 @@ class Shown(NamedTuple):
     length: int
     root: bytes
     records: Callable[[], Sequence[bytes]]  # signed, each as it is
+    deltas: tuple[Delta, ...] = ()
 
 
 @dataclass(slots=True)
@@ -63,7 +68,7 @@ class Pages:
         found = _PLACE.fullmatch(request.path)
         if found is None:
             return None
-        channel, what, number, kind = found.groups()
+        channel, what, number, kind, base = found.groups()
         if number is None:
             newest = self.newest(channel)
             return None if newest is None and what is None else _absent() if newest is None else self._described(request, newest)
@@ -76,6 +81,8 @@ class Pages:
             if kind == ".leaves":
                 leaves = os.open(self.shelf.place(channel, shown.revision, ".leaves"), os.O_RDONLY | os.O_CLOEXEC)
                 return self._file(request, leaves, 32 * leaves_of(shown.length), f"{b64(shown.root)}.leaves", shown)
+            if base is not None:
+                return self._patch(request, shown, int(base), kind)
             return self._octets(request, shown, hinted=kind == ".hinted")
         except (OSError, OverlayError):
             return _absent()
@@ -97,6 +104,15 @@ class Pages:
         self.waiting = 0
         descriptor = os.open(self.shelf.place(shown.channel, shown.revision), os.O_RDONLY | os.O_CLOEXEC)
         return self._file(request, descriptor, shown.length, b64(shown.root), shown, slot=True, hinted=hinted)
+
+    def _patch(self, request: Request, shown: Shown, base: int, kind: str) -> Response:
+        delta = next((delta for delta in shown.deltas if delta.base == base), None)
+        if delta is None:
+            return _absent()
+        descriptor = os.open(self.shelf.place(shown.channel, shown.revision, kind), os.O_RDONLY | os.O_CLOEXEC)
+        if kind.endswith(".leaves"):
+            return self._file(request, descriptor, 32 * leaves_of(delta.length), f"{b64(delta.root)}.leaves", shown)
+        return self._file(request, descriptor, delta.length, b64(delta.root), shown)
 
     def _file(
         self, request: Request, descriptor: int, length: int, tag: str, shown: Shown, *, slot: bool = False, hinted: bool = False,

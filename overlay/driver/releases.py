@@ -2,6 +2,7 @@
 
     rN          exactly the signed octets          rN.leaves   the hashes of their leaves
     rN.part     what has come so far               new-*       being published: moved to rN once it is signed
+    rN.from-B   a patch that makes rN of rB, with leaves and parts of its own
 
 It decides that nothing is there under its final name before it is whole, proved and on the disk. It refuses to know
 who may publish. Errors of the disk are ``StateError``; files that are not there ``Absent``.
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from overlay.driver.release_patch import apply
 from overlay.errors import Absent, Malformed, StateError, UsageError
+from overlay.records.releases import Artifact, Delta
 from overlay.release.merkle import LEAF, Growing, layer, leaf_hash, leaf_span, leaves_of, read_layer, root_of
 
 FOLDER: Final = "releases"
@@ -56,6 +59,17 @@ class Shelf:
     def place(self, channel: str, revision: int, kind: str = "") -> Path:
         """Where a revision, its leaves (``.leaves``) or a part of it (``.part``) lies."""
         return self.folder / channel / f"r{revision}{kind}"
+
+    def put_in(self, channel: str, data: bytes) -> Proved:
+        """Octets made here, such as a patch, as if they had been copied in."""
+        name, growing = f"new-{secrets.token_hex(8)}", Growing()
+        growing.add(data)
+        path = self.folder / channel / name
+        with _disk(path):
+            self._make_folder(channel)
+            self._write(path, data)
+            self._hand_over(path)
+        return Proved(name, growing.length, root_of(growing.hashes()))
 
     def take_in(self, source: Path, channel: str, told: Callable[[int, int], None] = lambda done, whole: None) -> Proved:
         """Copy a file in, hashing what is copied: whatever becomes of the file then, the copy is what its root says.
@@ -116,7 +130,7 @@ class Shelf:
             with suppress(OSError):
                 (self.folder / channel / name).unlink(missing_ok=True)
 
-    def adopt(self, channel: str, name: str, revision: int, length: int, root: bytes) -> None:
+    def adopt(self, channel: str, name: str, revision: int, length: int, root: bytes, kind: str = "") -> None:
         """What was copied in is that revision from now on. It is hashed again: whoever may write in the home may have written in it."""
         path = self.folder / channel / name
         if not _NEW.fullmatch(name):
@@ -125,18 +139,18 @@ class Shelf:
             hashes = self.hashes(path)
             if path.stat().st_size != length or root_of(hashes) != root:
                 raise UsageError(f"{path} is not what was signed", "publish it again", rule="release-changed")
-        self.finish(channel, revision, path, hashes)
+        self.finish(channel, revision, path, hashes, kind)
 
-    def finish(self, channel: str, revision: int, path: Path, hashes: list[bytes]) -> None:
+    def finish(self, channel: str, revision: int, path: Path, hashes: list[bytes], kind: str = "") -> None:
         """A file that is proved gets its name: its leaves first, then itself, each on the disk before it has its name."""
         with _disk(path):
-            self._write(self.place(channel, revision, ".leaves"), layer(hashes))
+            self._write(self.place(channel, revision, f"{kind}.leaves"), layer(hashes))
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.replace(path, self.place(channel, revision))
+            os.replace(path, self.place(channel, revision, kind))
             self._sync(channel)
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -163,10 +177,10 @@ class Shelf:
                 growing.add(data)
         return growing.hashes()
 
-    def holds(self, channel: str, revision: int, length: int) -> bool:
+    def holds(self, channel: str, revision: int, length: int, kind: str = "") -> bool:
         """Whether a revision is here, whole. Files get that name only when proved; damage since then shows where leaves are asked for."""
         try:
-            return self.place(channel, revision).stat().st_size == length and self.place(channel, revision, ".leaves").is_file()
+            return self.place(channel, revision, kind).stat().st_size == length and self.place(channel, revision, f"{kind}.leaves").is_file()
         except OSError:
             return False
 
@@ -194,10 +208,10 @@ class Shelf:
 class Part:
     """A file on its way: leaves are written where they belong, once each is proved. Survives a crash: what is there is hashed again."""
 
-    def __init__(self, shelf: Shelf, channel: str, revision: int, length: int, root: bytes, hashes: list[bytes]) -> None:
-        self.shelf, self.channel, self.revision = shelf, channel, revision
-        self.length, self.root, self.hashes = length, root, hashes
-        self.path = shelf.place(channel, revision, ".part")
+    def __init__(self, shelf: Shelf, channel: str, revision: int, length: int, hashes: list[bytes], kind: str = "") -> None:
+        self.shelf, self.channel, self.revision, self.kind = shelf, channel, revision, kind
+        self.length, self.hashes = length, hashes
+        self.path = shelf.place(channel, revision, f"{kind}.part")
         self.have = bytearray(leaves_of(length))
         with _disk(self.path):
             shelf._make_folder(channel)
@@ -236,7 +250,7 @@ class Part:
         with _disk(self.path):
             os.ftruncate(self._file, self.length)
             os.fsync(self._file)
-        self.shelf.finish(self.channel, self.revision, self.path, self.hashes)
+        self.shelf.finish(self.channel, self.revision, self.path, self.hashes, self.kind)
         self.close()
 
     def close(self) -> None:
@@ -244,3 +258,20 @@ class Part:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def patched(shelf: Shelf, channel: str, delta: Delta, revision: int, artifact: Artifact) -> None:
+    """Make a revision of one that is here and a patch that is here; ``Malformed`` where that is not what was signed."""
+    base, patch = shelf.place(channel, delta.base), shelf.place(channel, revision, f".from-{delta.base}")
+    with _disk(base):
+        old, change = base.read_bytes(), patch.read_bytes()
+    made = apply(old, change, artifact.length)
+    growing = Growing()
+    growing.add(made)
+    hashes = growing.hashes()
+    if root_of(hashes) != artifact.root:
+        raise Malformed("a patch that does not make what was signed", rule="patch")
+    path = shelf.place(channel, revision, ".made")
+    with _disk(path):
+        path.write_bytes(made)
+    shelf.finish(channel, revision, path, hashes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import socket
 import urllib.error
@@ -118,6 +119,22 @@ def test_while_all_places_are_taken_http_and_dns_say_come_again(publisher: Machi
         assert publisher.ask("large.download.cloud") == ["SERVFAIL"]
     until(lambda: publisher.ask("large.download.cloud") == [publisher.address], "the places are free again")
     assert get(publisher, "/large/r1")[0] == 200
+
+
+@pytest.mark.skipif(importlib.util.find_spec("zstandard") is None, reason="zstandard is not installed: pip install -r requirements-dev.lock")
+def test_a_small_change_travels_as_a_patch(publisher: Machine, taker: Machine) -> None:
+    publisher.done("release", "init", "patched")
+    taker.done("subscribe", "patched")
+    path = file(publisher, "patched", 200_000)
+    publisher.done("release", "publish", "patched", str(path))
+    until(lambda: taker.done("release", "status", "patched", "--json").json["revision"] == 1, "the first is here")
+    path.write_bytes(path.read_bytes().replace(b"\x00", b"\x01", 3))
+    publisher.done("release", "publish", "patched", str(path))
+    until(lambda: taker.done("release", "status", "patched", "--json").json["revision"] == 2, "the second is here")
+    (delta,) = taker.done("release", "show", "patched", "2", "--json").json["artifacts"][0]["deltas"]
+    assert delta["base"] == 1 and delta["length"] < 1_000
+    assert (taker.home / "releases" / "patched" / "r2").read_bytes() == path.read_bytes()
+    assert "overlay_patches_applied_total 1" in get(taker, "/metrics")[2].decode()
 
 
 def test_a_halt_stops_what_is_not_installed_and_a_resume_lets_it_go_on(publisher: Machine, taker: Machine) -> None:
