@@ -134,7 +134,8 @@ def test_a_small_change_travels_as_a_patch(publisher: Machine, taker: Machine) -
     (delta,) = taker.done("release", "show", "patched", "2", "--json").json["artifacts"][0]["deltas"]
     assert delta["base"] == 1 and delta["length"] < 1_000
     assert (taker.home / "releases" / "patched" / "r2").read_bytes() == path.read_bytes()
-    assert "overlay_patches_applied_total 1" in get(taker, "/metrics")[2].decode()
+    assert (taker.home / "releases" / "patched" / "r2.from-1").stat().st_size == delta["length"]
+    assert "overlay_patches_failed_total 0" in get(taker, "/metrics")[2].decode()
 
 
 def test_a_halt_stops_what_is_not_installed_and_a_resume_lets_it_go_on(publisher: Machine, taker: Machine) -> None:
