@@ -176,6 +176,7 @@ HTTP_IDLE = _limit("http-idle", 15, "seconds", "connection", "guess, as usual fo
 HTTP_WRITE = _limit("http-write", 30, "seconds", "64 KiB of answer", "guess: 2 KiB a second is the slowest reader", "http_timeouts")
 HTTP_APP = _limit("http-app", 30, "seconds", "request", "guess", "http_app_timeouts")
 UPLOADS = _limit("uploads", 16, "downloads of releases", "node", "guess: each gets 1/16 of a home's uplink", "drop:uploads-full")
+MATES = _limit("mates", 64, "mates", "release", "guess: each has a stream of 0.5 MiB", "drop:mates-full")
 MIRRORS = _limit("mirrors", 3, "mirrors of a channel", "cluster", "the gateway, its standby and one more; guess", "mirrors_enough")
 CONTROL_CONNECTIONS = _limit("control-connections", 64, "connections", "node", "guess: people and scripts of one machine", "drop:control-full")
 LOTS_PENDING = _limit("lots-pending", 1_024, "steps", "node", "0.25 ms a commit: far beyond a healthy disk", "store_pressed")

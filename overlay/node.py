@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from overlay import limits
 from overlay.admission.registrar import USES, Registrar
@@ -32,7 +32,7 @@ from overlay.newcomer import Granted, own_passport, take_grants
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.probing import probes
-from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, ReleasesChanged, SessionEnded, ZonesChanged
+from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, ReleasesChanged, SessionEnded, Streamed, ZonesChanged
 from overlay.records import passport as passports
 from overlay.records.kinds import RELEASES
 from overlay.records.record import Record, parse
@@ -93,6 +93,7 @@ class Node:
             outputs.Reach: lambda event, now, at: self.dial(event.to.exchange, event.to.addresses, now, at), outputs.Part: self._part,
             Found: lambda event, now, at: self.dial(*self.lan.found(event), now, at),
             events.Probed: lambda event, now, at: self.presence.witnessed(event.seen.host) if self.presence is not None else None,
+            **dict.fromkeys(get_args(events.StreamEvent), lambda event, now, at: self._raise(Streamed(event))),
             Store: self._store, Send: self._effect, OpenTcp: self._effect, CloseTcp: self._effect, Log: self._effect,
         }
         self._load(setup.stored, now, at)
@@ -265,6 +266,7 @@ class Node:
     def _closed(self, event: events.Closed, now: float, at: float) -> None:
         peer = self.peers.closed(event.session)
         self._raise(SessionEnded(event.peer_key, event.reason))
+        self._raise(Streamed(event))
         if self.registrar is not None and peer is not None:
             self.registrar.room.ended(peer.handshake_hash)
         if self.directory is not None:

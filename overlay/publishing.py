@@ -155,6 +155,7 @@ class Offered:
     addresses: tuple[Address, ...] = ()
     slots: int = 0
     served: int = 0
+    partial: bool = False
 
 
 def offer(node: Node, offered: Offered, at: float) -> bool:
@@ -163,15 +164,15 @@ def offer(node: Node, offered: Offered, at: float) -> bool:
     held = node.statements.held(node.name, "mirror", offered.channel.encode())
     standing = kinds.read(held) if held is not None else None
     assert standing is None or isinstance(standing, Mirror)
-    if not offered.revision or not offered.addresses:
+    if not offered.revision or not (offered.addresses or offered.partial):
         if held is None or standing is None or standing.withdrawn:
             return False
         node.publish([node.statements.withdrawal(held, at)], at)
         return True
-    body = Mirror(revision=offered.revision, addresses=offered.addresses, slots=offered.slots, served=offered.served)
+    body = Mirror(revision=offered.revision, addresses=offered.addresses, slots=offered.slots, served=offered.served, partial=offered.partial)
     if held is not None and standing is not None:
-        same = (standing.revision, standing.addresses, standing.withdrawn, bool(standing.slots)) == (
-            body.revision, body.addresses, False, bool(body.slots))
+        same = (standing.revision, standing.addresses, standing.withdrawn, standing.partial, bool(standing.slots)) == (
+            body.revision, body.addresses, False, body.partial, bool(body.slots))
         rest = MIRROR_LIFE / 2 if standing == body else MIRROR_PAUSE
         if same and at < held.issued + rest:
             return False

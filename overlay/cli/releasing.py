@@ -24,20 +24,23 @@ import trio
 from trio_util import RepeatedEvent
 
 from overlay import limits, publishing
+from overlay.cli.release_mates import Mates
 from overlay.driver import release_patch
 from overlay.driver.listen import name_of
 from overlay.driver.release_fetch import Fetching, Source, url_sources
 from overlay.driver.release_pages import Pages, Shown
 from overlay.driver.release_run import activate, healthy
+from overlay.driver.release_swarm import Sharing, Swarming
 from overlay.driver.releases import Shelf, patched
 from overlay.driver.run import Engine
+from overlay.driver.streams import CLOSED, Pipe, Streams
 from overlay.errors import Absent, Malformed, OverlayError, ReachError
 from overlay.machine import Log, Store
-from overlay.raised import ReleasesChanged
+from overlay.raised import ReleasesChanged, Streamed
 from overlay.records import kinds
 from overlay.records.record import Record
 from overlay.records.releases import ANY, KERNEL, Artifact, Mirror, Release
-from overlay.release import gate
+from overlay.release import gate, speech
 from overlay.release.gate import Decision, artifact_for
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
@@ -47,6 +50,8 @@ from tld.download import Holder
 LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
 SOON: Final = 0.05  # seconds after news: what comes together is looked at together
 AGAIN: Final = (5.0, 60.0)  # seconds: first and longest pause before sources are tried again (CONTRACT, DNS)
+SHARED: Final = 1_048_576  # octets from which on mates are asked before plain HTTP: below that one request is sooner done
+TOLD: Final = 0.3  # seconds for the others of the cluster to hear that this node fetches
 PLATFORMS: Final = (f"{sys.platform}-{platform.machine().lower()}", sys.platform, ANY)
 
 
@@ -64,13 +69,47 @@ class Releasing:
         self.pushed: dict[str, RepeatedEvent] = {}
         self._news = RepeatedEvent()
         self._busy: set[str] = set()
+        self._nursery: trio.Nursery | None = None
+        now = engine.clock.now
+        self.swarming = Swarming(self.shelf, self.counters, now=now, near=self._is_near)
+        self.mates = Mates(engine, self.said, now=now)
+        self.streams = Streams(engine.node.sessions.streams, now=now, step=engine.step, accept=self._accept)
+        engine.node.sessions.streams.kinds.add(speech.KIND)
         engine.subscribe(self._heard)
 
     def _heard(self, event: object) -> None:
-        if isinstance(event, ReleasesChanged):
+        if isinstance(event, Streamed):
+            self.streams.told(event.event)
+        elif isinstance(event, ReleasesChanged):
             self._news.set()
             if event.channel in self.pushed:
                 self.pushed[event.channel].set()
+
+    def _is_near(self, node_id: bytes) -> bool:
+        peer, own = self.engine.node.peers.by_node(node_id), self.engine.node.presence
+        return peer is not None and peer.passport is not None and own is not None and peer.passport.cluster == own.cluster
+
+    def _accept(self, pipe: Pipe) -> None:
+        """A stream for a release."""
+        if self._nursery is None:
+            self.streams.streaming.reset(pipe.session, pipe.stream, CLOSED, self.engine.clock.now())
+        else:
+            self._nursery.start_soon(self._serve, pipe)
+
+    async def _serve(self, pipe: Pipe) -> None:
+        peer = self.engine.node.peers.peers.get(pipe.session)
+        wanted = speech.read_head(pipe.head)
+        sharing = None
+        if wanted is not None:
+            channel, revision, root = wanted
+            for _, body in self.releases(channel):
+                artifact = self.artifact(body)
+                if artifact is not None and (body.revision, artifact.root) == (revision, root):
+                    sharing = self.swarming.find(channel, revision, artifact.length, root)
+        if peer is None or peer.passport is None:
+            await pipe.aclose()
+        else:
+            await self.swarming.serve(pipe, peer.passport.node_id, sharing)
 
     def look_soon(self) -> None:
         """Something changed here."""
@@ -145,7 +184,7 @@ class Releasing:
         found = []
         for record in said:
             mirror = kinds.read(record)
-            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision in known:
+            if isinstance(mirror, Mirror) and not mirror.withdrawn and not mirror.partial and mirror.revision in known:
                 mine = record.signer == self.engine.node.identity.node_id
                 slots, served = (self.pages.free, self.pages.served[channel]) if mine else (mirror.slots, mirror.served)
                 hosts = tuple(dict.fromkeys(address.host for address in mirror.addresses))
@@ -157,6 +196,7 @@ class Releasing:
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             while True:
                 await self._look(nursery)
                 with trio.move_on_after(LOOK):
@@ -177,21 +217,25 @@ class Releasing:
                 self._busy.add(wanted.channel)
                 nursery.start_soon(self._take, wanted.channel)
 
-    def _say(self, act: partial[bool]) -> None:
+    def _say(self, act: partial[bool]) -> bool:
         try:
-            act()
+            return act()
         except OverlayError as why:  # a right that has lapsed, a clock that is wrong: what stands goes on until its date
             self.counters[f"unsaid:{why.rule}"] += 1
+            return False
 
     def _offered(self, channel: str) -> publishing.Offered:
         """Who holds a release gives it away; where many of a cluster do, the first few are enough, and the others stay out of the table."""
         node, newest = self.engine.node, self.newest(channel)
+        fetching = self.mates.fetching.get(channel)
+        if fetching is not None and (newest is None or newest.revision < fetching):
+            return publishing.Offered(channel=channel, revision=fetching, partial=True)
         if newest is None or node.presence is None:
             return publishing.Offered(channel=channel)
         mates = 0
         for record in self.said(channel):
             mirror = kinds.read(record) if record.kind == "mirror" else None
-            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision >= newest.revision:
+            if isinstance(mirror, Mirror) and not mirror.withdrawn and not mirror.partial and mirror.revision >= newest.revision:
                 mates += record.name.parent == node.presence.cluster and record.signer < node.identity.node_id
         if mates >= limits.MIRRORS:
             self.counters["mirrors_enough"] += 1
@@ -259,7 +303,7 @@ class Releasing:
         found: list[tuple[tuple[bool, int, int], list[Source]]] = []
         for record in self.said(channel):
             mirror = kinds.read(record) if record.kind == "mirror" and record.signer != node.identity.node_id else None
-            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision == body.revision:
+            if isinstance(mirror, Mirror) and not mirror.withdrawn and not mirror.partial and mirror.revision == body.revision:
                 far = own is None or record.name.parent != own.cluster
                 path = f"/{channel}/r{body.revision}"
                 order = (far, -mirror.slots, os.urandom(1)[0])
@@ -272,10 +316,41 @@ class Releasing:
         assert todo.artifact is not None
         body = todo.decision.body
         if not await self._patched(channel, body, todo.artifact):
-            await Fetching(self.shelf, channel, body.revision, todo.artifact, lambda: self.sources(channel, body), self.counters).run()
+            await self._whole(channel, body, todo.artifact)
         self.counters["releases_fetched"] += 1
         self.engine.let_out((Log("info", "release-here", {"channel": channel, "revision": body.revision}),))
         self._news.set()
+
+    async def _whole(self, channel: str, body: Release, artifact: Artifact) -> None:
+        """From mates, or over plain HTTP: what is small goes the plain way first, what is large is shared first."""
+        fetching = Fetching(self.shelf, channel, body.revision, artifact, lambda: self.sources(channel, body), self.counters)
+        if artifact.length < SHARED:
+            try:
+                await fetching.run()
+                return
+            except ReachError as why:
+                self.state[channel] = why.what
+        if not await self._shared(channel, body, artifact):
+            await fetching.run()
+
+    async def _shared(self, channel: str, body: Release, artifact: Artifact) -> bool:
+        """From mates, over streams. Others learn that this node fetches, so that of a cluster one goes far for it."""
+        self.mates.fetching[channel] = body.revision
+        try:
+            if self._say(partial(publishing.offer, self.engine.node, self._offered(channel), self.engine.clock.at())):
+                self.engine.step()
+                await trio.sleep(TOLD)
+            link = partial(self.mates.link, channel, body.revision, self._join)
+            return await self.swarming.fetch(channel, body.revision, artifact.length, artifact.root, link=link)
+        finally:
+            del self.mates.fetching[channel]
+
+    def _join(self, sharing: Sharing, nursery: trio.Nursery, session: int, node_id: bytes) -> None:
+        try:
+            pipe = self.streams.open(session, speech.KIND, speech.head(sharing.channel, sharing.revision, sharing.root))
+        except trio.BrokenResourceError:
+            return  # its session is over
+        nursery.start_soon(self.swarming.join, sharing, pipe, node_id)
 
     async def _patched(self, channel: str, body: Release, artifact: Artifact) -> bool:
         """Make it of a revision that is here, where there is a patch for that. False where the whole must come."""

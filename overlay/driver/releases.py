@@ -243,6 +243,10 @@ class Part:
             self.have[number] = 1
         return True
 
+    def read(self, first: int, octets: int) -> bytes:
+        """What is here of it; ``OSError`` where the disk does not give it."""
+        return os.pread(self._file, octets, first)
+
     def finish(self) -> None:
         """All is here: it gets its name."""
         if not all(self.have):

@@ -222,28 +222,33 @@ class Halt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """The signer has that revision of a channel (the item), verified, and gives it away at these HTTP addresses."""
+    """The signer has that revision of a channel (the item), verified, and gives it away at these HTTP addresses.
+
+    ``partial``: it is fetching it, and gives what it has to mates over streams alone.
+    """
 
     revision: int
     addresses: tuple[Address, ...] = ()
     slots: int = 0  # free ones
     served: int = 0
+    partial: bool = False
     withdrawn: bool = False
 
     def body(self) -> dict[int, Value]:
         return ordered({
-            1: self.revision, 2: [address.packed for address in self.addresses] or None, 3: self.slots, 4: self.served, 7: self.withdrawn or None,
+            1: self.revision, 2: [address.packed for address in self.addresses] or None, 3: self.slots, 4: self.served, 5: self.partial or None,
+            7: self.withdrawn or None,
         })
 
     @classmethod
     def read(cls, record: Record) -> Mirror:
         fields = Fields(record.body, "mirror")
-        fields.only(frozenset({1, 2, 3, 4, 7}))
+        fields.only(frozenset({1, 2, 3, 4, 5, 7}))
         if not (record.item.isascii() and _CHANNEL.fullmatch(record.item.decode())):
             raise Malformed("mirror: the item is a channel", rule="item")
         return cls(
             revision=fields.integer(1, 1, MAX_REVISION), addresses=tuple(unpack_address(item) for item in fields.items(2, MAX_HTTP)),
-            slots=fields.integer(3, 0, 65_535), served=fields.integer(4, 0, MAX_TIME), withdrawn=fields.flag(7),
+            slots=fields.integer(3, 0, 65_535), served=fields.integer(4, 0, MAX_TIME), partial=fields.flag(5), withdrawn=fields.flag(7),
         )
 
 

@@ -69,6 +69,7 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("now", b"", "download/app", Now(revision=7, release=DIGEST, channel=KEY)),
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, addresses=(V4, V6), slots=3, served=9)),
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, withdrawn=True)),
+    ("mirror", b"app", "eu/home/a", Mirror(revision=7, partial=True)),
 ]
 
 
