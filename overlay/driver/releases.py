@@ -100,7 +100,7 @@ class Shelf:
             self._make_folder(channel)
             try:
                 with path.open("xb") as copy:
-                    while data := os.read(source, READ):
+                    while growing.length <= whole and (data := os.read(source, READ)):  # what grows as fast as it is read has no end
                         copy.write(data)
                         growing.add(data)
                         told(growing.length, whole)

@@ -12,8 +12,8 @@ import pytest
 
 from tests.process.machines import Machine, Village, until
 
-SIZE = 6 * 1_048_576
-PIECES = 96
+SIZE = 3 * 1_048_576
+PIECES = 48
 
 
 def counted(machine: Machine, word: str) -> int:
@@ -32,7 +32,7 @@ def publisher(shared: Village) -> Machine:
 
 @pytest.fixture(scope="module")
 def takers(publisher: Machine, shared: Village) -> list[Machine]:
-    machines = [shared.machine() for _ in range(4)]
+    machines = [shared.machine() for _ in range(3)]
     for number, machine in enumerate(machines):
         machine.join(publisher, "--name", f"taker{number}", "--cluster", f"eu/site{number // 2}")
         machine.done("subscribe", "big")
@@ -60,7 +60,7 @@ def test_a_large_release_is_shared_and_the_source_sends_about_one_copy(publisher
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     taken = [counted(taker, "pieces_taken") for taker in takers]
     given = counted(publisher, "pieces_given")
-    assert sum(taken) >= 3 * PIECES, (taken, given)  # from mates, and not over plain HTTP
+    assert sum(taken) >= 2 * PIECES, (taken, given)  # from mates, and not over plain HTTP
     assert given <= 2.5 * PIECES, (taken, given)
 
 
