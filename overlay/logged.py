@@ -56,6 +56,8 @@ EVENTS: Final[dict[str, Event]] = {
     "service-up": Event("info", {"name": "of the service", "proto": "`tcp` or `udp`"}, "a service that this node carries passes its check"),
     "virtual-ip-carried": Event("info", {"address": "`[lan] virtual_ip`"}, "this node leads its cluster and has taken the virtual address"),
     "virtual-ip-dropped": Event("info", {"address": "`[lan] virtual_ip`", "why": "in words"}, "it has the virtual address no more"),
+    "release-here": Event("info", {"channel": "its name", "revision": "its number"}, "all octets of a release are here, and proved"),
+    "release-active": Event("info", {"channel": "its name", "revision": "its number"}, "the command for a revision has run, and all is well"),
     "mended": Event("info", {"about": "as in `problem`", "what": "what it was"}, "a problem is gone"),
     "peer-rejected": Event(
         "warning", {"reason": "a rule of [rights.md](rights.md), `passport-form`, `no-answer` or `twin`"},
@@ -96,6 +98,11 @@ EVENTS: Final[dict[str, Event]] = {
     "way-in": Event(
         "warning", {"what": "what it leads to"}, "while looking for the others: the bootstrap zone names another overlay than this node's",
         "`overlay doctor` compares both; mend the TXT records, or leave this overlay",
+    ),
+    "release-failed": Event(
+        "error", {"channel": "its name", "revision": "its number", "what": "what went wrong"},
+        "the command for a revision failed, or what it started is not well; the revision before stays",
+        "mend the command or the release; `overlay upgrade --now` tries once more",
     ),
     "problem": Event(
         "error", {"about": "`disk`: nothing can be stored; `clock`: this machine's is not believed", "what": "the reason in words"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from overlay import limits
 from overlay.admission.registrar import USES, Registrar
@@ -34,10 +34,12 @@ from overlay.outlook import KNOCK, Outlook, OutlookPorts
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.probing import probes
-from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, SessionEnded, ZonesChanged
+from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, ReleasesChanged, SessionEnded, Streamed, ZonesChanged
 from overlay.reach import Reach, ReachPorts
 from overlay.records import passport as passports
+from overlay.records.kinds import RELEASES
 from overlay.records.record import Record, parse
+from overlay.records.releases import spoken_of
 from overlay.records.trust import Trust
 from overlay.remembered import Remembered
 from overlay.renewal import Renewals, best_name
@@ -100,8 +102,9 @@ class Node:
             outputs.Ask: self._ask, outputs.Answer: self._answer, outputs.Changed: self._changed, outputs.Arrived: self._arrived,
             outputs.Reach: lambda event, now, at: self.dial(event.to.exchange, event.to.addresses, now, at), outputs.Part: self._part,
             Found: lambda event, now, at: self.dial(*self.lan.found(event), now, at),
-            **self.reach.handlers(),
-            Store: self._store, **dict.fromkeys((Send, OpenTcp, CloseTcp, CloseUdp, Log), self._effect),
+            **self.reach.handlers(), **dict.fromkeys(get_args(events.StreamEvent), lambda event, now, at: self._raise(Streamed(event))),
+            Store: lambda store, now, at: self._first.append(store),
+            **dict.fromkeys((Send, OpenTcp, CloseTcp, CloseUdp, Log), lambda effect, now, at: self._then.append(effect)),
         }
         self._load(setup.stored, now, at)
 
@@ -269,6 +272,7 @@ class Node:
         peer = self.peers.closed(event.session)
         self._raise(SessionEnded(event.peer_key, event.reason))
         self.reach.left(peer, event.session, now)
+        self._raise(Streamed(event))
         if self.registrar is not None and peer is not None:
             self.registrar.room.ended(peer.handshake_hash)
         if self.directory is not None:
@@ -458,6 +462,8 @@ class Node:
                 self._renewed(own, at)
         elif kind in ("cluster", "grant") and self.presence is not None:
             self.presence.look_soon(now)
+        if kind in RELEASES:
+            self._raise(ReleasesChanged(spoken_of(event.record)))
         if kind in ("grant", "revoke") and self.belonging is not None:
             self.belonging.look_soon()
         if kind == "grant" and own is not None and event.record.item == own.node_id:
@@ -486,12 +492,6 @@ class Node:
     def _hurry(self) -> None:
         if self.presence is not None:
             self.presence.hurry()
-
-    def _store(self, store: Store, now: float, at: float) -> None:
-        self._first.append(store)
-
-    def _effect(self, effect: Effect, now: float, at: float) -> None:
-        self._then.append(effect)
 
     def _raise(self, event: object) -> None:
         self._then.append(Raise(event))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from overlay.errors import OverlayError
 from overlay.name import Path
+from overlay.session.events import Closed, StreamEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,20 @@ class ZonesChanged:
     """Views of these units are out of date (`table` or `zone:PATH`)."""
 
     units: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasesChanged:
+    """Something was said of a channel: its keys, a release, its freshness, a halt, a mirror."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What happened to a stream, or to the session that carried it."""
+
+    event: StreamEvent | Closed
 
 
 @dataclass(frozen=True, slots=True)

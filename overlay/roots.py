@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import ClassVar, Self
 
 from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY, SIGNATURE, Signer, verify
@@ -21,7 +22,6 @@ from overlay.records.trust import since
 from overlay.units import b64, unb64
 from overlay.wire.codec import decode, encode
 
-_TITLE = "overlay root draft 1"
 _KEY_TITLE = "overlay root key 1"
 LAST_DATE = 253_402_300_799  # UTC seconds: the end of the year 9999, where calendars end
 SHOWN = 16  # characters of a key that a person compares: 96 bits
@@ -38,7 +38,10 @@ class Ruler:
 
 @dataclass(slots=True)
 class RootDraft:
-    """A record on its way to its signatures."""
+    """A record on its way to its signatures. What else is signed by several has drafts of its own title and kinds."""
+
+    TITLE: ClassVar[str] = "overlay root draft 1"
+    KINDS: ClassVar[tuple[str, ...]] = ("root", "grant")
 
     overlay_id: bytes
     content: bytes
@@ -64,21 +67,22 @@ class RootDraft:
     def record(self) -> Record:
         """The record, once nothing is missing."""
         if self.missing() > 0:
-            raise UsageError(f"{self.missing()} signature(s) are missing", "overlay root sign DRAFT --key FILE, where a key is", rule="root-unsigned")
+            todo = f"overlay {self.TITLE.split()[1]} sign DRAFT --key FILE, where a key is"
+            raise UsageError(f"{self.missing()} signature(s) are missing", todo, rule="root-unsigned")
         return parse(encode([self.content, [[key, self.sigs[key]] for key in sorted(self.sigs)]]))
 
     def text(self) -> str:
         """As a file."""
         rulers = [f"of {ruler.threshold} {' '.join(b64(key) for key in sorted(ruler.keys))}" for ruler in self.rulers]
         sigs = [f"by {b64(key)} {b64(signature)}" for key, signature in sorted(self.sigs.items())]
-        return "\n".join([_TITLE, b64(self.overlay_id), b64(self.content), *rulers, *sigs]) + "\n"
+        return "\n".join([self.TITLE, b64(self.overlay_id), b64(self.content), *rulers, *sigs]) + "\n"
 
     @classmethod
-    def read(cls, text: str, where: str) -> RootDraft:
+    def read(cls, text: str, where: str) -> Self:
         """The inverse of :meth:`text`; signatures that do not hold are an error, as is everything else that is odd."""
         try:
             title, overlay_id, content, *rest = text.split("\n")
-            if title != _TITLE or rest[-1:] != [""]:
+            if title != cls.TITLE or rest[-1:] != [""]:
                 raise ValueError
             draft = cls(unb64(overlay_id, DIGEST), unb64(content), ())
             for line in rest[:-1]:
@@ -92,10 +96,11 @@ class RootDraft:
                     raise ValueError
             said = parse(encode([draft.content, [[bytes(KEY), bytes(SIGNATURE)]]]))
             kinds.read(said)
-            if not draft.rulers or any(not 1 <= ruler.threshold <= len(ruler.keys) for ruler in draft.rulers) or said.kind not in ("root", "grant"):
+            if not draft.rulers or any(not 1 <= ruler.threshold <= len(ruler.keys) for ruler in draft.rulers) or said.kind not in cls.KINDS:
                 raise ValueError
         except (ValueError, IndexError, UsageError, Malformed):
-            raise UsageError(f"{where} is no draft of `overlay root`, or is damaged", "copy it again, whole", rule="root-draft") from None
+            what = f"{where} is no draft of `overlay {cls.TITLE.split()[1]}`, or is damaged"
+            raise UsageError(what, "copy it again, whole", rule="root-draft") from None
         return draft
 
     def describe(self) -> str:

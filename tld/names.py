@@ -20,7 +20,7 @@ from overlay.errors import Malformed
 from overlay.name import ROOT, Path
 from overlay.units import unb32
 from overlay.wire.address import Address
-from tld import codes
+from tld import codes, download
 from tld.authority import Authority, Source
 from tld.delegation import HOST_TTL, Bootstrap, amend, build, difference, labels, text_rdata
 from tld.engine import Answer, lookup
@@ -28,7 +28,7 @@ from tld.label import Name, from_text, from_wire, to_wire
 from tld.query import Query, ask, parse
 from tld.render import refuse, render
 from tld.reply import read
-from tld.reserved import ID, WHOAMI
+from tld.reserved import DOWNLOAD, ID, WHOAMI
 from tld.stub import Evidence, Local, Public, Refuse, Wait, World, below, decide, local, unreachable
 from tld.zone import RRset, Zone, Zones
 
@@ -87,6 +87,7 @@ class Names:
         self._suffix = self.zone if policy == "suffix-only" else self.tld
         self._remembers = policy != "public-first"  # there the public DNS is asked each time
         self._bootstrap = Bootstrap(overlay_id=overlay_id, tld=tld)
+        self.holders: download.Holders = download.nobody  # who gives away releases
         self._public: tuple[str, ...] = ()
         self._hosts: dict[Path, dict[bytes, Host]] = {}  # per zone: node id -> name, addresses
         self._gates: dict[bytes, Host] | None = None  # the same of the root's gateways, once somebody asks
@@ -314,10 +315,12 @@ class Names:
     def _special(self, qname: Name, qtype: int, who: Collection[str], zones: Zones) -> Answer | None:
         for suffix in (self.tld, self.zone):
             depth = len(qname) - len(suffix)
-            if depth > 0 and qname[depth - 1] in (WHOAMI, ID) and qname[depth:] == suffix:
+            if depth > 0 and qname[depth - 1] in (WHOAMI, ID, DOWNLOAD) and qname[depth:] == suffix:
                 root = zones.get(suffix)
                 if root is None:
                     return None
+                if qname[depth - 1] == DOWNLOAD:
+                    return self._download(root, qname, qtype, depth)
                 if qname[depth - 1] == WHOAMI:
                     return _made(root, qname, qtype, who, ttl=0) if depth == 1 else _nothing(root)
                 return None if depth == 1 else self._by_id(root, qname, qtype, depth)
@@ -326,6 +329,15 @@ class Names:
                 answer = lookup(zones, qname, qtype)
                 return answer if answer.answer else replace(answer, ede=(_EDE_OTHER, down[qname]))
         return None
+
+    def _download(self, root: Zone, qname: Name, qtype: int, depth: int) -> Answer:
+        """``download``, ``CHANNEL.download``: who gives away the newest release now."""
+        channel = download.channel_of(qname[: depth - 1])
+        holders = self.holders(channel) if channel is not None else None
+        if holders is None:
+            return _nothing(root)
+        hosts = download.hosts_of(holders)
+        return download.busy() if hosts is None else _made(root, qname, qtype, hosts, ttl=download.TTL)
 
     def _by_id(self, root: Zone, qname: Name, qtype: int, depth: int) -> Answer:
         """``<id>.id``: a node under its self-certifying name, whichever zone it stands in."""

@@ -235,7 +235,7 @@ class Registrar:
     def granting_right(self, path: Path, wanted: frozenset[str], at: float) -> Record:
         """The grant of this node by which it may give these rights on that path, the longest-lived; TrustError without."""
         mine = self.directory.book.grants_of(self.statements.identity.node_id, at)
-        able = [g for g in mine if rights.GRANT in g.body[1] and g.name.covers(path) and wanted <= rights.grantable(frozenset(g.body[1]))]
+        able = [g for g in mine if rights.GRANT in g.body[1] and g.name.covers(path) and rights.gives(frozenset(g.body[1]), g.name, wanted)]
         if not able:
             raise TrustError(f"this node may not grant below {path.dotted}", "ask a node that holds `grant` there", rule="R09")
         return max(able, key=lambda g: (g.expires, -len(g.name), g.digest))

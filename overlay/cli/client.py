@@ -17,7 +17,7 @@ from overlay.driver.control_client import request
 from overlay.errors import NotRunning, ReachError
 
 LISTS: Final = (  # commands that are answered by one
-    "peers", "clusters", "why", "expand", "service.list", "name.list", "grants", "admit.list", "doctor", "nodes",
+    "peers", "clusters", "why", "expand", "service.list", "name.list", "grants", "admit.list", "doctor", "nodes", "release.list",
 )  # fmt: skip
 PATIENCE: Final = 15.0  # seconds for an answer: a cold name takes three round trips, each with repeats
 

@@ -21,6 +21,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Interface
+from pathlib import Path as FilePath
 from urllib.parse import urlencode
 
 import trio
@@ -38,6 +39,8 @@ from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
 from overlay.cli.public import public_exists
 from overlay.cli.reaching import Reaching
+from overlay.cli.release_desk import ReleaseDesk
+from overlay.cli.releasing import Releasing
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
@@ -78,7 +81,7 @@ class Plugged:
 
     def __init__(
         self, node: Node, *, config: Config, listeners: Listeners, store: Store, clock: Clock, log: LogFile, incarnation: int,
-        tell: Callable[[str], None], root: Started | None = None,
+        tell: Callable[[str], None], home: FilePath, root: Started | None = None,
     ) -> None:
         self.node = node
         self.config = config
@@ -88,6 +91,7 @@ class Plugged:
             node, store=store, clock=clock, listeners=listeners, log=log, site=self.site, advertise=config.listen.advertise, tell=tell,
             virtual=config.lan.virtual_ip.partition("/")[0],
         )
+        self.releasing = Releasing(self.engine, home)
         self._root = root
         self._carrier: Carrier | None = None  # of the virtual address
         self.engine.subscribe(self._heard)
@@ -96,7 +100,7 @@ class Plugged:
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
         self.checks: NodeChecks | None = None
-        self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters}
+        self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters, "releases": self.releasing.counters}
         self._incarnation = incarnation
         self._good: dict[bytes, bytes] = {}  # exchange key -> node id, of those whose passport is good
         self._lost: dict[bytes, str] = {}  # exchange key that somebody waits for -> why its dial or session ended, empty before that
@@ -154,6 +158,7 @@ class Plugged:
         names = self.names = Names(
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
+        names.holders = self.releasing.holders
         upstream = Upstream(
             Resolvers(
                 clock=trio.current_time, own=self._own_dns, configured=tuple(parse_address(text, 53) for text in self.config.names.upstream),
@@ -200,7 +205,9 @@ class Plugged:
                 leads=self._leads, write=lambda line: self.engine.let_out((line,)),
             )
             start(self._carrier.run)
-        self._desk.open({**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **keeping(operations.handlers(), self.engine)})
+        start(self.releasing.run)
+        changes = {**operations.handlers(), **ReleaseDesk(self.releasing).handlers()}
+        self._desk.open({**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **keeping(changes, self.engine)})
         self._show_all()
 
     @property
@@ -370,6 +377,9 @@ class Plugged:
             return self._expand(request.asks("name"))
         if request.path == metrics.PATH:
             return metrics.answer(request, self._metrics)
+        release = self.releasing.pages.page(request)
+        if release is not None:
+            return release
         page = respond(request.path, urlencode(request.query), caller, self._facts(caller)) if self.node.presence is not None else None
         return Response(page.status, page.body, page.headers) if page is not None else text("not found", 404)
 

@@ -260,7 +260,7 @@ class Running:
         node.crashed = partial(self._keep_flight, start.log, clock)
         plugged = Plugged(
             node, config=self.config, listeners=listeners, store=start.store, clock=clock, log=start.log, incarnation=incarnation,
-            tell=self.report.progress, root=start.root,
+            tell=self.report.progress, home=self.home, root=start.root,
         )
         plugged.counted["entrance"] = self._entrance
         plugged.engine.lots.put(Step(first=(Write(OWN, homes.INCARNATION, str(incarnation).encode()),)))

@@ -10,8 +10,8 @@ from typing import Final
 
 from overlay.cli.grammar import JSON, Argument, Command, Option, number, one_of, seconds, span
 
-IN, RIGHTS, LOOK, NAMES, MACHINE = "Getting in", "Rights", "Looking", "Names", "Machine"
-GROUPS: Final = (IN, LOOK, NAMES, RIGHTS, MACHINE)
+IN, RIGHTS, LOOK, NAMES, RELEASES, MACHINE = "Getting in", "Rights", "Looking", "Names", "Releases", "Machine"
+GROUPS: Final = (IN, LOOK, NAMES, RELEASES, RIGHTS, MACHINE)
 
 _LISTEN: Final = (
     Option("--listen-overlay", "IP:PORT", "where overlay sessions listen, or off", many=True),
@@ -28,6 +28,9 @@ _DETACH: Final = Option("--detach", "", "return when usable and leave it running
 _NAME: Final = Argument("NAME", "a name such as web.home.eu or eu/home/web", dashed=True)
 _NODE: Final = Argument("NODE", "a node's name or id", dashed=True)
 SCENARIOS: Final = ("join", "partition", "churn", "crash", "storm")  # overlay/lab/scenarios.py
+_CHANNEL: Final = Argument("CHANNEL", "a channel: one label, such as app")
+_REVISION: Final = Argument("N", "a revision's number", number(1, 2**31 - 1))
+_RELEASE_KEY: Final = Option("--key", "FILE", "a key of the channel (those in the home)", many=True)
 _ROOT_KEYS: Final = "K of N root keys must sign changes of the root; needs --root-out"
 
 COMMANDS: Final = (
@@ -181,6 +184,70 @@ COMMANDS: Final = (
         (Argument("FILE", "a master file, or - for paths on stdin"),),
         (Option("--listen", "IP:PORT", "where it answers, UDP and TCP"),),
         "Joins nothing. With - each line of stdin names a file that replaces the zone before.",
+    ),
+    Command(
+        ("release", "init"), RELEASES, "open a channel, or renew or change its keys", "overlay.cli.releases:init", (_CHANNEL,),
+        (
+            Option("--threshold", "K", "so many keys must sign (1)", number(1, 8)), Option("--keys", "N", "make so many keys (1)", number(1, 8)),
+            Option("--auto-publish", "", "this node publishes by itself what others of the channel sign"),
+            Option("--key-out", "DIR", "where the keys are written (the home)"), _RELEASE_KEY, JSON,
+        ),
+        "Keys are encrypted where a passphrase is typed or stands in OVERLAY_PASSPHRASE. Again on a known channel: the next version of its keys.",
+    ),
+    Command(
+        ("release", "sign"), RELEASES, "sign a draft with a channel's keys", "overlay.cli.releases:sign",
+        (Argument("DRAFT", "a file of release publish, init, resume or sign"),),
+        (_RELEASE_KEY, Option("--out", "FILE", "where the draft is written (the same file)"), JSON),
+        "Needs no running node: keys may lie where none runs.",
+    ),
+    Command(
+        ("release", "publish"), RELEASES, "publish a file as the next revision", "overlay.cli.releases:publish",
+        (_CHANNEL, Argument("FILE", "what is published")),
+        (
+            Option("--revision", "N", "its number (one above the highest)", number(1, 2**31 - 1)), Option("--note", "T", "a line for people"),
+            Option("--waves", "default|none", "by waves, or everybody at once", one_of("default", "none"), "default"),
+            Option("--soak", "60s", "how long a node is to be healthy before it counts", span),
+            Option("--lowest", "N", "the lowest revision that it may replace", number(1, 2**31 - 1)), _RELEASE_KEY,
+            Option("--signed", "DRAFT", "a draft that all have signed"), Option("--out", "FILE", "where a draft is written"), JSON,
+        ),
+        "Prints what was published as JSON. Where keys are on other machines it writes a draft: see release sign.",
+    ),
+    Command(
+        ("release", "list"), RELEASES, "channels and their revisions", "overlay.cli.releases:listing",
+        (Argument("CHANNEL", "only this one", required=False),), (JSON,),
+    ),
+    Command(
+        ("release", "show"), RELEASES, "one revision in full", "overlay.cli.releases:show",
+        (_CHANNEL, Argument("N", "its number (the newest)", number(1, 2**31 - 1), required=False)), (JSON,),
+    ),
+    Command(
+        ("release", "verify"), RELEASES, "whether a file is what was published", "overlay.cli.releases:verify",
+        (Argument("FILE", "what is asked about"),), (Option("--channel", "C", "only this one counts"), JSON), "Exit 4 where it is not.",
+    ),
+    Command(
+        ("release", "halt"), RELEASES, "stop a revision everywhere; one key is enough", "overlay.cli.releases:halt", (_CHANNEL, _REVISION),
+        (Option("--note", "T", "a line for people"), _RELEASE_KEY, JSON),
+    ),
+    Command(
+        ("release", "resume"), RELEASES, "lift a halt; takes the channel's threshold", "overlay.cli.releases:resume", (_CHANNEL, _REVISION),
+        (Option("--note", "T", "a line for people"), _RELEASE_KEY, JSON),
+    ),
+    Command(
+        ("release", "status"), RELEASES, "how far a channel is here", "overlay.cli.releases:status", (_CHANNEL,),
+        (Option("--why", "", "why nothing newer is installed, in one line"), JSON),
+    ),
+    Command(
+        ("subscribe",), RELEASES, "take a channel's releases", "overlay.cli.releases:subscribe", (_CHANNEL,),
+        (
+            Option("--activate", "CMD", "run once for each revision; gets OVERLAY_RELEASE_FILE, OVERLAY_REVISION, OVERLAY_CHANNEL"),
+            Option("--health", "CMD|URL", "whether it went well: a command, or a page"), JSON,
+        ),
+    ),
+    Command(("unsubscribe",), RELEASES, "take a channel's releases no longer", "overlay.cli.releases:unsubscribe", (_CHANNEL,), (JSON,)),
+    Command(
+        ("upgrade",), RELEASES, "look for something newer at once", "overlay.cli.releases:upgrade",
+        (Argument("NODE", "another node", required=False, dashed=True),),
+        (Option("--channel", "C", "only this one"), Option("--now", "", "do not wait for a turn; try again what failed"), JSON),
     ),
     Command(("config", "check"), MACHINE, "check overlay.toml", "overlay.cli.local:config_check", (), (JSON,)),
     Command(

@@ -7,7 +7,7 @@ knows no peers; what must last comes out as stores. Views for names are made fro
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Set
 from itertools import islice
 
@@ -18,8 +18,9 @@ from overlay.errors import Malformed, TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.records import kinds, rights
-from overlay.records.kinds import Body, Cluster
+from overlay.records.kinds import RELEASES, Body, Cluster
 from overlay.records.record import Identity, Record, parse
+from overlay.records.releases import spoken_of
 from overlay.records.trust import Trust, Verdict, chain_of, holders, kept_until
 
 TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
@@ -42,6 +43,9 @@ class Book:
         self.trust = trust
         self.records: dict[Identity, Record] = {}
         self.grants: dict[bytes, Record] = {}  # by digest; those superseded too, as long as something stands on them
+        self.channels: dict[bytes, Record] = {}  # by digest: what is said in a channel stands on its record as on a grant
+        self.links = ChainMap(self.grants, self.channels)  # what a record may name as that which it stands on
+        self.published: dict[str, dict[bytes, Record]] = {}  # what is said of each channel, by the keys of the records
         self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
         self._grants_to: dict[bytes, list[Record]] = {}  # the same by subject
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
@@ -65,7 +69,7 @@ class Book:
 
     def load(self, raws: Iterable[bytes], at: float) -> None:
         """Take back what this node had stored. Signatures were checked before they were stored."""
-        order = {"root": 0, "grant": 1}
+        order = {"root": 0, "grant": 1, "channel": 2}
         parsed = []
         for raw in raws:
             try:
@@ -75,11 +79,11 @@ class Book:
                 parsed.append(record)
             except Malformed:
                 self.counters["drop:stored-record"] += 1
-        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), r.seq if r.kind == "root" else len(r.name), r.seq)):
+        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 3), r.seq if r.kind == "root" else len(r.name), r.seq)):
             self.trust.vouch(record)
             if record.kind == "grant":
                 self._keep_grant(record)
-        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 2), self._cut_of(r) is None, r.seq)):
+        for record in sorted(parsed, key=lambda r: (order.get(r.kind, 3), self._cut_of(r) is None, r.seq)):
             try:
                 self.add(record, at)
             except (TrustError, Malformed) as why:
@@ -110,13 +114,13 @@ class Book:
             if held.seq == record.seq and held.digest != record.digest:
                 self.counters["equivocations"] += 1
             if wanted and record.kind == "grant" and record.digest not in self.grants:
-                self.trust.judge(record, at, self.grants.get)
+                self.trust.judge(record, at, self.links.get)
                 self._keep_grant(record)
                 self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
             return None
         if held is None:
             self._admit(record)
-        verdict = self.trust.judge(record, at, self.grants.get)
+        verdict = self.trust.judge(record, at, self.links.get)
         if record.kind == "bind":
             raise TrustError("bindings travel in passports only", rule="bind")
         if held is None:
@@ -181,7 +185,10 @@ class Book:
             self._keep_grant(record)
         else:
             self._hang(record)
+            if record.kind == "channel":
+                self.channels[record.digest] = record
             if held is not None:
+                self.channels.pop(held.digest, None)
                 self._unhang(held)
         self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
         self._enter_unit(record, shows=not anew)
@@ -206,7 +213,7 @@ class Book:
 
     def unit_of(self, record: Record) -> Unit:
         """The unit that a record belongs to."""
-        if record.kind in ("root", "revoke", "cluster", "head"):
+        if record.kind in ("root", "revoke", "cluster", "head") or record.kind in RELEASES:
             return TABLE
         if record.kind == "grant" and record.body.get(1) != [rights.OWN]:
             return TABLE
@@ -217,6 +224,8 @@ class Book:
         self._unit[record.identity] = unit
         self.units[unit].put(record)
         self._members[unit][record.key] = record
+        if record.kind in RELEASES:
+            self.published.setdefault(spoken_of(record), {})[record.key] = record
         if shows and (unit != TABLE or record.kind == "root"):
             self._changed.add(unit)
         if unit == TABLE:
@@ -228,6 +237,8 @@ class Book:
             return
         self.units[unit].drop(record)
         self._members[unit].pop(record.key, None)
+        if record.kind in RELEASES:
+            self.published[spoken_of(record)].pop(record.key, None)
         if shows and unit != TABLE:
             self._changed.add(unit)
         if unit == TABLE and (record.kind == "grant" or not replaced):
@@ -278,6 +289,7 @@ class Book:
         if record.kind == "grant":
             self._drop_grant(record)
         else:
+            self.channels.pop(record.digest, None)
             self._unhang(record)
         self._stores.append(Store(RECORDS, self._store_key(record), None))
 
@@ -391,7 +403,7 @@ class Book:
             for record in list(self._hangs.get(waiting.pop(), {}).values()):
                 if record.kind == "revoke" and record.item == revoked.digest:
                     continue  # what ends it goes on
-                if record.kind == "grant" and record.digest not in reached:
+                if record.kind in ("grant", "channel") and record.digest not in reached:
                     reached.add(record.digest)
                     waiting.append(record.digest)
                 self._end(record, at)
@@ -403,7 +415,7 @@ class Book:
         if not self._current(record):
             return
         try:
-            self.trust.judge(record, at, self.grants.get)
+            self.trust.judge(record, at, self.links.get)
         except TrustError:
             self.counters["revoked"] += 1
             if record.kind != "grant":
@@ -434,7 +446,7 @@ class Book:
 
     def chain_of(self, record: Record) -> list[Record]:
         """The grants that a record stands on as far as they are known, nearest first."""
-        return chain_of(record, self.grants.get)
+        return chain_of(record, self.links.get)
 
     def take_stores(self) -> list[Store]:
         """What must be made durable since last asked."""

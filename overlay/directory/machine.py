@@ -222,7 +222,7 @@ class Directory:
         unit = fields.text(2, 260, default="")
         found = [self.holdings.by_key(unit, key) for key in fields.items(3, 64) if type(key) is bytes]
         for wanted in fields.items(1, 32):
-            grant = self.book.grants.get(wanted) if type(wanted) is bytes else None
+            grant = self.book.links.get(wanted) if type(wanted) is bytes else None
             if grant is not None and self.holdings.shared_out:  # where its zone begins comes first: see Pushing.box
                 found += begins(self.book, kept_with(grant, self.book))[:1]
             found.append(grant)
@@ -276,7 +276,7 @@ class Directory:
             case ("push", _):
                 peer.in_flight -= 1
                 for wanted in Fields(body, "push reply").items(1, 64):
-                    grant = self.book.grants.get(wanted) if type(wanted) is bytes else None
+                    grant = self.book.links.get(wanted) if type(wanted) is bytes else None
                     if grant is not None:
                         self._pushing.box(peer, grant)
                 self._pushing.flush(peer, self._now)
@@ -311,7 +311,7 @@ class Directory:
             if wanted is not None:
                 missing[wanted] = None
             accepted += wanted is not None or self.book.known(record)
-        return accepted, [digest for digest in missing if digest not in self.book.grants]
+        return accepted, [digest for digest in missing if digest not in self.book.links]
 
     def failed(self, context: tuple[object, ...], session: int) -> None:
         """A call was not answered. What was being pushed waits for the next reconciliation."""

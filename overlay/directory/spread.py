@@ -7,6 +7,7 @@ from typing import Final
 
 from overlay import limits
 from overlay.name import ROOT
+from overlay.records.kinds import RELEASES
 from overlay.records.record import Record
 
 CORE: Final = "core"  # the unit that all compare even where the table is shared out
@@ -24,5 +25,5 @@ class Spread:
 
 
 def core(record: Record) -> bool:
-    """Whether all hold it, however large the overlay is: it ends rights, or says who may give them."""
-    return record.kind in ("root", "revoke") or (record.kind == "grant" and record.name == ROOT)
+    """Whether all hold it, however large the overlay is: it ends rights, says who may give them, or what is published."""
+    return record.kind in ("root", "revoke") or record.kind in RELEASES or (record.kind == "grant" and record.name == ROOT)

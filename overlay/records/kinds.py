@@ -16,6 +16,7 @@ from overlay.identity.keys import DIGEST, KEY
 from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
 from overlay.records.record import MAX_SEQ, MAX_TIME, NEVER, PARSED, Draft, Record
+from overlay.records.releases import Channel, Halt, Mirror, Now, Release
 from overlay.units import DAY, HOUR, MINUTE
 from overlay.wire.address import Address, unpack_address
 from overlay.wire.codec import Fields, Value, ordered
@@ -296,7 +297,7 @@ class Invite:
         return cls(uses=fields.integer(1, 1, 1_000_000), redeemers=tuple(redeemers))
 
 
-Body = Root | Grant | Revoke | Bind | Host | Cluster | Carry | Data | Head | Invite
+Body = Root | Grant | Revoke | Bind | Host | Cluster | Carry | Data | Head | Invite | Channel | Release | Now | Halt | Mirror
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,7 +325,14 @@ KINDS: dict[str, Kind] = {
     "data": Kind(read=Data.read, life=30 * DAY, needs=frozenset({rights.OWN}), item=(1, 16)),
     "head": Kind(read=Head.read, life=10 * MINUTE, needs=frozenset({rights.SPEAK, rights.SIGN}), keeps=True),
     "invite": Kind(read=Invite.read, life=_YEAR, needs=frozenset({rights.GRANT}), item=(KEY, KEY)),
+    "channel": Kind(read=Channel.read, life=_YEAR, needs=frozenset({rights.OWN, rights.RELEASE}), item=(4, 4), threshold=True),
+    "release": Kind(read=Release.read, life=_YEAR, item=(4, 4), threshold=True),
+    "halt": Kind(read=Halt.read, life=_YEAR, item=(4, 4), threshold=True),
+    "now": Kind(read=Now.read, life=DAY, needs=frozenset({rights.ATTEST})),
+    "mirror": Kind(read=Mirror.read, life=2 * HOUR, needs=frozenset({rights.OWN}), item=(1, 63), keeps=True),
 }
+
+RELEASES = frozenset({"channel", "release", "halt", "now", "mirror"})  # what subscribers listen to
 
 # Unions over signers (DESIGN 3.1). Their signer takes one back by saying it once more, `withdrawn`, with the date of what
 # it buries: a record that merely vanished would come back from a node that was away.

@@ -16,6 +16,7 @@ from overlay.units import DAY
 
 OWN, MEMBER, CARRY, SPEAK = "own", "member", "carry", "speak"
 GRANT, SIGN, OPERATE, ATTEST = "grant", "sign", "operate", "attest"
+RELEASE = "release:"  # with a channel behind it: say whose keys count in that channel
 
 MEANING = {
     OWN: "speak about names at and below the path",
@@ -65,6 +66,12 @@ def parse_rights(text: str) -> frozenset[str]:
 def grantable(held: frozenset[str]) -> frozenset[str]:
     """All that a holder of ``held`` (with ``grant`` among it) may pass on."""
     return held.union(*(_IMPLIED.get(right, frozenset()) for right in held))
+
+
+def gives(held: frozenset[str], path: Path, wanted: frozenset[str]) -> bool:
+    """Whether a holder of ``held`` on ``path``, with ``grant`` among it, may pass ``wanted`` on. Who owns the root opens channels."""
+    opened = {right for right in wanted if right.startswith(RELEASE)} if OWN in held and not path.labels else set()
+    return wanted - opened <= grantable(held)
 
 
 class Joining(Enum):

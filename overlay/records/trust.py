@@ -29,6 +29,9 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
 | R20 | of two claims to one name, or one above the other, what a holder of `grant` gave stands above what a member took, then the earlier holds |
 | R21 | a holder of `speak` or `grant` renews for another, unchanged, what was given by `grant`: for no longer than that, nor than its giver's right |
+| R22 | a channel is declared by a holder of `release:CHANNEL`, or `own`, on the root and a threshold of its own keys, for no longer than that right |
+| R23 | a release, and what lifts a halt, has a threshold of its channel's keys and nobody else; a halt has one of them |
+| R24 | what is said in a channel names a version of it that is live |
 """
 
 from __future__ import annotations
@@ -42,9 +45,10 @@ from overlay import limits
 from overlay.errors import TrustError
 from overlay.identity.keys import verify
 from overlay.name import Path
-from overlay.records import kinds, rights
+from overlay.records import channels, kinds, rights
 from overlay.records.kinds import Body, Grant, Root
 from overlay.records.record import NO_OVERLAY, Identity, Record
+from overlay.records.releases import Channel, Halt, Release
 
 PASSED = 512  # links of chains that are remembered as good: 1 MiB with their records
 Verifier = Callable[[bytes, bytes, bytes], bool]
@@ -110,6 +114,8 @@ class Trust:
         if isinstance(body, Root):
             self._judge_root(record, body)
             return Verdict(body)
+        if isinstance(body, Channel | Release | Halt):
+            return Verdict(body, self._judge_spoken(record, body, at, grants))
         self._check_signers(record)
         if record.kind == "bind":
             return Verdict(body)
@@ -288,9 +294,20 @@ class Trust:
             raise _no("R21", "a renewal lives longer than what it renews, or than its giver's right")
         return origin
 
+    def _judge_spoken(self, record: Record, body: Channel | Release | Halt, at: float, grants: Grants) -> tuple[Record, ...]:
+        """R22 to R24: a channel hangs on a grant, what is said in it on the channel."""
+        via = _known(record.via, grants) if record.via else record
+        channels.stands(record, body, via, kinds.read(via), at)
+        chain = {via.digest: via}
+        if isinstance(body, Channel):
+            self._check_signers(via)
+            self._links(via, at, grants, chain, limits.PASSPORT_GRANTS - 1)
+        self._check_signatures(record, self.overlay_id)
+        return tuple(chain.values())
+
     def _judge_revoke(self, record: Record, at: float, grants: Grants) -> tuple[Record, ...]:
         grant = grants(record.item)
-        if grant is None:
+        if grant is None or grant.kind != "grant":
             raise MissingGrant(record.item)
         lasting = min(kept_until(grant), record.issued + kinds.KINDS["revoke"].life)
         if grant.name != record.name or record.expires < lasting:
@@ -334,7 +351,7 @@ def _passes(via: Record, current: Record) -> None:
         return  # R21 asks for what it renews
     if current.expires > via.expires:
         raise _no("R10", "a grant outlives its issuer's")
-    if rights.GRANT in held.rights and passed.rights <= rights.grantable(held.rights):
+    if rights.GRANT in held.rights and rights.gives(held.rights, via.name, passed.rights):
         return
     if rights.MEMBER in held.rights and passed.rights == {rights.OWN}:
         if current.item != via.item or current.name == via.name:

@@ -18,6 +18,7 @@ from tests.cli.shell import Outcome, Run, process
 GOOD = {
     "ZONE": "cloud.example.org", "CODE": "ABCD-EFGH", "PATH": "eu/home", "GRANT": "A" * 43, "DIR": "keys", "NODE": "alice.home.eu",
     "NAME": "web.home.eu", "TYPE": "TXT", "VALUE": "hello", "FILE": "zone", "SHELL": "bash", "WHERE": "127.0.0.1", "DRAFT": "draft",
+    "CHANNEL": "app", "N": "1",
 }  # fmt: skip
 # What each rule of the grammar refuses, by the code of the rule.
 BAD = {
@@ -88,7 +89,8 @@ def test_what_is_no_command_exits_2_with_two_lines(run: Run, words: list[str]) -
 # -- homes that are none
 
 SERVER_SIDE = {"init", "join", "up", "root export"}  # they make a home, or work on its files
-OFFLINE = {"version", "completion", "zone serve", "config check", "config show", "doctor", "lab run", "lab replay"}  # they ask no node
+# They ask no node.
+OFFLINE = {"version", "completion", "zone serve", "config check", "config show", "doctor", "lab run", "lab replay", "release sign"}
 ASKING = [command for command in COMMANDS if command.name not in SERVER_SIDE | OFFLINE | {"log"}]
 
 

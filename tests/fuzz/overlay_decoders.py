@@ -39,7 +39,7 @@ from overlay.wire.address import Address, parse_address, routable, unpack_addres
 from overlay.wire.codec import Fields, decode, encode
 from overlay.wire.messages import Method
 from tests.fuzz.hunt import Decoder
-from tests.records import actors
+from tests.records import actors, publishing
 from tests.records.actors import AT, seed
 from tld.names import Names
 
@@ -61,6 +61,7 @@ SAID: list[Record] = [
     OVERLAY.data(OVERLAY.first, "eu/home/*", "SVCB", "1 . alpn=h2 port=8443"),
     OVERLAY.revoke(OVERLAY.first, OVERLAY.member.own),
     OVERLAY.next_root(keys=[actors.root_key(1), actors.root_key(2)], threshold=1, signers=OVERLAY.keys),
+    *publishing.said(OVERLAY),
 ]  # fmt: skip
 
 

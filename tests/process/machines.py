@@ -119,6 +119,7 @@ class Machine:
     outputs: list[str] = field(default_factory=list)
     clock: Path | None = None  # the file that says how wrong the machine's clock is
     running: list[Foreground] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)  # what the person set before the command
 
     @property
     def listener(self) -> str:
@@ -141,7 +142,7 @@ class Machine:
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("OVERLAY_", "PYTHON"))}
-        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDEVMODE": "", "PYTHONUNBUFFERED": ""}
+        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "", **self.environment}
 
     def overlay(self, *words: str, stdin: str | None = None, timeout: float = COMMAND) -> Outcome:
         """Run a command to its end."""

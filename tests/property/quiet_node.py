@@ -54,7 +54,9 @@ async def quiet_node(home: Path, name: str = "hq/founder") -> AsyncIterator[Quie
         )
         node = Node(setup, clock.now(), clock.at())
         config = Config(names=Names(upstream=(NOBODY,)))
-        plugged = Plugged(node, config=config, listeners=Listeners(), store=store, clock=clock, log=log, incarnation=1, tell=lambda line: None)
+        plugged = Plugged(
+            node, config=config, listeners=Listeners(), store=store, clock=clock, log=log, incarnation=1, tell=lambda line: None, home=home,
+        )
         quiet = QuietNode(home, plugged)
 
         def end() -> None:

@@ -189,7 +189,7 @@ class Overlay:
         record = sign(
             draft, [signers.signer] if isinstance(signers, Actor) else signers, self.overlay_id if overlay_id is None else overlay_id
         )
-        if kind == "grant":
+        if kind in ("grant", "channel"):
             self.records[record.digest] = record
         return record
 

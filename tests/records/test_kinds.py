@@ -10,6 +10,7 @@ from overlay.name import ROOT, parse_path
 from overlay.records import kinds
 from overlay.records.kinds import KINDS, Bind, Body, Carry, Cluster, Data, Grant, Head, Host, Invite, Revoke, Root, version_item
 from overlay.records.record import NEVER, Draft, Record, sign
+from overlay.records.releases import Artifact, Channel, Delta, Halt, Mirror, Now, Release
 from overlay.units import DAY, HOUR
 from overlay.wire.address import Address
 from overlay.wire.codec import Value
@@ -29,6 +30,13 @@ def record(
 
 
 ROOT_BODY = Root(version=1, zone="cloud.example.org", tld="cloud", keys=(KEY,), threshold=1, admission="open")
+FULL = Release(
+    revision=7, lowest=3, soak=0, waves=(), urls=("http://192.0.2.1/app/r7",), note="faster",
+    artifacts=(
+        Artifact(length=5, root=DIGEST, platform="linux-x86_64", deltas=(Delta(base=6, length=2, root=KEY),)),
+        Artifact(length=6, root=KEY, platform="macos"),
+    ),
+)
 BODIES: list[tuple[str, bytes, str, Body]] = [
     ("root", version_item(1), "", ROOT_BODY),
     ("grant", KEY, "eu", Grant(rights=frozenset({"own", "release:kernel"}), shadow=True)),
@@ -52,6 +60,16 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("data", b"AAAA", "eu/home", Data()),
     ("head", b"", "eu/home", Head(serial=2**32 - 1, digest=DIGEST, count=0)),
     ("invite", KEY, "eu/home", Invite(uses=3, redeemers=(KEY, DIGEST))),
+    ("channel", version_item(1), "download/app", Channel(version=1, keys=(KEY,), threshold=1)),
+    ("channel", version_item(2), "download/app", Channel(version=2, keys=(KEY,), threshold=1, previous=DIGEST)),
+    ("release", version_item(1), "download/app", Release(revision=1, artifacts=(Artifact(length=1, root=DIGEST),))),
+    ("release", version_item(7), "download/app", FULL),
+    ("halt", version_item(7), "download/app", Halt(revision=7, note="it burns")),
+    ("halt", version_item(7), "download/app", Halt(revision=7, lifted=True)),
+    ("now", b"", "download/app", Now(revision=7, release=DIGEST, channel=KEY)),
+    ("mirror", b"app", "eu/home/a", Mirror(revision=7, addresses=(V4, V6), slots=3, served=9)),
+    ("mirror", b"app", "eu/home/a", Mirror(revision=7, withdrawn=True)),
+    ("mirror", b"app", "eu/home/a", Mirror(revision=7, partial=True)),
 ]
 
 
@@ -62,6 +80,35 @@ def test_every_body_reads_back(kind: str, item: bytes, name: str, body: Body) ->
 
 def test_every_kind_has_a_body_here() -> None:
     assert {kind for kind, *_ in BODIES} == set(KINDS)
+
+
+WRONG = [
+    ("channel", version_item(1), "download/app", {1: [], 2: 1, 3: 1}, "channel-keys"),
+    ("channel", version_item(1), "download/app", {1: [KEY, KEY], 2: 2, 3: 1}, "channel-keys"),
+    ("channel", version_item(1), "download/app", {1: [KEY], 2: 2, 3: 1}, "field-range"),
+    ("channel", version_item(2), "download/app", {1: [KEY], 2: 1, 3: 1}, "item"),
+    ("channel", version_item(2), "download/app", {1: [KEY], 2: 1, 3: 2}, "channel-previous"),
+    ("channel", version_item(1), "eu/home", {1: [KEY], 2: 1, 3: 1}, "record-name"),
+    ("channel", version_item(1), "download/status", {1: [KEY], 2: 1, 3: 1}, "record-name"),
+    ("release", version_item(1), "download/app", {1: 1, 2: []}, "artifact"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST], ["any", 1, DIGEST]]}, "artifact"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 0, DIGEST]]}, "field-range"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST, [[1, 1, DIGEST]]]]}, "artifact"),
+    ("release", version_item(2), "download/app", {1: 1, 2: [["any", 1, DIGEST]]}, "item"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST]], 5: [5, 5]}, "waves"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST]], 9: 1}, "critical-field"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST]], 64: ["ftp://x"]}, "url"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST]], 65: "two\nlines"}, "note"),
+    ("halt", version_item(1), "download/app", {1: 2}, "item"),
+    ("now", b"", "download/app", {1: 0, 2: DIGEST, 3: DIGEST}, "field-range"),
+    ("mirror", b"App", "eu/home/a", {1: 1, 3: 0, 4: 0}, "item"),
+]
+
+
+@pytest.mark.parametrize(("kind", "item", "name", "body", "rule"), WRONG)
+def test_what_releases_do_not_take_is_refused(kind: str, item: bytes, name: str, body: dict[int, Value], rule: str) -> None:
+    with refused(rule, Malformed):
+        kinds.read(record(kind, body, item=item, name=name))
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -30,7 +30,7 @@ def page() -> str:
         for right in kind.needs:
             needed.setdefault(right, []).append(f"`{name}`")
     rows = [(f"`{right}`", meaning, ", ".join(needed.get(right, []))) for right, meaning in rights.MEANING.items()]
-    rows.append(("`release:CHANNEL`", "publish on that channel", ""))
+    rows.append(("`release:CHANNEL`", "say whose keys count in that channel", ", ".join(needed.get(rights.RELEASE, []))))
     joining = [(how.value, _rights(got.rights) or "its own name only", duration(got.life)) for how, got in rights.TABLE.items()]
     joining.insert(0, ("founding: on the root", _rights(rights.FOUNDER), duration(FOUNDER_LIFE)))
     return "".join([

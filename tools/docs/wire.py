@@ -31,7 +31,10 @@ name, kind, item and signer; of two with one identity the higher `seq` counts, t
 """
 
 # What no single right entitles to, by the rules of docs/rights.md.
-ENTITLED = {"root": "a threshold of root keys (R17)", "grant": "R04 to R15, R21", "revoke": "R16", "bind": "nothing: its key signs (R19)"}
+ENTITLED = {
+    "root": "a threshold of root keys (R17)", "grant": "R04 to R15, R21", "revoke": "R16", "bind": "nothing: its key signs (R19)",
+    "release": "a threshold of its channel (R23)", "halt": "one key of its channel; a threshold to lift it (R23)",
+}
 
 
 def page() -> str:

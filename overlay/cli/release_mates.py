@@ -1,0 +1,76 @@
+"""Whom a node opens streams to for a release that it fetches (DESIGN 3.9, "LAN peers preferred but never only LAN").
+
+It decides from what others say of themselves: mirrors, those who fetch it too, and those whom a source named. Of a cluster
+one node goes far for it, the one with the lowest id of those who fetch; the others go to it, and one of them takes over
+where nothing comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from overlay.driver.release_swarm import Sharing
+from overlay.driver.run import Engine
+from overlay.records import kinds
+from overlay.records.kinds import Host
+from overlay.records.record import Record
+from overlay.records.releases import Mirror
+
+AGAIN: Final = 2.0  # seconds before the same node is tried again
+SOON: Final = 0.3  # seconds for a session to be there
+FAR: Final = 8  # mates elsewhere (research/release 2: degree 8)
+TAKE_OVER: Final = 2.5  # seconds without a piece after which another of the cluster goes far
+
+Join = Callable[[Sharing, trio.Nursery, int, bytes], None]  # over that session, to that node
+
+
+class Mates:
+    """The choice of mates of one node. ``fetching``: channel -> the revision that is on its way here."""
+
+    def __init__(self, engine: Engine, said: Callable[[str], list[Record]], *, now: Callable[[], float]) -> None:
+        self.fetching: dict[str, int] = {}
+        self._engine = engine
+        self._said = said
+        self._now = now
+        self._tried: dict[tuple[str, bytes], float] = {}
+
+    def link(self, channel: str, revision: int, join: Join, sharing: Sharing, nursery: trio.Nursery) -> None:
+        """Open streams to who is wanted and not there yet; who has no session is dialled."""
+        node = self._engine.node
+        me, own = node.identity.node_id, node.presence
+        if own is None:
+            return
+        near: dict[bytes, Record] = {}
+        far: dict[bytes, Record] = {}
+        near_whole = False
+        for record in self._said(channel):
+            mirror = kinds.read(record) if record.kind == "mirror" and record.signer != me else None
+            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision == revision:
+                (near if record.name.parent == own.cluster else far)[record.signer] = record
+                near_whole = near_whole or (record.name.parent == own.cluster and not mirror.partial)
+        stalled = self._now() - sharing.last > TAKE_OVER
+        if stalled or not (near_whole or any(other < me for other in near)):
+            wanted = sorted(far, key=lambda other: (other not in sharing.elsewhere, bytes(a ^ b for a, b in zip(other, me, strict=True))))
+            near |= {other: far[other] for other in wanted[: max(0, FAR - sum(not mate.near for mate in sharing.mates.values()))]}
+        for other, record in near.items():
+            if other not in sharing.mates and self._now() - self._tried.get((channel, other), -AGAIN) >= AGAIN:
+                self._tried[channel, other] = self._now()
+                self._reach(other, record, join, sharing, nursery)
+        if len(self._tried) > 4_096:
+            self._tried.clear()
+
+    def _reach(self, other: bytes, record: Record, join: Join, sharing: Sharing, nursery: trio.Nursery) -> None:
+        node, clock = self._engine.node, self._engine.clock
+        peer = node.peers.by_node(other)
+        if peer is not None and peer.admitted:
+            join(sharing, nursery, peer.session, other)
+            return
+        said = node.book.records.get((record.name, "host", b"", other))
+        host = kinds.read(said) if said is not None else None
+        if isinstance(host, Host) and host.addresses:
+            node.dial(host.exchange, host.addresses, clock.now(), clock.at())
+            self._engine.step()
+            self._tried[sharing.channel, other] += SOON - AGAIN

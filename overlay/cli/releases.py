@@ -1,0 +1,405 @@
+"""``overlay release ...``, ``subscribe``, ``upgrade``: the person's side of releases (CONTRACT, "the commands").
+
+It decides which key files are meant and when a draft is complete; files named in arguments are read here, not by the node.
+Keys of channels never leave this process but into files that only their owner may read.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from overlay.cli.client import ask, found, put, put_json, say
+from overlay.cli.grammar import Call
+from overlay.cli.home import own
+from overlay.cli.layout import shown, table
+from overlay.cli.membership import private_file
+from overlay.driver.release_patch import LARGEST, make
+from overlay.driver.releases import Proved, Shelf
+from overlay.errors import Absent, ConfigError, NotRunning, OverlayError, TrustError, UsageError
+from overlay.identity.keys import Signer
+from overlay.records.releases import MAX_DELTAS, channel_of, channel_path
+from overlay.release.draft import ReleaseDraft, read_release_key, release_key_file, sealed_key
+from overlay.release.merkle import Growing, root_of
+from overlay.units import b64
+
+PASSPHRASE: Final = "OVERLAY_PASSPHRASE"
+LONG: Final = 300.0  # seconds for a node to hash again what was copied in: 64 GiB at 1.2 GB/s take a minute
+BAR: Final = 50 * 1_048_576  # octets from which on a copy shows how far it is
+
+
+# -- keys
+
+
+def init(call: Call) -> None:
+    """``overlay release init CHANNEL``: keys, and the channel's first version; again, the next one."""
+    values, channel = call.values, call.values["channel"]
+    channel_path(channel)
+    count, threshold = values["keys"], values["threshold"]
+    if threshold is not None and threshold > (count or 1):
+        raise UsageError(f"--threshold {threshold} of {count or 1} keys makes no sense", "say --keys N, at least as many", rule="threshold")
+    home = Path(found(call, "release.list", {})[0])
+    rows = ask(call, "release.list", {})
+    known = any(row.get("channel") == channel for row in rows)
+    old = _signers(home, channel, values["key"]) if known else []
+    files: dict[Path, Signer] = {}
+    if not known or count is not None:
+        files = _new_keys(Path(values["key_out"]) if values["key_out"] else home, channel, count or 1)
+    args: dict[str, Any] = {"channel": channel, "keys": [b64(signer.public) for signer in files.values()]}
+    if files:
+        args["threshold"] = threshold or 1
+    try:
+        draft = _draft(ask(call, "release.channel", args))
+    except OverlayError:
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise
+    draft.sign([*files.values(), *old])
+    for path in files:
+        say(f"wrote {path}")
+    if files and not _sealed(files):
+        say(f"warning: the keys are not encrypted; set {PASSPHRASE}, or type a passphrase at a terminal, to have them so")
+    _finish(call, draft, home / f"release-{channel}.draft", {"channel": channel, "keys": [str(path) for path in files]})
+    if values["auto_publish"]:
+        say("--auto-publish: this node publishes by itself what `overlay release publish` was given the keys for")
+
+
+def _new_keys(folder: Path, channel: str, count: int) -> dict[Path, Signer]:
+    taken = len(_in(folder, channel))
+    first = taken + 1
+    names = [f"release-{channel}{'' if count == 1 and not taken else f'-{first + number}'}.key" for number in range(count)]
+    for name in names:
+        if (folder / name).exists():
+            raise ConfigError(f"{folder / name} exists", "choose another --key-out, or move it away", rule="release-key")
+    passphrase = _passphrase(new=True)
+    made = {}
+    for name in names:
+        seed = secrets.token_bytes(32)
+        path = folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            private_file(path, release_key_file(channel, seed, passphrase, secrets.token_bytes(16)))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}", "choose another --key-out", rule="release-key") from None
+        made[path] = Signer.from_seed(seed)
+    return made
+
+
+def _sealed(files: dict[Path, Signer]) -> bool:
+    return all(sealed_key(path.read_text()) for path in files)
+
+
+def _passphrase(*, new: bool) -> str:
+    """Of the environment, or typed; none where there is neither."""
+    given = os.environ.get(PASSPHRASE)
+    if given is not None:
+        return given
+    if sys.stdin is None or not sys.stdin.isatty():
+        return ""
+    try:
+        typed = getpass.getpass("passphrase for the channel's keys (empty: none): " if new else "passphrase: ")
+        if new and typed and getpass.getpass("again: ") != typed:
+            raise UsageError("the two passphrases differ", "type the same twice", rule="passphrase")
+    except EOFError:
+        return ""
+    return typed
+
+
+def _in(folder: Path, channel: str) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if re.fullmatch(rf"release-{channel}(-[0-9]+)?\.key", path.name))
+    except OSError:
+        return []
+
+
+def _signers(home: Path, channel: str, named: tuple[str, ...]) -> list[Signer]:
+    """The keys of the files that were named, or of those in the home."""
+    signers, passphrase = [], None
+    for path in [Path(text) for text in named] or _in(home, channel):
+        try:
+            text = path.read_text(errors="replace")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a key that is there: --key FILE", rule="release-key") from None
+        if sealed_key(text) and passphrase is None:
+            passphrase = _passphrase(new=False)
+        theirs, signer = read_release_key(text, str(path), passphrase or "")
+        if theirs != channel:
+            raise TrustError(f"{path} is a key of {theirs[:60]}", f"name a key of {channel}: --key FILE", rule="release-key")
+        signers.append(signer)
+    return signers
+
+
+# -- drafts
+
+
+def _draft(answer: Any) -> ReleaseDraft:
+    return ReleaseDraft.read(str(answer.get("draft", "")), "the node's answer")
+
+
+def _finish(call: Call, draft: ReleaseDraft, path: Path, told: dict[str, Any]) -> None:
+    """Hand what is complete to the node; else keep the draft and say what is missing."""
+    if draft.missing() <= 0:
+        try:
+            ask(call, "release.take", {"record": b64(draft.record().raw)})
+        except OverlayError:
+            private_file(path, draft.text())  # the signatures are not lost
+            raise
+        path.unlink(missing_ok=True)
+        _tell(call, {**told, "published": True})
+        say(f"published: {draft.describe()}")
+        return
+    private_file(path, draft.text())
+    _tell(call, {**told, "draft": str(path), "missing": draft.missing()})
+    say(f"{draft.missing()} signature(s) are missing: overlay release sign {path} --key FILE, where such a key is")
+
+
+def sign(call: Call) -> None:
+    """``overlay release sign DRAFT``: add the signatures of the keys that are here; no node is needed."""
+    values = call.values
+    path = Path(values["draft"])
+    draft = _read_draft(path)
+    say(draft.describe())
+    said = draft.said()
+    if not draft.sign(_signers(Path(own(call.home)), channel_of(said.name), values["key"])) and draft.missing() > 0:
+        raise TrustError("none of these keys is asked for, or they have signed already", "name another key: --key FILE", rule="release-key")
+    out = Path(values["out"]) if values["out"] else path
+    if said.kind != "release" and draft.missing() <= 0:
+        try:
+            _finish(call, draft, out, {})
+        except NotRunning:
+            _tell(call, {"draft": str(out), "missing": 0})
+            say("all have signed; no node runs here: take it to a machine where one does, overlay release sign DRAFT")
+        return
+    private_file(out, draft.text())
+    _tell(call, {"draft": str(out), "missing": draft.missing()})
+    if said.kind == "release" and draft.missing() <= 0:
+        say(f"all have signed: overlay release publish {channel_of(said.name)} FILE --signed {out}")
+    else:
+        say(f"{draft.missing()} signature(s) are missing")
+
+
+# -- publishing
+
+
+def publish(call: Call) -> None:
+    """``overlay release publish CHANNEL FILE``: prints what was published, as JSON."""
+    values, channel = call.values, call.values["channel"]
+    channel_path(channel)
+    file = Path(values["file"])
+    home = Path(found(call, "release.list", {})[0])
+    if not values["signed"]:
+        ask(call, "release.status", {"channel": channel})  # an unknown channel is said before a long copy
+    shelf = Shelf(home)
+    copied = _copied(shelf, file, channel)
+    patches: list[Proved] = []
+    try:
+        bases = _bases(values["signed"], ask(call, "release.list", {"channel": channel}))
+        deltas = _patches(shelf, channel, copied, bases, patches)
+        if values["signed"]:
+            draft = _signed(Path(values["signed"]), channel, copied, deltas)
+        else:
+            args = {key: values[key] for key in ("revision", "note", "waves", "lowest") if values[key] is not None}
+            soak = None if values["soak"] is None else int(values["soak"])
+            answer = ask(call, "release.draft", {
+                "channel": channel, "length": copied.length, "root": b64(copied.root), **args, **({} if soak is None else {"soak": soak}),
+                "deltas": [f"{base} {patch.length} {b64(patch.root)}" for base, patch in deltas],
+            })
+            draft = _draft(answer)
+            if draft.said().body[2][0][1:3] != [copied.length, copied.root]:
+                raise TrustError("the node's draft is not of this file", "is it a node of ours?", rule="release-draft")
+            draft.sign(_signers(home, channel, values["key"]))
+        if draft.missing() > 0:
+            for copy in (copied, *patches):
+                shelf.discard(channel, copy.name)
+            out = Path(values["out"]) if values["out"] else Path(f"{channel}-r{draft.said().body[1]}.draft")
+            private_file(out, draft.text())
+            put_json({"channel": channel, "revision": draft.said().body[1], "draft": str(out), "missing": draft.missing()})
+            say(f"{draft.missing()} signature(s) are missing: overlay release sign {out} --key FILE, then publish with --signed {out}")
+            return
+        sent = {"channel": channel, "copy": copied.name, "record": b64(draft.record().raw), "patches": [patch.name for patch in patches]}
+        published = ask(call, "release.publish", sent, LONG)
+    except (OverlayError, OSError):
+        for copy in (copied, *patches):
+            shelf.discard(channel, copy.name)
+        raise
+    put_json(published)
+
+
+def _bases(signed: str | None, rows: Any) -> list[int]:
+    """The revisions that patches are made from: those that a signed draft names, else the last three that are here."""
+    if signed:
+        artifact = _read_draft(Path(signed)).said().body.get(2, [[]])[0]
+        return [delta[0] for delta in (artifact[3] if len(artifact) == 4 else [])]
+    return sorted((row["revision"] for row in rows if row.get("held")), reverse=True)[:MAX_DELTAS]
+
+
+def _patches(shelf: Shelf, channel: str, copied: Proved, bases: list[int], made: list[Proved]) -> list[tuple[int, Proved]]:
+    """Patches from these revisions, put on the shelf beside the copy; each is noted in ``made`` as soon as it is there."""
+    found = []
+    if not bases or copied.length > LARGEST:
+        return []
+    new = (shelf.folder / channel / copied.name).read_bytes()
+    for base in bases:
+        path = shelf.place(channel, base)
+        patch = make(path.read_bytes(), new) if path.is_file() and path.stat().st_size <= LARGEST else None
+        if patch is not None:
+            made.append(shelf.put_in(channel, patch))
+            found.append((base, made[-1]))
+    return found
+
+
+def _copied(shelf: Shelf, file: Path, channel: str) -> Proved:
+    shown_at = 0.0
+
+    def told(done: int, whole: int) -> None:
+        nonlocal shown_at
+        if whole >= BAR and sys.stderr is not None and sys.stderr.isatty() and (time.monotonic() > shown_at + 0.2 or done == whole):
+            shown_at = time.monotonic()
+            width = 40 * done // max(1, whole)
+            sys.stderr.write(f"\r[{'#' * width}{' ' * (40 - width)}] {100 * done // max(1, whole)} %" + ("\n" if done == whole else ""))
+            sys.stderr.flush()
+
+    return shelf.take_in(file, channel, told)
+
+
+def _read_draft(path: Path) -> ReleaseDraft:
+    try:
+        return ReleaseDraft.read(path.read_text(errors="replace"), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a draft that is there", rule="release-draft") from None
+
+
+def _signed(path: Path, channel: str, copied: Proved, deltas: list[tuple[int, Proved]]) -> ReleaseDraft:
+    draft = _read_draft(path)
+    said = draft.said()
+    artifact = said.body[2][0] if said.kind == "release" else []
+    made = [[base, patch.length, patch.root] for base, patch in deltas]
+    if channel_of(said.name) != channel or artifact[1:3] != [copied.length, copied.root] or [*artifact[3:]] != ([made] if made else []):
+        raise UsageError(f"{path} is a draft of another file or channel", "give the file that it was made of", rule="release-draft")
+    return draft
+
+
+def halt(call: Call) -> None:
+    """``overlay release halt CHANNEL N``: one key is enough."""
+    _halting(call, lifted=False)
+
+
+def resume(call: Call) -> None:
+    """``overlay release resume CHANNEL N``: lifts a halt; takes the channel's threshold."""
+    _halting(call, lifted=True)
+
+
+def _halting(call: Call, *, lifted: bool) -> None:
+    values, channel = call.values, call.values["channel"]
+    args = {"channel": channel, "revision": values["n"], "lifted": lifted, **({"note": values["note"]} if values["note"] else {})}
+    home, answer = found(call, "release.halting", args)
+    draft = _draft(answer)
+    signers = _signers(Path(home), channel, values["key"])
+    for signer in signers:
+        if draft.missing() > 0:
+            draft.sign([signer])
+    _finish(call, draft, Path(home) / f"release-{channel}.draft", {"channel": channel, "revision": values["n"]})
+
+
+# -- looking
+
+
+def listing(call: Call) -> None:
+    """``overlay release list [CHANNEL]``."""
+    rows = ask(call, "release.list", {"channel": call.values["channel"]} if call.values["channel"] else {})
+    heads = ("channel", "revision", "length", "held", "halted", "note")
+    if call.json:
+        put_json(rows)
+    elif rows:
+        put(table([[row.get(head) for head in heads] for row in rows], heads))
+    else:
+        say("no channels")
+
+
+def show(call: Call) -> None:
+    """``overlay release show CHANNEL [N]``."""
+    args = {"channel": call.values["channel"], **({"revision": call.values["n"]} if call.values["n"] else {})}
+    _object(call, ask(call, "release.show", args))
+
+
+def status(call: Call) -> None:
+    """``overlay release status CHANNEL [--why]``."""
+    answer = ask(call, "release.status", {"channel": call.values["channel"]})
+    if call.values["why"] and not call.json:
+        put(f"{shown(answer.get('state'))}: {shown(answer.get('reason') or 'nothing stands in its way')}")
+        return
+    _object(call, answer)
+
+
+def verify(call: Call) -> None:
+    """``overlay release verify FILE``: whether it is, octet for octet, what some channel has published."""
+    path = Path(call.values["file"])
+    ask(call, "release.list", {})  # where no node runs, that is said before a long file is read
+    growing = Growing()
+    try:
+        with path.open("rb") as file:
+            while data := file.read(1_048_576):
+                growing.add(data)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a file that is there", rule="release-file") from None
+    root = root_of(growing.hashes())
+    answer = ask(call, "release.find", {"length": growing.length, "root": b64(root)})
+    rows = [row for row in answer.get("releases", []) if call.values["channel"] in (None, row.get("channel"))]
+    if not rows:
+        raise TrustError(
+            f"{path} is no release that anybody here has signed (root {b64(root)})", "fetch it again; do not run it", rule="unsigned",
+        )
+    _object(call, {"file": str(path), "verified": True, **rows[0]})
+    if rows[0].get("halted"):
+        say("warning: that revision is halted")
+
+
+# -- taking
+
+
+def subscribe(call: Call) -> None:
+    """``overlay subscribe CHANNEL``."""
+    values = call.values
+    args = {key: values[key] for key in ("channel", "activate", "health") if values[key]}
+    answer = ask(call, "subscribe", args)
+    if call.json:
+        put_json(answer)
+    say(f"subscribed to {values['channel']}" + ("" if answer.get("known") else "; no such channel is known yet: it is taken when it appears"))
+
+
+def unsubscribe(call: Call) -> None:
+    """``overlay unsubscribe CHANNEL``."""
+    answer = ask(call, "unsubscribe", {"channel": call.values["channel"]})
+    if call.json:
+        put_json(answer)
+    say(f"no longer subscribed to {call.values['channel']}")
+
+
+def upgrade(call: Call) -> None:
+    """``overlay upgrade [--channel C] [--now]``: look for something newer at once, and try again what failed."""
+    if call.values["node"]:
+        raise Absent("other nodes are not upgraded from here yet", "run overlay upgrade there", rule="upgrade")
+    answer = ask(call, "upgrade", {"channel": call.values["channel"]} if call.values["channel"] else {})
+    if call.json:
+        put_json(answer)
+    say(f"looking for something newer in {', '.join(map(str, answer.get('channels', [])))}")
+
+
+def _tell(call: Call, value: dict[str, Any]) -> None:
+    if call.json:
+        put_json(value)
+    elif "draft" in value:
+        put(str(value["draft"]))
+
+
+def _object(call: Call, value: Any) -> None:
+    if call.json:
+        put_json(value)
+    else:
+        put("\n".join(f"{key:<12} {shown(item)}" for key, item in value.items()))
