@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -160,9 +161,12 @@ class Outlook:
         look = self._look = _Look(self.entropy(TOKEN), self.entropy(TOKEN), peer.way.remote.host, now + WAIT)
 
         def back(body: Any, then: float, at: float) -> None:
-            look.asked_far = type(body) is dict and body.get(1) is True
+            with suppress(Malformed):
+                who = unpack_address(body.get(1)) if type(body) is dict else None
+                look.asked_far = who is not None and self.reach.strange(who.host, then)
 
-        known = [one.exchange[:SHORT] for one in self.peers.peers.values()][: limits.DIAL_BACK_KNOWN]
+        met = dict.fromkeys([*(one.exchange for one in self.peers.peers.values()), *self.reach.tried.nodes()])
+        known = [key[:SHORT] for key in met][: limits.DIAL_BACK_KNOWN]
         self.ports.call(peer.session, Method.DIAL_BACK, ordered({1: look.token, 3: known}), back, now)
         if not self._own(now):
             self._knock(Way("udp", seeing[peer.exchange]), look.mirror)
@@ -205,7 +209,7 @@ class Outlook:
     # -- for others
 
     def called(self, peer: Peer | None, body: Value, now: float) -> Value:
-        """DIAL_BACK: knock at a peer, or, for a peer, at somebody else; ``{1: true}`` where another node was asked as well."""
+        """DIAL_BACK: knock at a peer, or, for a peer, at somebody else; the address of the other node that was asked as well."""
         if peer is None or peer.way.proto != "udp":
             raise Malformed("a dial-back goes where datagrams come from", rule="dial-back")
         second, spent = self._spent
@@ -223,7 +227,8 @@ class Outlook:
         self._fresh.append((now + WAIT, self._link))
         self._knock(Way("udp", peer.way.remote, "", self._link), token)
         known = [name for name in fields.items(3, limits.DIAL_BACK_KNOWN) if type(name) is bytes]
-        return ordered({1: self._delegate(peer, token, known, now) or None})
+        asked = self._delegate(peer, token, known, now)
+        return ordered({1: asked.packed if asked is not None else None})
 
     @staticmethod
     def _target(packed: bytes) -> Address:
@@ -236,15 +241,15 @@ class Outlook:
         for _ in range(TIMES):
             self.ports.emit(Send(way, KNOCK + token))
 
-    def _delegate(self, peer: Peer, token: bytes, known: list[bytes], now: float) -> bool:
-        """Have a node knock that the asker does not know, and that stands elsewhere than we do."""
+    def _delegate(self, peer: Peer, token: bytes, known: list[bytes], now: float) -> Address | None:
+        """Have a node knock that the asker does not know, a public one where there is one; where it knocks from."""
         fit = [
             other for other in self.peers.admitted()
             if other.exchange[:SHORT] not in known and other.way.proto == "udp" and other.way.remote.host != peer.way.remote.host
-            and self.reach.proved(other)
         ]  # fmt: skip
+        fit = [other for other in fit if self.reach.proved(other)] or fit
         if not fit:
-            return False
+            return None
         chosen = fit[self.entropy(1)[0] % len(fit)]
         self.ports.call(chosen.session, Method.DIAL_BACK, ordered({1: token, 2: peer.way.remote.packed}), lambda body, now, at: None, now)
-        return True
+        return chosen.way.remote

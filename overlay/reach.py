@@ -186,6 +186,7 @@ class Reach:
 
     def joined(self, peer: Peer, now: float, at: float) -> None:
         """A session was admitted."""
+        self.tried.note(peer.exchange, Attempt(peer.way.proto, peer.way.remote, at, "works", ""))
         self.wrote([peer.way.remote], now)
         self._look_at = min(self._look_at, now)
         for target in self._wanted.pop(peer.exchange, {}):

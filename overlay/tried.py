@@ -44,6 +44,10 @@ class Tried:
         while len(self._of) > NODES:
             self._of.popitem(last=False)
 
+    def nodes(self) -> list[bytes]:
+        """The exchange keys of those that were tried, the latest first."""
+        return list(reversed(self._of))
+
     def of(self, exchange: bytes) -> list[Attempt]:
         """What is remembered of that node, the oldest first."""
         return list(self._of.get(exchange, ()))

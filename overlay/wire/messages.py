@@ -174,7 +174,7 @@ METHODS: dict[Method, MethodRule] = {
         _ADMITTED, "{1: [addresses], 2: hard NAT}", "the same", "datagrams of mine come to you from there, now: send some as well",
     ),
     Method.DIAL_BACK: MethodRule(
-        _ADMITTED, "{1: token, 2: address, 3: [first 8 octets of keys]}", "{1: true}: another node knocks as well",
+        _ADMITTED, "{1: token, 2: address, 3: [first 8 octets of keys]}", "{1: address}: from where another node knocks as well",
         "knock at me from a fresh port, and have a node do so that I do not know; with an address: knock there",
     ),
     Method.FIND: MethodRule(
