@@ -19,6 +19,7 @@ import trio
 
 from bootstrap.driver.fetch import fetch as fetch_http
 from bootstrap.driver.lookup import Lookup
+from bootstrap.driver.silence import why_silent
 from bootstrap.entrance import WayIn
 from bootstrap.goal import Ask, Fetch, GiveUp, Goal, Listen, Tell, Try
 from bootstrap.lan import Sender
@@ -27,6 +28,7 @@ from overlay.errors import Malformed, OverlayError, PeerError, ReachError
 from overlay.machine import Entropy
 from overlay.wire.address import Address
 
+SILENT: Final = "no-answer"  # the rule of an error that says that nobody answered
 TRY_LIMIT: Final = 30.0  # seconds for one knock; guess: UDP with its repeats, then TCP, then the passport
 
 R = TypeVar("R")
@@ -49,14 +51,15 @@ class Entry(Generic[R]):
 
     ``try_way(way, overlay_id)`` returns when a session to that node is up and its passport leads to the overlay; a
     ``ReachError`` or ``PeerError`` says that this way does not work (its ``what`` is told), any other ``OverlayError``
-    ends the attempt. So a bad passport is a ``PeerError``: one liar in the DNS must not keep us from honest nodes.
-    ``tell`` takes one line per step, for stderr. ``ask_lan(heard)`` asks on the LAN until cancelled; ``at`` gives UTC seconds.
+    ends the attempt. So a bad passport is a ``PeerError``: one liar in the DNS must not keep us from honest nodes. Where
+    nobody answered, the host's other ports are asked why (``silence``). ``tell`` takes one line per step, for stderr.
+    ``ask_lan(heard)`` asks on the LAN until cancelled; ``at`` gives UTC seconds.
     """
 
     def __init__(
         self, goal: Goal, try_way: TryWay[R], tell: Callable[[str], None], *,
         lookup: Lookup | None = None, fetch: FetchFrom = fetch_http, entropy: Entropy = secrets.token_bytes, ask_lan: AskLan | None = None,
-        at: Callable[[], float] = time.time,
+        at: Callable[[], float] = time.time, silence: Callable[[Address], Awaitable[str]] = why_silent,
     ) -> None:
         self._lookup = lookup or Lookup()
         self.plan = Plan(goal, entropy, self._lookup.counters)
@@ -65,6 +68,7 @@ class Entry(Generic[R]):
         self._fetch = fetch
         self._ask_lan = ask_lan
         self._at = at
+        self._why_silent = silence
         self._changed = trio.Event()
         self._entered: Entered[R] | None = None
         self._error: OverlayError | None = None
@@ -140,7 +144,8 @@ class Entry(Generic[R]):
         except trio.TooSlowError:
             self._report(partial(self.plan.failed, attempt, "no answer"))
         except (ReachError, PeerError) as why:
-            self._report(partial(self.plan.failed, attempt, why.what))
+            reason = await self._why_silent(attempt.way.addresses[0]) if why.rule == SILENT else ""
+            self._report(partial(self.plan.failed, attempt, f"{why.what}; {reason}" if reason else why.what))
         except OverlayError as why:
             self._error = self._error or why
             self._changed.set()
