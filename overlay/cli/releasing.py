@@ -46,7 +46,7 @@ from overlay.release.gate import Decision, artifact_for
 from overlay.release.hint import LIFE, Hint
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
-from overlay.wire.address import Address
+from overlay.wire.address import Address, worldwide
 from tld.download import Holder
 
 LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
@@ -322,7 +322,8 @@ class Releasing:
                 far = own is None or record.name.parent != own.cluster
                 path = f"/{channel}/r{body.revision}"
                 order = (far, -mirror.slots, os.urandom(1)[0])
-                found.append((order, [Source(address, path) for address in mirror.addresses]))
+                addresses = sorted(mirror.addresses, key=lambda address: not worldwide(address.host)) if far else mirror.addresses
+                found.append((order, [Source(address, path) for address in addresses]))
         listed = [source for _, sources in sorted(found, key=lambda entry: entry[0]) for source in sources]
         own_addresses = self.addresses()
         return [source for source in (*listed, *url_sources(body.urls)) if source.address not in own_addresses]
