@@ -154,4 +154,4 @@ def test_a_fresh_machine_joins_by_the_hint_with_dns_dead(told: Told) -> None:
     overlay_id = story.founder.json("status")["overlay_id"]
     fresh.overlay("release", "fetch", str(story.founder.v4), "app", "--id", overlay_id).ok()
     (RESOLVERS / fresh.namespace / "resolv.conf").write_text("nameserver 203.0.113.250\noptions timeout:1 attempts:1\n")  # nobody
-    assert joined(fresh, "--no-lan", where=None) == "fresh.fresh.cloud"
+    assert joined(fresh, "--no-lan", where=None).startswith("fresh.")
