@@ -1,8 +1,8 @@
 """The names under which releases are found: ``download`` for the program itself, ``CHANNEL.download`` (CONTRACT, DNS).
 
 It decides whose addresses stand there: those who hold the newest release that anybody holds and have a place free, the
-freest first, then who has served fewest. No data before there is any; SERVFAIL while all are busy, so that callers come
-back. It refuses to know how anybody comes to hold one.
+freest first, then who has served fewest; of addresses those that mean the same everywhere, where there are any. No data
+before there is any; SERVFAIL while all are busy, so that callers come back. It refuses to know how anybody comes to hold one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from overlay.records.releases import KERNEL
+from overlay.wire.address import worldwide
 from tld import codes
 from tld.engine import Answer
 from tld.label import Name
@@ -49,6 +50,9 @@ def hosts_of(holders: Sequence[Holder]) -> tuple[str, ...] | None:
     """The addresses to be told, in order; None while all are busy."""
     newest = max((holder.revision for holder in holders), default=0)
     current = [holder for holder in holders if holder.revision == newest and holder.hosts]
+    public = [holder._replace(hosts=tuple(host for host in holder.hosts if worldwide(host))) for holder in current]
+    if any(holder.hosts for holder in public):
+        current = [holder for holder in public if holder.hosts]
     free = sorted((holder for holder in current if holder.slots), key=lambda holder: (not holder.usual, -holder.slots, holder.served))
     if current and not free:
         return None

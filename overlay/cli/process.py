@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
 
 from bootstrap.domain import zone_lines
 from bootstrap.driver.lookup import Lookup
-from bootstrap.entrance import OVERLAY_PORT, WayIn, parse_where
+from bootstrap.entrance import OVERLAY_PORT, Domain, WayIn, alternate, parse_where
 from bootstrap.invite import decode_token
 from overlay.admission.shadows import shadowed
 from overlay.cli import membership as homes
@@ -25,6 +25,7 @@ from overlay.cli.running import ASKING, Join, Running
 from overlay.config import Config
 from overlay.driver.clock import BUILT
 from overlay.driver.interfaces import advertised, interfaces
+from overlay.driver.release_hints import kept
 from overlay.founding import Plan
 from overlay.name import Path as NamePath
 from overlay.name import parse_name
@@ -138,7 +139,19 @@ def run_node(home: Path, config: Config, joining: Joining | None, report: Report
             exact=joining.name is not None, overlay_id=unb64(joining.overlay_id, 32) if joining.overlay_id else None, timeout=joining.timeout,
             shadow=joining.shadow,
         )
+        if place is None and token is None:
+            join = _hinted(home, join)
     Running(home, config, report, join).run()
+
+
+def _hinted(home: Path, join: Join) -> Join:
+    """Where neither a place nor a token is given, the hints that lie in the home say where to knock: all of one overlay."""
+    found = [hint for hint in kept(home, max(time.time(), BUILT)) if join.overlay_id in (None, hint.overlay_id)]
+    if not found:
+        return join
+    first = found[0]
+    ways = tuple(WayIn(alternate(hint.addresses), hint.exchange) for hint in found if hint.overlay_id == first.overlay_id)
+    return replace(join, place=Domain(first.zone), overlay_id=first.overlay_id, known=ways)
 
 
 def parse_label(text: str) -> str:

@@ -7,11 +7,13 @@ Keys of channels never leave this process but into files that only their owner m
 from __future__ import annotations
 
 import getpass
+import importlib
 import os
 import re
 import secrets
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +22,14 @@ from overlay.cli.grammar import Call
 from overlay.cli.home import own
 from overlay.cli.layout import shown, table
 from overlay.cli.membership import private_file
+from overlay.driver.release_hints import measure, strip
 from overlay.driver.release_patch import LARGEST, make
 from overlay.driver.releases import Proved, Shelf
-from overlay.errors import Absent, ConfigError, NotRunning, OverlayError, TrustError, UsageError
+from overlay.errors import Absent, ConfigError, Malformed, NotRunning, OverlayError, TrustError, UsageError
 from overlay.identity.keys import Signer
 from overlay.records.releases import MAX_DELTAS, channel_of, channel_path
+from overlay.release import hint
 from overlay.release.draft import ReleaseDraft, read_release_key, release_key_file, sealed_key
-from overlay.release.merkle import Growing, root_of
 from overlay.units import b64
 
 PASSPHRASE: Final = "OVERLAY_PASSPHRASE"
@@ -341,23 +344,28 @@ def verify(call: Call) -> None:
     """``overlay release verify FILE``: whether it is, octet for octet, what some channel has published."""
     path = Path(call.values["file"])
     ask(call, "release.list", {})  # where no node runs, that is said before a long file is read
-    growing = Growing()
-    try:
-        with path.open("rb") as file:
-            while data := file.read(1_048_576):
-                growing.add(data)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a file that is there", rule="release-file") from None
-    root = root_of(growing.hashes())
-    answer = ask(call, "release.find", {"length": growing.length, "root": b64(root)})
+    length, root, trailer = measure(path)
+    answer = ask(call, "release.find", {"length": length, "root": b64(root)})
     rows = [row for row in answer.get("releases", []) if call.values["channel"] in (None, row.get("channel"))]
     if not rows:
         raise TrustError(
             f"{path} is no release that anybody here has signed (root {b64(root)})", "fetch it again; do not run it", rule="unsigned",
         )
-    _object(call, {"file": str(path), "verified": True, **rows[0]})
+    if call.values["strip"]:
+        with suppress(Malformed):
+            hint.read(trailer, time.time(), root)
+            say(f"the hint is beside it: {call.values['strip']}.hint")
+        strip(path, Path(call.values["strip"]), length, trailer)
+    elif trailer:
+        say("warning: octets behind the signed ones are a hint; do not run the file before they are off: --strip FILE")
+    _object(call, {"file": str(path), "verified": True, "hinted": bool(trailer), **rows[0]})
     if rows[0].get("halted"):
         say("warning: that revision is halted")
+
+
+def fetch(call: Call) -> None:
+    """``overlay release fetch WHERE [CHANNEL]``: without joining."""
+    importlib.import_module("overlay.cli.release_client").run(call)
 
 
 # -- taking

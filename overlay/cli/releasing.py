@@ -26,6 +26,7 @@ from trio_util import RepeatedEvent
 from overlay import limits, publishing
 from overlay.cli.release_mates import Mates
 from overlay.driver import release_patch
+from overlay.driver.http import Request
 from overlay.driver.listen import name_of
 from overlay.driver.release_fetch import Fetching, Source, url_sources
 from overlay.driver.release_pages import Pages, Shown
@@ -42,9 +43,10 @@ from overlay.records.record import Record
 from overlay.records.releases import ANY, KERNEL, Artifact, Mirror, Release
 from overlay.release import gate, speech
 from overlay.release.gate import Decision, artifact_for
+from overlay.release.hint import LIFE, Hint
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
-from overlay.wire.address import Address
+from overlay.wire.address import Address, worldwide
 from tld.download import Holder
 
 LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
@@ -64,7 +66,7 @@ class Releasing:
         self.counters: Counter[str] = Counter()
         self.kept = Subscriptions(engine.node.setup.stored.get(TABLE, {}))
         self.counters["drop:stored-release"] += self.kept.damaged
-        self.pages = Pages(self.shelf, self.newest, self.shown, self.counters, changed=self.look_soon)
+        self.pages = Pages(self.shelf, self.newest, self.shown, self.counters, hint=self._hint, changed=self.look_soon)
         self.state: dict[str, str] = {}  # channel -> what goes on, in words
         self.pushed: dict[str, RepeatedEvent] = {}
         self._news = RepeatedEvent()
@@ -165,6 +167,19 @@ class Releasing:
         chain = {link.digest: link for record in (release, *said) for link in book.chain_of(record)}
         roots = self.engine.node.trust.roots
         return list(dict.fromkeys(record.raw for record in (release, *said, *chain.values(), *roots)))
+
+    def _hint(self, request: Request, shown: Shown) -> bytes:
+        """How to reach this node, for who fetches a release: at the address where it was asked, then elsewhere."""
+        node, root = self.engine.node, self.engine.node.trust.root
+        if node.presence is None or root is None:
+            return b""
+        here = Address(request.local.host.partition("%")[0], node.setup.port)
+        addresses = tuple(dict.fromkeys([here, *node.presence.addresses]))
+        told = Hint(
+            overlay_id=node.setup.overlay_id, zone=root.zone, tld=root.tld, addresses=addresses, exchange=node.identity.exchange_public,
+            node_id=node.identity.node_id, expires=int(self.engine.clock.at()) + LIFE, root=shown.root,
+        )
+        return told.trailer(node.identity.signer)
 
     def addresses(self) -> tuple[Address, ...]:
         """Where others reach this node's HTTP."""
@@ -307,7 +322,8 @@ class Releasing:
                 far = own is None or record.name.parent != own.cluster
                 path = f"/{channel}/r{body.revision}"
                 order = (far, -mirror.slots, os.urandom(1)[0])
-                found.append((order, [Source(address, path) for address in mirror.addresses]))
+                addresses = sorted(mirror.addresses, key=lambda address: not worldwide(address.host)) if far else mirror.addresses
+                found.append((order, [Source(address, path) for address in addresses]))
         listed = [source for _, sources in sorted(found, key=lambda entry: entry[0]) for source in sources]
         own_addresses = self.addresses()
         return [source for source in (*listed, *url_sources(body.urls)) if source.address not in own_addresses]

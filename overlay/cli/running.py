@@ -79,6 +79,7 @@ class Join:
     overlay_id: bytes | None = None
     timeout: float | None = None
     shadow: bool = False
+    known: tuple[WayIn, ...] = ()  # ways in of hints
 
     @property
     def known_id(self) -> bytes | None:
@@ -425,7 +426,7 @@ class Running:
         if isinstance(place, Lan) and not on_lan:
             self.report.progress("no interface of this machine leads to a LAN; waiting for one")
         free = lan and self.join.token is None and self.join.cluster is None
-        known = self.join.token.ways if self.join.token is not None else ()
+        known = (*self.join.known, *(self.join.token.ways if self.join.token is not None else ()))
         if place is None and self.join.token is not None:
             place = Domain(self.join.token.zone)
         return Goal(place=place, overlay_id=overlay_id, known=known if overlay_id is not None else (), lan=lan, lan_first=free and on_lan)

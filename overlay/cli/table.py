@@ -222,7 +222,21 @@ COMMANDS: Final = (
     ),
     Command(
         ("release", "verify"), RELEASES, "whether a file is what was published", "overlay.cli.releases:verify",
-        (Argument("FILE", "what is asked about"),), (Option("--channel", "C", "only this one counts"), JSON), "Exit 4 where it is not.",
+        (Argument("FILE", "what is asked about"),),
+        (
+            Option("--channel", "C", "only this one counts"), Option("--strip", "FILE", "write exactly the signed octets there, a hint beside it"),
+            JSON,
+        ),
+        "Exit 4 where it is not.",
+    ),
+    Command(
+        ("release", "fetch"), RELEASES, "fetch a release without joining", "overlay.cli.releases:fetch",
+        (Argument("WHERE", "a domain, or IP[:port] of a node's HTTP"), Argument("CHANNEL", "its channel (kernel)", required=False)),
+        (
+            Option("--id", "OVERLAY_ID", "the overlay that is meant"), Option("--out", "FILE", "write a copy there"),
+            Option("--timeout", "S", "give up after so many seconds (120)", seconds), JSON,
+        ),
+        "Judged by the overlay's id alone, proved leaf by leaf, kept below releases/ of the home with the hint of who gave it.",
     ),
     Command(
         ("release", "halt"), RELEASES, "stop a revision everywhere; one key is enough", "overlay.cli.releases:halt", (_CHANNEL, _REVISION),

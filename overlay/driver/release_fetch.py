@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
@@ -24,6 +24,7 @@ from overlay.errors import Malformed, ReachError, UsageError
 from overlay.identity.keys import DIGEST
 from overlay.records.releases import Artifact, Delta
 from overlay.release.merkle import LEAF, leaf_span, leaves_of, read_layer
+from overlay.units import unb64
 from overlay.wire.address import Address, parse_address
 
 CONNECT: Final = 5.0  # seconds, as limits.TCP_CONNECT
@@ -203,6 +204,14 @@ async def _more(stream: trio.SocketStream, connection: h11.Connection) -> bytes:
             else:
                 break
     return b"".join(pieces)
+
+
+async def hint_of(source: Source) -> bytes:
+    """The hint of who gives it away, as its header has it; empty where there is none."""
+    with suppress(GivenUp, UsageError):
+        async with _get(source, "", {"Range": "bytes=0-0"}) as (response, _):
+            return unb64(next((value.decode("latin-1") for name, value in response.headers if name == b"x-overlay-hint"), ""))
+    return b""
 
 
 def url_sources(urls: Iterable[str]) -> list[Source]:

@@ -90,7 +90,7 @@ def test_what_is_no_command_exits_2_with_two_lines(run: Run, words: list[str]) -
 
 SERVER_SIDE = {"init", "join", "up", "root export"}  # they make a home, or work on its files
 # They ask no node.
-OFFLINE = {"version", "completion", "zone serve", "config check", "config show", "doctor", "lab run", "lab replay", "release sign"}
+OFFLINE = {"version", "completion", "zone serve", "config check", "config show", "doctor", "lab run", "lab replay", "release sign", "release fetch"}
 ASKING = [command for command in COMMANDS if command.name not in SERVER_SIDE | OFFLINE | {"log"}]
 
 

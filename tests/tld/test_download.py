@@ -54,3 +54,10 @@ def test_who_has_served_least_comes_first_among_equals_and_port_80_before_others
     served = Holder(("192.0.2.4",), 3, 2, 1, True)
     odd = Holder(("192.0.2.5",), 3, 9, 0, False)
     assert hosts_of((ONE, served, odd)) == ("192.0.2.4", "192.0.2.1", "192.0.2.5")
+
+
+def test_addresses_behind_routers_are_told_only_where_there_are_no_others() -> None:
+    home, both = Holder(("192.168.1.2", "fd00::1"), 3, 9, 0, True), Holder(("10.0.0.1", "192.0.2.6"), 3, 1, 0, True)
+    assert hosts_of((home,)) == ("192.168.1.2", "fd00::1")
+    assert hosts_of((home, both)) == ("192.0.2.6",)
+    assert hosts_of((home, both._replace(slots=0))) is None
