@@ -15,6 +15,7 @@ from overlay.identity.keys import Identity, Signer
 from overlay.newcomer import Asked, Newcomer, Others, Output, Pointed, Question, Refused, ways_of
 from overlay.peers import Peer, Peers
 from overlay.raised import AdmissionAsked, JoinRefused
+from overlay.session.relaying import SHORT
 from overlay.wire.address import Address
 from overlay.wire.codec import Value
 from overlay.wire.messages import Method
@@ -27,7 +28,7 @@ class Ports:
     """What a node lends: calls with their answers, dialling, telling."""
 
     call: Callable[[int, Method, Value, Back, float], int]
-    dial: Callable[[bytes, Iterable[Address], float, float], None]
+    dial: Callable[[bytes, Iterable[Address], float, float, Iterable[bytes]], None]
     tell: Callable[[object], None]
 
 
@@ -96,7 +97,8 @@ class Arriving:
         if peer is not None and peer.passport is not None:
             self.known(peer)
         else:
-            self._ports.dial(event.exchange, event.addresses, now, at)
+            relays = () if event.addresses else tuple(peer.exchange[:SHORT] for peer in self._peers.peers.values())
+            self._ports.dial(event.exchange, event.addresses, now, at, relays)
 
     def _asked(self, event: Asked, now: float, at: float) -> None:
         self._ports.tell(AdmissionAsked(event.code, event.where))
@@ -107,7 +109,7 @@ class Arriving:
         def back(body: Any, now: float, at: float) -> None:
             for exchange, addresses in ways_of(body):
                 if self._newcomer is not None and self._peers.by_exchange(exchange) is None:
-                    self._ports.dial(exchange, addresses, now, at)
+                    self._ports.dial(exchange, addresses, now, at, ())
 
         for peer in list(self._peers.peers.values()):
             self._ports.call(peer.session, Method.WAYS, {}, back, now)

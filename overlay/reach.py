@@ -149,6 +149,8 @@ class Reach:
         if addresses and not named and not self._blocked():
             return []
         near = [peer.exchange for peer in self._straight() if peer.exchange != exchange]
+        if self.presence is None:  # a newcomer goes through whoever it has met
+            near = [p.exchange for p in self.peers.peers.values() if p.passport is not None and p.way.proto != RELAY and p.exchange != exchange]
         short = {key[:SHORT]: key for key in near}
         for name in named:
             if name not in short and name != self.exchange[:SHORT] and name != exchange[:SHORT]:

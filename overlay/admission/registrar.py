@@ -17,6 +17,7 @@ from overlay import limits
 from overlay.admission.request import ASKING, ELSEWHERE, GRANTED, LATER, REFUSED, TAKEN, WAITING, Reply, Request, records_of
 from overlay.admission.shadows import Public, Shadows, shadowed
 from overlay.admission.waiting import Quota, WaitingRoom
+from overlay.directory import views
 from overlay.directory.machine import Directory
 from overlay.errors import Absent, OverlayError, TrustError, UsageError
 from overlay.machine import Store
@@ -278,7 +279,11 @@ class Registrar:
         """Where to ask instead: the gateways of the path, or ``those`` nodes."""
         ring = [n for n in self.directory.holdings.ring() if n.node_id != self.directory.me]
         able = [n for n in ring if (path.covers(n.cluster) if those is None else n.node_id in those)]
-        ways = tuple((n.exchange, n.addresses) for n in able)[:4]
+        hidden = [
+            g for g in views.gateways(self.directory.book) if not g.cluster.addresses and g.cluster.relays and g.node_id != self.directory.me
+        ]  # behind a NAT: whom a newcomer reaches by way of us
+        hidden = [g for g in hidden if (path.covers(g.path) if those is None else g.node_id in those)]
+        ways = (*((n.exchange, n.addresses) for n in able), *((g.cluster.exchange, ()) for g in hidden))[:4]
         if those is not None and not ways:
             raise TrustError(
                 f"nobody who may let newcomers in below {path.dotted} can be asked now",

@@ -344,9 +344,10 @@ class World:
         source = Address(host.address, PORT if not effect.way.link else EXTRA + effect.way.link % EXTRA)
         if effect.way.link:
             host.extra[source.port] = effect.way.link
-        seen = leave(host.nats, source, remote, self.now)
         target = self.by_address.get(remote.host) or self._outsides.get(remote.host)
-        if target is None or seen is None or (target.nats and remote.host == target.address):
+        mate = target is not None and remote.host == target.address and host.lan == target.lan != ""
+        seen = source if mate else leave(host.nats, source, remote, self.now)
+        if target is None or seen is None or (target.nats and remote.host == target.address and not mate):
             return
         if target is host and not (host.nats and host.nats[-1].kind.hairpin):
             return
@@ -355,9 +356,8 @@ class World:
 
     def _come(self, host: Host, data: bytes, to: Address, source: Address) -> None:
         """A datagram is at the outermost router of a host, or at the host: it is let in, or dropped."""
-        inner = enter(host.nats, to, source, self.now)
-        link = 0 if inner is not None and inner.port == PORT else host.extra.get(inner.port if inner is not None else 0)
-        if link is not None:
+        inner = to if to.host == host.address else enter(host.nats, to, source, self.now)
+        if inner is not None and (link := host.extra.get(inner.port, 0 if inner.port == PORT else -1)) >= 0:
             self._arrive(host, data, Way("udp", source, host.address, link))
 
     def _send_lan(self, host: Host, effect: Send) -> None:

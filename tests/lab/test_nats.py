@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from overlay.lab.nat import KINDS, By, Kind, Nat, Ports
 from overlay.lab.world import Host, World, reboot
+from overlay.records.kinds import Cluster
+from overlay.records.kinds import Host as HostBody
 from overlay.reports import Reports
 from overlay.wire.address import Address
 from tests.lab.scenes import node
@@ -172,3 +174,35 @@ def test_a_nat_that_forgets_after_twenty_seconds_is_learnt_of_and_reminded_in_ti
     assert took[-1] is not None
     assert took[-1] < 0.2
     assert node(alice).sessions.paths.keepalive < 20.0
+
+
+def test_lan_addresses_are_in_no_record_that_leaves_the_lan_and_in_its_own_nodes_answers() -> None:
+    world = World(7, delay=(0.01, 0.03))
+    world.found("hub/hub")
+    world.join("one/one")
+    world.join("two/two")
+    mates = []
+    for name in ("home/alice", "home/bob"):
+        host = world.host(name, lan="home", nats=(KINDS["port-restricted"],))
+        mates.append(world.join(name, host=host))
+        assert world.run_until(lambda: all(world.joined(one) for one in world.hosts.values()), 60) is not None
+    world.run(30)
+    for host in world.hosts.values():
+        told = [body for record in node(host).book.records.values() if record.kind in ("host", "cluster") for body in [node(host).book.body(record)]]
+        addresses = {address.host for body in told if isinstance(body, HostBody | Cluster) for address in body.addresses}
+        assert addresses
+        assert not any(address.startswith("10.") for address in addresses), addresses
+    belonging = node(mates[0]).belonging
+    assert belonging is not None
+    assert set(belonging.near().values()) == {(mate.address,) for mate in mates}
+
+
+def test_a_newcomer_reaches_who_may_let_it_in_through_whoever_pointed_there() -> None:
+    world = World(8, delay=(0.01, 0.03))
+    world.found("hub/hub")
+    world.join("one/one")
+    world.join("two/two")
+    world.join("home/alice", nats=(KINDS["symmetric"],))
+    assert world.run_until(lambda: all(world.joined(host) for host in world.hosts.values()), 60) is not None
+    bob = world.join("home/bob", nats=(KINDS["symmetric"],))  # from elsewhere, into a cluster whose only gateway no stranger reaches
+    assert world.run_until(lambda: world.joined(bob), 30) is not None
