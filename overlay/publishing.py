@@ -164,7 +164,7 @@ def offer(node: Node, offered: Offered, at: float) -> bool:
     held = node.statements.held(node.name, "mirror", offered.channel.encode())
     standing = kinds.read(held) if held is not None else None
     assert standing is None or isinstance(standing, Mirror)
-    if not offered.revision or not (offered.addresses or offered.partial):
+    if not offered.revision:
         if held is None or standing is None or standing.withdrawn:
             return False
         node.publish([node.statements.withdrawal(held, at)], at)

@@ -8,6 +8,7 @@ where nothing comes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -27,6 +28,22 @@ TAKE_OVER: Final = 2.5  # seconds without a piece after which another of the clu
 Join = Callable[[Sharing, trio.Nursery, int, bytes], None]  # over that session, to that node
 
 
+@dataclass(slots=True)
+class Around:
+    """Who else has a revision or fetches it: in this cluster, and elsewhere."""
+
+    me: bytes
+    near: dict[bytes, Record]
+    far: dict[bytes, Record]
+    near_whole: bool = False  # whether one of this cluster has all of it
+    crowd: int = 0  # how many fetch it elsewhere
+
+    @property
+    def waits(self) -> bool:
+        """Whether another of this cluster goes for it: the one with the lowest id of those who fetch."""
+        return not self.near_whole and any(other < self.me for other in self.near)
+
+
 class Mates:
     """The choice of mates of one node. ``fetching``: channel -> the revision that is on its way here."""
 
@@ -37,22 +54,32 @@ class Mates:
         self._now = now
         self._tried: dict[tuple[str, bytes], float] = {}
 
-    def link(self, channel: str, revision: int, join: Join, sharing: Sharing, nursery: trio.Nursery) -> None:
-        """Open streams to who is wanted and not there yet; who has no session is dialled."""
-        node = self._engine.node
-        me, own = node.identity.node_id, node.presence
-        if own is None:
-            return
-        near: dict[bytes, Record] = {}
-        far: dict[bytes, Record] = {}
-        near_whole = False
+    def company(self) -> bool:
+        """Whether there are others in this cluster."""
+        node, own = self._engine.node, self._engine.node.presence
+        if own is None or node.directory is None or not node.directory.holdings.holds(own.cluster):
+            return False
+        return len(node.directory.holdings.view(own.cluster).hosts) > 1
+
+    def around(self, channel: str, revision: int) -> Around:
+        """Who has that revision, or fetches it."""
+        me, own = self._engine.node.identity.node_id, self._engine.node.presence
+        around = Around(me, {}, {})
         for record in self._said(channel):
             mirror = kinds.read(record) if record.kind == "mirror" and record.signer != me else None
-            if isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision == revision:
-                (near if record.name.parent == own.cluster else far)[record.signer] = record
-                near_whole = near_whole or (record.name.parent == own.cluster and not mirror.partial)
+            if own is not None and isinstance(mirror, Mirror) and not mirror.withdrawn and mirror.revision == revision:
+                is_near = record.name.parent == own.cluster
+                (around.near if is_near else around.far)[record.signer] = record
+                around.near_whole = around.near_whole or (is_near and not mirror.partial)
+                around.crowd += mirror.partial and not is_near
+        return around
+
+    def link(self, channel: str, revision: int, join: Join, sharing: Sharing, nursery: trio.Nursery) -> None:
+        """Open streams to who is wanted and not there yet; who has no session is dialled."""
+        around = self.around(channel, revision)
+        near, far, me = around.near, around.far, around.me
         stalled = self._now() - sharing.last > TAKE_OVER
-        if stalled or not (near_whole or any(other < me for other in near)):
+        if stalled or not (around.near_whole or around.waits):
             wanted = sorted(far, key=lambda other: (other not in sharing.elsewhere, bytes(a ^ b for a, b in zip(other, me, strict=True))))
             near |= {other: far[other] for other in wanted[: max(0, FAR - sum(not mate.near for mate in sharing.mates.values()))]}
         for other, record in near.items():

@@ -70,7 +70,7 @@ def init(call: Call) -> None:
         say(f"warning: the keys are not encrypted; set {PASSPHRASE}, or type a passphrase at a terminal, to have them so")
     _finish(call, draft, home / f"release-{channel}.draft", {"channel": channel, "keys": [str(path) for path in files]})
     if values["auto_publish"]:
-        say("--auto-publish: this node publishes by itself what `overlay release publish` was given the keys for")
+        say("warning: --auto-publish is not acted on yet: publish each revision with overlay release publish")
 
 
 def _new_keys(folder: Path, channel: str, count: int) -> dict[Path, Signer]:

@@ -52,7 +52,9 @@ from tld.download import Holder
 LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
 SOON: Final = 0.05  # seconds after news: what comes together is looked at together
 AGAIN: Final = (5.0, 60.0)  # seconds: first and longest pause before sources are tried again (CONTRACT, DNS)
-SHARED: Final = 1_048_576  # octets from which on mates are asked before plain HTTP: below that one request is sooner done
+FEW: Final = 4  # others elsewhere that fetch it: up to so many a source serves over plain HTTP, above they share (guess)
+PATIENT: Final = 5.0  # seconds, and as many as a line of SLOWEST takes, that a node waits for the one of its cluster that went for it
+SLOWEST: Final = 1_000_000  # octets a second
 TOLD: Final = 0.3  # seconds for the others of the cluster to hear that this node fetches
 PLATFORMS: Final = (f"{sys.platform}-{platform.machine().lower()}", sys.platform, ANY)
 
@@ -338,26 +340,33 @@ class Releasing:
         self._news.set()
 
     async def _whole(self, channel: str, body: Release, artifact: Artifact) -> None:
-        """From mates, or over plain HTTP: what is small goes the plain way first, what is large is shared first."""
-        fetching = Fetching(self.shelf, channel, body.revision, artifact, lambda: self.sources(channel, body), self.counters)
-        if artifact.length < SHARED:
-            try:
-                await fetching.run()
-                return
-            except ReachError as why:
-                self.state[channel] = why.what
-        if not await self._shared(channel, body, artifact):
-            await fetching.run()
+        """One of a cluster goes far for it, the others come to that one: plain HTTP where few want it and it is reached, else from mates.
 
-    async def _shared(self, channel: str, body: Release, artifact: Artifact) -> bool:
-        """From mates, over streams. Others learn that this node fetches, so that of a cluster one goes far for it."""
+        Streams go where HTTP cannot, and spare a source that many ask; each octet costs a hundred times as much CPU
+        (benchmarks/README.md), so they are the second way.
+        """
+        fetching = Fetching(self.shelf, channel, body.revision, artifact, lambda: self.sources(channel, body), self.counters)
+        now, news = self.engine.clock.now, self.pushed.setdefault(channel, RepeatedEvent())
         self.mates.fetching[channel] = body.revision
         try:
-            if self._say(partial(publishing.offer, self.engine.node, self._offered(channel), self.engine.clock.at())):
+            if self.mates.company():
+                self._say(partial(publishing.offer, self.engine.node, self._offered(channel), self.engine.clock.at()))
                 self.engine.step()
                 await trio.sleep(TOLD)
+            until = now() + PATIENT + artifact.length / SLOWEST
+            while self.mates.around(channel, body.revision).waits and now() < until:
+                with trio.move_on_after(0.5):
+                    await news.wait()
+            around = self.mates.around(channel, body.revision)
+            if around.near_whole or around.crowd <= FEW:
+                try:
+                    await fetching.run()
+                    return
+                except ReachError as why:
+                    self.state[channel] = why.what
             link = partial(self.mates.link, channel, body.revision, self._join)
-            return await self.swarming.fetch(channel, body.revision, artifact.length, artifact.root, link=link)
+            if not await self.swarming.fetch(channel, body.revision, artifact.length, artifact.root, link=link):
+                await fetching.run()
         finally:
             del self.mates.fetching[channel]
 

@@ -189,7 +189,7 @@ COMMANDS: Final = (
         ("release", "init"), RELEASES, "open a channel, or renew or change its keys", "overlay.cli.releases:init", (_CHANNEL,),
         (
             Option("--threshold", "K", "so many keys must sign (1)", number(1, 8)), Option("--keys", "N", "make so many keys (1)", number(1, 8)),
-            Option("--auto-publish", "", "this node publishes by itself what others of the channel sign"),
+            Option("--auto-publish", "", "reserved: not acted on yet"),
             Option("--key-out", "DIR", "where the keys are written (the home)"), _RELEASE_KEY, JSON,
         ),
         "Keys are encrypted where a passphrase is typed or stands in OVERLAY_PASSPHRASE. Again on a known channel: the next version of its keys.",

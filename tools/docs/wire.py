@@ -11,6 +11,7 @@ from overlay.cluster import beacon
 from overlay.driver import tcp
 from overlay.records import kinds, record
 from overlay.records.kinds import KINDS, UNIONS
+from overlay.release import hint, speech
 from overlay.session import cookie, handshakes, hello, noise, packet, relation
 from overlay.session import machine as sessions
 from overlay.wire import messages
@@ -57,6 +58,8 @@ def page() -> str:
         "\nENROL and REDEEM:\n\n", layout(request),
         "\n## Records\n", RECORDS, layout(record), "\n",
         table(("kind", "lives at most", "needs one of", "item", "octets", "several signers"), map(_kind, KINDS)), *map(_fields, KINDS),
+        f"\n## Releases between nodes\n\nStreams of kind {speech.KIND}; the head names the release: `{{1 channel, 2 revision, 3 root}}`.\n\n", layout(speech),
+        "\nBehind a release, as a hint:\n\n", layout(hint),
         "\n## Tokens\n\nBase64url of three parts; ways in and redeemers may be absent.\n\n", layout(invite),
         "\n## DNS texts\n\n", layout(domain), "\n", prose(inspect.cleandoc(domain.__doc__ or "").split("\n\n")[-1]), "\n",
         "\n## Kept for later\n\n", table(("where", "what", "why"), ((one.where, one.what, one.why) for one in RESERVED)),
