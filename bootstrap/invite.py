@@ -7,7 +7,7 @@ the session's hash (``overlay.admission.request``), after having seen the redeem
 A token is base64url of three parts; ways in and redeemers may be absent:
 
     01
-    {1: overlay id, 2: zone, 3: tld, 4: path, 5: seed, 6: expires, 7: [[exchange key, address ...] ...], 8: [node id ...]}
+    {1: overlay id, 2: zone, 3: tld, 4: path, 5: seed, 6: expires, 7: [[exchange key, address ...] ...], 8: [node id ...], 9: exchange key}
     4 octets of BLAKE2s over what stands before
 
 The checksum finds slips of copying (one in 4,000 million passes); it is no protection, and needs to be none.
@@ -35,7 +35,10 @@ _LAST = 2**40  # UTC seconds: beyond any date
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An invite: ``seed`` is secret, ``expires`` UTC seconds, ``redeemers`` the node ids that may be asked (none: whoever answers)."""
+    """An invite: ``seed`` is secret, ``expires`` UTC seconds, ``redeemers`` the node ids that may be asked (none: whoever answers).
+
+    ``exchange`` is a redeemer's exchange key: those at the ``ways`` lead to it where it has no address of its own.
+    """
 
     overlay_id: bytes
     zone: str
@@ -45,6 +48,7 @@ class Token:
     expires: int
     ways: tuple[WayIn, ...] = ()
     redeemers: tuple[bytes, ...] = ()
+    exchange: bytes = b""
 
     def __str__(self) -> str:
         return encode_token(self)
@@ -91,6 +95,7 @@ def _spell(token: Token, ways: tuple[WayIn, ...]) -> str:
     body: dict[int, Value] = {
         1: token.overlay_id, 2: token.zone, 3: token.tld, 4: str(token.path), 5: token.seed, 6: token.expires,
         7: [[way.key, *(address.packed for address in way.addresses)] for way in ways] or None, 8: list(token.redeemers) or None,
+        9: token.exchange or None,
     }
     data = bytes((VERSION,)) + encode(ordered(body))
     return b64(data + _checksum(data))
@@ -98,7 +103,7 @@ def _spell(token: Token, ways: tuple[WayIn, ...]) -> str:
 
 def _read(value: Value) -> Token:
     fields = Fields(value, "token")
-    fields.only(frozenset(range(1, 9)))
+    fields.only(frozenset(range(1, 10)))
     redeemers = fields.items(8, MAX_REDEEMERS)
     if any(type(key) is not bytes or len(key) != KEY for key in redeemers):
         raise Malformed("token: redeemers are keys", rule="token-redeemers")
@@ -106,6 +111,7 @@ def _read(value: Value) -> Token:
         overlay_id=fields.binary(1, DIGEST, DIGEST), zone=parse_zone(fields.text(2, 253)), tld=parse_zone(fields.text(3, 253)),
         path=parse_path(fields.text(4, 255)), seed=fields.binary(5, KEY, KEY), expires=fields.integer(6, 0, _LAST),
         ways=tuple(_way(item) for item in fields.items(7, limits.TOKEN_WAYS)), redeemers=tuple(redeemers),
+        exchange=fields.binary(9, KEY, KEY, default=b""),
     )
 
 

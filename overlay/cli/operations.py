@@ -14,7 +14,7 @@ import trio
 
 from bootstrap.entrance import WayIn
 from bootstrap.invite import Token, decode_token, encode_token
-from overlay import acts
+from overlay import acts, limits
 from overlay.admission.shadows import Public, shadowed
 from overlay.admission.waiting import read_code
 from overlay.cli.health import target
@@ -175,14 +175,20 @@ class Operations:
         at = self.engine.clock.at()
         record = self.engine.act(acts.invite, path, uses, life, Signer.from_seed(seed).public, at)
         await self._done()
-        presence = self.node.presence
-        assert presence is not None
-        ways = (WayIn(presence.addresses[:8], self.node.identity.exchange_public),) if presence.addresses else ()
         token = Token(
             overlay_id=self.node.setup.overlay_id, zone=self.reports.zone, tld=self.reports.tld, path=record.name, seed=seed, expires=record.expires,
-            ways=ways, redeemers=(self.node.identity.node_id,),
+            ways=self._ways_in(), redeemers=(self.node.identity.node_id,),
+            exchange=self.node.identity.exchange_public,
         )
         return {"token": encode_token(token), "expires": record.expires, "uses": uses, "path": str(record.name), **warning}
+
+    def _ways_in(self) -> tuple[WayIn, ...]:
+        """Where a token's holder knocks: here, and at public nodes that lead here, since this one may be away or behind a NAT."""
+        presence, directory, me = self.node.presence, self.node.directory, self.node.identity.exchange_public
+        assert presence is not None and directory is not None
+        own = [WayIn(presence.addresses[:8], me)] if presence.addresses else []
+        others = sorted((n for n in directory.holdings.ring() if n.exchange != me), key=lambda n: n.exchange not in self.node.reach.relays)
+        return tuple([*own, *(WayIn(n.addresses[:4], n.exchange) for n in others)][: limits.TOKEN_WAYS])
 
     async def grant(self, args: Args) -> object:
         """`overlay grant PATH --to KEY|NODE --rights R,...`."""

@@ -59,6 +59,7 @@ from overlay.node import Node
 from overlay.raised import AdmissionAsked, AskPublic, DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, SessionEnded, ZonesChanged
 from overlay.records.trust import since
 from overlay.reports import Reports
+from overlay.session.relaying import SHORT
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
 from tld import whois
@@ -340,15 +341,18 @@ class Plugged:
             with trio.move_on_after(every):
                 await self._news.wait()
 
-    async def reach(self, key: bytes, addresses: tuple[Address, ...]) -> bytes:
-        """A session to the holder of that key, and a good passport: its node id. ``ReachError``, ``PeerError`` else."""
+    async def reach(self, key: bytes, addresses: tuple[Address, ...], through: bytes = b"") -> bytes:
+        """A session to the holder of that key, and a good passport: its node id. ``ReachError``, ``PeerError`` else.
+
+        ``through`` is the exchange key of a connected node that may carry it.
+        """
         clock = self.engine.clock
         peer = self.node.peers.by_exchange(key)
         if peer is not None and peer.passport is not None:
             return peer.passport.node_id
         self._lost[key] = ""
         self._good.pop(key, None)
-        self.node.dial(key, addresses, clock.now(), clock.at())
+        self.node.dial(key, addresses, clock.now(), clock.at(), (through[:SHORT],) if through else ())
         self.engine.step()
         await self.wait(lambda: key in self._good or bool(self._lost.get(key, "refused")) or self.refused is not None)
         reason = self._lost.pop(key, "") or "refused"

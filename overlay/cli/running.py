@@ -395,7 +395,9 @@ class Running:
             self._compare_clocks(clock, way)
         token = self.join.token
         if token is not None and token.redeemers and node_id not in token.redeemers:
-            raise PeerError("it is not the node that redeems the token", "", rule="redeemer")
+            if not token.exchange:
+                raise PeerError("it is not the node that redeems the token", "", rule="redeemer")
+            await self._plugged.reach(token.exchange, (), through=way.key)  # by way of this one
 
     @staticmethod
     def _compare_clocks(clock: Clock, way: WayIn) -> None:

@@ -66,3 +66,16 @@ def test_paths_that_die_are_left_within_two_seconds_and_taken_again(world: Nats)
     world.hosts["hub"].kill()
     took["bootstrap host killed, direct path"] = ping(alice, "bob")
     assert all(milliseconds < SOON for milliseconds in took.values()), took
+
+
+def test_an_invite_of_a_node_behind_a_nat_lets_in_a_machine_behind_another() -> None:
+    with Nats() as net:
+        founded(net, v6=False, admission="invite")
+
+        def token(host: Host, path: str) -> str:
+            return str(host.overlay("invite", path, "--json").ok().json()["token"])
+
+        hub, alice, bob = net.hosts["hub"], net.site("alice", "port-restricted"), net.site("bob", "symmetric")
+        joined(net.public("one"), "--invite", token(hub, "one"), where=None)
+        joined(alice, "--invite", token(hub, "alice"), where=None)
+        assert joined(bob, "--invite", token(alice, "alice"), where=None) == "bob.alice.cloud"
