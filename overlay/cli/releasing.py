@@ -38,7 +38,7 @@ from overlay.driver.streams import CLOSED, Pipe, Streams
 from overlay.errors import Absent, Malformed, OverlayError, ReachError
 from overlay.machine import Log, Store
 from overlay.raised import ReleasesChanged, Streamed
-from overlay.records import kinds
+from overlay.records import channels, kinds
 from overlay.records.record import Record
 from overlay.records.releases import ANY, KERNEL, Artifact, Mirror, Release
 from overlay.release import gate, speech
@@ -46,6 +46,7 @@ from overlay.release.gate import Decision, artifact_for
 from overlay.release.hint import LIFE, Hint
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
+from overlay.units import DAY
 from overlay.wire.address import Address, worldwide
 from tld.download import Holder
 
@@ -228,11 +229,24 @@ class Releasing:
         for channel in publishing.channels(node):
             self._say(partial(publishing.vouch, node, channel, at))
             self._say(partial(publishing.offer, node, self._offered(channel), at))
+            self._warn(channel, at)
         self.engine.step()
         for wanted in self.kept.subscribed():
             if wanted.channel not in self._busy:
                 self._busy.add(wanted.channel)
                 nursery.start_soon(self._take, wanted.channel)
+
+    def _warn(self, channel: str, at: float) -> None:
+        """Who declared a channel, or takes it, hears in time that its keys end: past that nothing new is installed."""
+        mark = self.kept.channels.get(channel)
+        keys = gate.newest_keys(self.said(channel), self.floor(channel))
+        if keys is None:
+            return
+        mine = self.engine.node.identity.node_id in channels.signers(keys) or (mark is not None and mark.subscription is not None)
+        left = keys.expires - at
+        near = mine and left < min(gate.EXPIRY_WARNING, (keys.expires - keys.issued) / 4)
+        line = f"its keys end in {max(0, int(left)) // DAY} days, then nothing new is installed: overlay release init {channel}" if near else ""
+        self.engine.problem(f"channel {channel}", line)
 
     def _say(self, act: partial[bool]) -> bool:
         try:
