@@ -80,7 +80,8 @@ def keys(line: str) -> set[int]:
 def test_tokens_texts_and_requests_have_the_fields_that_are_drawn() -> None:
     identity, ways = found().member.identity, (WayIn((Address("127.0.0.1", 1),), bytes(32)),)
     token = Token(
-        overlay_id=bytes(32), zone="a.b", tld="c", path=Path(("d",)), seed=bytes(32), expires=1, ways=ways, redeemers=(bytes(32),), exchange=bytes(32),
+        overlay_id=bytes(32), zone="a.b", tld="c", path=Path(("d",)), seed=bytes(32), expires=1, ways=ways, redeemers=(bytes(32),),
+        exchange=bytes(32),
     )
     first, fields, _ = layout(invite).splitlines()[1:-1]
     octets = unb64(encode_token(token))
