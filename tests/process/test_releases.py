@@ -209,3 +209,26 @@ def test_who_may_not_open_channels_is_told_so(taker: Machine) -> None:
     refused = taker.overlay("release", "init", "mine")
     assert refused.status == 4 and "release:mine" in refused.err
     assert not [path for path in taker.home.iterdir() if path.name.startswith("release-mine")]
+
+
+def test_who_was_given_a_channel_publishes_in_it_and_rotates_its_keys(publisher: Machine, taker: Machine) -> None:
+    publisher.done("grant", "/", "--to", "taker.home.eu", "--rights", "release:given")
+    until(lambda: taker.overlay("release", "init", "given").status == 0, "the grant is known")
+    publisher.done("subscribe", "given")
+    taker.done("release", "publish", "given", str(file(taker, "given1", 20_000)))
+    until(lambda: publisher.done("release", "status", "given", "--json").json["revision"] == 1, "the founder has it")
+    taker.done("release", "init", "given", "--keys", "2", "--threshold", "2")
+    keys = taker.done("release", "status", "given", "--json").json["keys"]
+    assert (keys["version"], keys["threshold"], len(keys["keys"])) == (2, 2, 2)
+    taker.done("release", "publish", "given", str(file(taker, "given2", 20_000)))
+    until(lambda: publisher.done("release", "status", "given", "--json").json["revision"] == 2, "the founder followed the new keys")
+    refused = publisher.overlay("release", "publish", "given", str(file(publisher, "given3", 100)), "--out", f"{publisher.home}.draft")
+    assert refused.json["missing"] == 2  # it holds none of the keys: a draft
+
+
+def test_a_publisher_that_starts_again_serves_what_it_published(publisher: Machine) -> None:
+    publisher.running[-1].kill()
+    publisher.up()
+    until(lambda: publisher.overlay("release", "list", "app", "--json").status == 0, "it answers")
+    assert get(publisher, "/app/r2")[2] == content("two")
+    assert publisher.ask("app.download.cloud") != ["NXDOMAIN"]
