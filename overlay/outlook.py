@@ -33,7 +33,8 @@ TIMES: Final = 3  # knocks of one kind, some may be lost
 WAIT: Final = 1.0  # seconds that knocks may take
 FIRST: Final = 2.0  # seconds after the start: by then peers are there
 EVERY: Final = 600.0  # seconds between looks, and after the machine's addresses changed at once
-RETRY: Final = 10.0  # seconds, where nobody could be asked
+RETRY: Final = 10.0  # seconds before a first "nobody gets in" is looked at again
+NOBODY: Final = 60.0  # seconds, where nobody can be asked: who comes is asked sooner
 SURE: Final = 2  # looks in a row before a node that let strangers in says that it does not any more
 FRESH: Final = 1 << 24  # numbers of sockets for knocks begin here: guesses have those below
 KNOCK: Final = bytes((Packet.KNOCK.value,))
@@ -154,7 +155,7 @@ class Outlook:
         seeing = self.reach.reflexive(now)
         far = [peer for peer in self.peers.admitted() if peer.way.proto == "udp" and not self.reach.near(peer.way)]
         fit = [peer for peer in far if peer.exchange in seeing]
-        self._next = now + (EVERY if fit else RETRY)
+        self._next = now + (EVERY if fit else NOBODY)
         if not fit:
             return
         peer = fit[self.entropy(1)[0] % len(fit)]

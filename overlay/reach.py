@@ -41,7 +41,8 @@ OFFERED: Final = 3  # of these addresses: an endpoint-dependent NAT shows each p
 PUNCH: Final = (1.0, 300.0)  # seconds between tries to leave a relay or TCP: first and longest
 SECOND: Final = 0.7  # seconds that the end with the higher key waits for the other one's PUNCH
 GUESS_AFTER: Final = 1.0  # seconds that simpler tries have before ports are guessed
-LOOK: Final = 2.0  # seconds between looks at relays
+LOOK: Final = 2.0  # seconds between looks at relays, where there must be some;
+LOOK_SELDOM: Final = 60.0  # else: what changes, a session or an address, has them looked at anyway
 CONNECTED: Final = 2  # addresses that are tried over TCP while a relay is in use
 BUDGET_EACH: Final = 2.0  # seconds in which a session may ask for one more PUNCH
 
@@ -375,7 +376,7 @@ class Reach:
     def wake(self, now: float, at: float) -> None:
         """Time passed."""
         if now >= self._look_at:
-            self._look_at = now + LOOK
+            self._look_at = now + (LOOK_SELDOM if self.presence is not None and self.presence.addresses else LOOK)
             self._keep_relays(now, at)
         for session, plan in list(self._plans.items()):
             if now < min(plan.next_at, plan.guess_at):

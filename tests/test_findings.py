@@ -81,6 +81,7 @@ def test_a_root_that_hangs_on_one_machine_is_told_with_the_line_that_mends_it() 
         assert findings.root(reports(host), world.at(host)).outcome == OK
     assert given.path == ROOT
     world.crash(alice)  # its records hold for two hours
+    world.crash(bob)  # two members that probe each other each second make hours long
     world.run(2.1 * HOUR)
     assert findings.root(reports(founder), world.at(founder)).outcome == WARNING
 
