@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -36,9 +37,9 @@ def world() -> Iterator[Nats]:
         founded(net, v6=False)
         for host in (net.public("one"), net.public("two")):
             joined(host, "--cluster", host.name)
-        for kind, place in itertools.product((*UNLIKE, *CLOSED), "ab"):
-            host = net.site(f"{kind}-{place}", kind)
-            joined(host, "--cluster", host.name)
+        sites = [net.site(f"{kind}-{place}", kind) for kind, place in itertools.product((*UNLIKE, *CLOSED), "ab")]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda host: joined(host, "--cluster", host.name), sites))
         yield net
 
 
