@@ -55,6 +55,14 @@ class Lan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far this node goes to be reached, and for others. ``guess``: ports at a NAT; ``relay``: datagrams carried for members."""
+
+    guess: bool = True
+    relay: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """Whether releases of the kernel channel may replace this program: ``yes``, ``no`` or ``ask``."""
 
@@ -75,6 +83,7 @@ class Config:
     listen: Listen = field(default_factory=Listen)
     names: Names = field(default_factory=Names)
     lan: Lan = field(default_factory=Lan)
+    reach: Reach = field(default_factory=Reach)
     release: Release = field(default_factory=Release)
     operate: Operate = field(default_factory=Operate)
 
@@ -95,7 +104,7 @@ class InvalidConfig(ConfigError):
         self.problems = problems
 
 
-_KINDS: Final[dict[str, type]] = {"listen": Listen, "names": Names, "lan": Lan, "release": Release, "operate": Operate}
+_KINDS: Final[dict[str, type]] = {"listen": Listen, "names": Names, "lan": Lan, "reach": Reach, "release": Release, "operate": Operate}
 
 
 def parse(text: str, path: str) -> Config:

@@ -83,7 +83,7 @@ class Node:
         self.newest_issued = 0  # UTC seconds, of what rightful signers said: what trusted time cannot be before
         self.remembered = Remembered(setup.stored.get(PEERS, {}), now)
         self.lan = Lan(setup, self.peers, self.remembered)
-        paths = self.sessions.paths
+        paths, self.sessions.guessing.allowed, self.sessions.relaying.allowed = self.sessions.paths, setup.guess, setup.relay
         self.reach = Reach(
             self.identity.exchange_public, self.peers, self.sessions.relaying,
             ReachPorts(self.calling.call, paths.attempt, paths.connect, self.sessions.guessing.begin, self.dial), self.lan.near,

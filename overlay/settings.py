@@ -174,6 +174,10 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
             _virtual, 'such as "192.168.1.250/24": the gateway carries it, announced by gratuitous ARP', "`IP/prefix` of IPv4, or empty",
         ),
     },
+    "reach": {
+        "guess": Setting(_truth, "guess ports at NATs that map each far end to another: 1,024 probes in ten minutes for a peer", "`true` or `false`"),
+        "relay": Setting(_truth, "carry datagrams for members that have no other way, 8 Mbit/s for each", "`true` or `false`"),
+    },
     "release": {
         "kernel": Setting(
             _choice("yes", "no", "ask"), "may releases of the kernel channel replace this program", _words("yes", "no", "ask"), acts=False,

@@ -44,6 +44,8 @@ class Setup:
     links: tuple[Link, ...] = ()  # what leads to a LAN
     lan: bool = False  # whether neighbours on the LAN are looked for
     lan_admit: bool = False  # whether presence on the LAN lets newcomers into an invite overlay
+    guess: bool = True  # whether ports at a NAT are guessed
+    relay: bool = True  # whether datagrams are carried for others
     dns: bool = False
     incarnation: int = 1  # how often this node has started
     small: int = limits.SMALL_OVERLAY

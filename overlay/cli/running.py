@@ -240,6 +240,7 @@ class Running:
         advertised = [*(member.advertised if member is not None else ()), *(text for text in self.config.listen.advertise if _is_ip(text))]
         setup = Setup(
             links=self._links(listeners), lan=self.config.lan.discovery, lan_admit=self.config.lan.admit,
+            guess=self.config.reach.guess, relay=self.config.reach.relay,
             identity=start.identity, overlay_id=overlay_id, entropy=os.urandom, advertised=tuple(advertised),
             port=name_of(listeners.overlay_udp[0]).port if listeners.overlay_udp else 7653,
             interfaces=own_hosts(listeners, self.config.listen.advertise), dns=any(name_of(sock).port == 53 for sock in listeners.dns_udp),

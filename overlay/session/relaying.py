@@ -49,6 +49,7 @@ class Relaying:
     """Of all sessions of one node. ``sessions`` finds an open one by the other end's exchange key."""
 
     def __init__(self, *, sessions: Mapping[bytes, Session], emit: Callable[[Send], None], counters: Counter[str]) -> None:
+        self.allowed = True  # whether anything is carried for others
         self.came: list[tuple[bytes, Way]] = []  # datagrams that relays brought us, to be received
         self._sessions = sessions
         self._emit = emit
@@ -131,7 +132,7 @@ class Relaying:
     def _carry(self, session: Session, to: bytes, datagram: bytes, now: float) -> None:
         target = self._by_name.get(to)
         strange = None if target is None else [s for s in (session, target) if s.grade < Grade.ADMITTED]
-        if target is None or target is session or strange is None or len(strange) == 2 or target.way.proto == RELAY:
+        if target is None or target is session or strange is None or len(strange) == 2 or target.way.proto == RELAY or not self.allowed:
             self._counters["relay_refused"] += 1
             self._emit(Send(session.way, session.link.seal(no_relay(to))))
         elif not self._may(strange[0] if strange else session, bool(strange), len(datagram), now):

@@ -181,6 +181,15 @@ def test_a_stranger_is_carried_as_far_as_it_needs_to_join_and_strangers_not_to_e
     assert relay.sessions.counters["relayed"] == limits.RELAY_STRANGER // 1_000
 
 
+def test_a_node_that_relays_for_nobody_says_so_at_once() -> None:
+    wire, a, b, (relay,), _ = kept_apart()
+    relay.sessions.relaying.allowed = False
+    a.sessions.dial(b.key, [], wire.now, wire.at(), relays=[relay.key])
+    wire.settle(a)
+    wire.run(0.1)
+    assert [event.reason for event in a.of(events.DialFailed)] == ["no-relay"]
+
+
 def test_no_relay_is_reached_through_another() -> None:
     wire, a, b, (relay,), _ = kept_apart()
     dial(wire, a, b, [relay])
