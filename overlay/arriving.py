@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overlay.admission.request import Request
+from overlay.errors import OverlayError
 from overlay.identity.keys import Identity, Signer
 from overlay.newcomer import Asked, Newcomer, Others, Output, Pointed, Question, Refused, ways_of
 from overlay.peers import Peer, Peers
@@ -48,11 +49,20 @@ class Arriving:
             if peer.passport is not None:
                 self._newcomer.known(peer)
 
-    def end(self) -> Request:
-        """It has its answer: what it had asked for."""
+    @property
+    def request(self) -> Request:
+        """What it asks for."""
         assert self._newcomer is not None
-        request, self._newcomer = self._newcomer.request, None
-        return request
+        return self._newcomer.request
+
+    def end(self) -> None:
+        """It has its name."""
+        self._newcomer = None
+
+    def disbelieved(self, error: OverlayError, now: float) -> None:
+        """The grants that it was given do not hold: others are asked."""
+        if self._newcomer is not None:
+            self._newcomer.disbelieved(error, now)
 
     def known(self, peer: Peer) -> None:
         """A node with a good passport is at the other end of that session."""

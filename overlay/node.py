@@ -34,7 +34,7 @@ from overlay.outlook import KNOCK, Outlook, OutlookPorts
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
 from overlay.probing import probes
-from overlay.raised import DialEnded, Joined, JoinRefused, PassportGood, PeerChanged, Pong, ReleasesChanged, SessionEnded, Streamed, ZonesChanged
+from overlay.raised import DialEnded, Joined, PassportGood, PeerChanged, Pong, ReleasesChanged, SessionEnded, Streamed, ZonesChanged
 from overlay.reach import Reach, ReachPorts
 from overlay.records import passport as passports
 from overlay.records.kinds import RELEASES
@@ -381,13 +381,13 @@ class Node:
     # -- getting a name
 
     def _granted(self, event: Granted, now: float, at: float) -> None:
-        request = self.arriving.end()
         try:
-            grant = take_grants(self.book, event.records, request, at)
+            grant = take_grants(self.book, event.records, self.arriving.request, at)
             passport = self._bind(grant, at)
         except OverlayError as why:
-            self._raise(JoinRefused(why))
+            self.arriving.disbelieved(why, now)
             return
+        self.arriving.end()
         for peer in self.peers.peers.values():  # with the name, in one lot: a crash now must not leave it with nobody to go to
             if peer.initiator:
                 self._first += self.remembered.reached(peer.exchange, (peer.way.remote,))

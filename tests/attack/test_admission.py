@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from overlay import limits
 from overlay.admission.registrar import Asker, Registrar
 from overlay.admission.request import GRANTED, LATER, REFUSED, TAKEN, WAITING, Reply, Request, read_request
 from overlay.admission.waiting import neighbourhood, read_code
-from overlay.errors import Absent, Malformed, TrustError, UsageError
+from overlay.errors import Absent, Malformed, UsageError
 from overlay.identity.keys import Signer
 from overlay.name import parse_path
-from overlay.newcomer import Granted, Newcomer, Others, Question, Refused, take_grants
-from overlay.peers import Peer
-from overlay.records import passport, rights
+from overlay.records import rights
 from overlay.records.kinds import Invite
 from overlay.records.record import Record
 from overlay.records.rights import Joining
 from overlay.statements import Statements
 from overlay.units import DAY, HOUR
-from overlay.wire.address import Address, Way
 from tests.directory.books import book_of, directory_of
-from tests.records.actors import AT, Actor, Overlay, actor, found, refused, seed
+from tests.records.actors import AT, Actor, Overlay, actor, found, seed
 
 ALICE, BOB = actor("alice"), actor("bob")
 TOKEN = Signer.from_seed(seed("invite"))
@@ -208,72 +203,6 @@ def test_a_full_book_takes_revocations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BOOK", 1)
     book.add(overlay.revoke(overlay.first, member.own), AT)
     assert not [r for r in book.records.values() if r.kind == "data"]
-
-
-# -- liars at the door
-
-
-def peer(session: int, who: Actor, overlay: Overlay) -> Peer:
-    """A session with a good passport at the other end."""
-    raws = overlay.passport(who)
-    good = passport.check(raws, who.identity.exchange_public, AT, overlay.trust())
-    way = Way("udp", Address("203.0.113.9", 7653), "203.0.113.1")
-    return Peer(
-        session=session, exchange=who.identity.exchange_public, way=way, initiator=True, since=AT, passport_digest=good.digest, boot_nonce=bytes(8),
-        seen=None, handshake_hash=seed(f"session {session}"), passport=good,
-    )
-
-
-NO = Reply(code=REFUSED, what="go away", todo="").body()
-
-
-def newcomer() -> Newcomer:
-    request = Request(label="alice", cluster=parse_path("eu/home"), node_id=ALICE.node_id, exact=True)
-    return Newcomer(ALICE.identity, request)
-
-
-def test_one_liar_keeps_nobody_out() -> None:
-    overlay = found()
-    alice = newcomer()
-    alice.known(peer(1, overlay.member, overlay))
-    assert [type(event) for event in alice.take()] == [Question]
-    alice.answered(1, NO, 10.0)
-    assert alice.take() == [Others()], "a second node is looked for before the person is told"
-    alice.known(peer(2, overlay.first, overlay))
-    assert [event.session for event in alice.take() if isinstance(event, Question)] == [2]
-    grants = Reply(code=GRANTED, records=(overlay.grant(overlay.first, ALICE, "eu/home/alice", {rights.OWN}),))
-    alice.answered(2, grants.body(), 10.5)
-    assert [type(event) for event in alice.take()] == [Granted]
-
-
-def test_two_who_say_no_are_believed_and_so_is_one_when_nobody_else_is_there() -> None:
-    overlay = found()
-    alice = newcomer()
-    alice.known(peer(1, overlay.member, overlay))
-    alice.known(peer(2, overlay.first, overlay))
-    alice.take()
-    alice.answered(1, NO, 10.0)
-    alice.answered(2, NO, 10.1)
-    assert [type(event) for event in alice.take()] == [Others, Question, Refused]
-    alone = newcomer()
-    alone.known(peer(1, overlay.member, overlay))
-    alone.answered(1, NO, 10.0)
-    alone.take()
-    due = alone.wake_at()
-    assert due is not None and due < 13
-    alone.wake(due)
-    assert [type(event) for event in alone.take()] == [Refused]
-
-
-@pytest.mark.parametrize("name", ["eu/home/other", "us/home/alice", "eu/home/alice-2"])
-def test_a_grant_of_another_name_than_was_asked_for_is_not_taken(name: str) -> None:
-    overlay = found()
-    grant = overlay.grant(overlay.founder, ALICE, name, {rights.OWN})
-    request = Request(label="alice", cluster=parse_path("eu/home"), node_id=ALICE.node_id, exact=True)
-    with refused("R05", TrustError):
-        take_grants(book_of(overlay), (grant,), request, AT)
-    if name.endswith("-2"):
-        assert take_grants(book_of(overlay), (grant,), replace(request, exact=False), AT) == grant
 
 
 # -- a registrar lives as long as its overlay
