@@ -13,9 +13,9 @@ from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.node import Node
 from overlay.records import rights
+from overlay.records.claims import holders
 from overlay.records.kinds import Grant
 from overlay.records.record import Record
-from overlay.records.trust import holders
 from overlay.statements import SERVICES, Service
 
 

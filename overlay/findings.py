@@ -17,6 +17,7 @@ from overlay.name import ROOT, Path
 from overlay.node import Node
 from overlay.records import rights
 from overlay.records.record import Record
+from overlay.records.trust import Trust
 from overlay.reports import Json, Reports
 from overlay.units import b64
 
@@ -29,6 +30,7 @@ OVERDUE: Final = 7 / 8  # of a grant's life: renewals are said from 2/3 to 5/6 (
 ENDING: Final = 2 / 3  # of the life of a grant that nobody renews by himself
 BOTH: Final = frozenset({rights.GRANT, rights.SIGN})  # on the root, at two nodes in two clusters (DESIGN 3.2)
 PASSED_ON: Final = (rights.OWN, rights.GRANT, rights.SIGN, rights.OPERATE, rights.ATTEST)  # to the next one, as far as held
+SHOWN: Final = 16  # characters of a digest that people compare: 96 bits
 LASTING: Final = "300d"  # by date, so that it outlives a founder who is away; its right ends with the giver's at the latest
 
 
@@ -60,7 +62,7 @@ def of_node(reports: Reports, *, at: float, system: float, uptime: float) -> lis
     """Peers, clock, rights, twins. ``at`` is trusted time, ``system`` the machine's own clock, both UTC seconds."""
     node = reports.node
     offsets = sorted(peer.offset + at - system for peer in node.peers.admitted() if peer.offset is not None)
-    return [peers(reports, uptime), clock(offsets), *own_rights(reports, at), root(reports, at), twins(node)]
+    return [peers(reports, uptime), clock(offsets), *own_rights(reports, at), root(reports, at), *root_versions(node.trust), twins(node)]
 
 
 def peers(reports: Reports, uptime: float) -> Finding:
@@ -173,6 +175,18 @@ def root(reports: Reports, at: float) -> Finding:
     what = f"only {names} hold{'' if len(able) > 1 else 's'} grant and sign on the root" if able else "no live node holds grant and sign on the root"
     what += "; without it nobody gets into a new cluster" if len(able) == 1 else ""
     return Finding("root", WARNING, what, _next_holder(reports, held, able))
+
+
+def root_versions(trust: Trust) -> list[Finding]:
+    """Whether the root keys have said two things under one number; nothing where they have not."""
+    found = []
+    for version, other in sorted(trust.rivals.items()):
+        ours, theirs = (b64(record.digest)[:SHOWN] for record in (trust.roots[version - 1], other))
+        found.append(Finding(
+            "root", FAILED, f"there are two root versions {version}: this node holds {ours}, others hold {theirs}",
+            "whoever has the root keys says which one stays; each node that holds the other: overlay leave, then overlay join",
+        ))  # fmt: skip
+    return found
 
 
 def _on_root(node: Node, at: float) -> dict[bytes, frozenset[str]]:

@@ -20,9 +20,10 @@ from overlay.directory.book import Book
 from overlay.errors import TrustError, UsageError
 from overlay.name import Path
 from overlay.records import kinds, rights
+from overlay.records.claims import given
 from overlay.records.kinds import Grant
 from overlay.records.record import Record
-from overlay.records.trust import given, renewal, since
+from overlay.records.trust import renewal, since
 from overlay.statements import Statements
 from overlay.units import DAY
 

@@ -18,9 +18,9 @@ from overlay.identity.keys import Identity, Signer
 from overlay.machine import Store
 from overlay.name import Path
 from overlay.records import kinds, rights
+from overlay.records.claims import holders, owners
 from overlay.records.kinds import Carry, Data, Grant, Host
 from overlay.records.record import Draft, Record, sign
-from overlay.records.trust import holders, owners
 from overlay.wire.address import Address, parse_address
 from overlay.wire.codec import Fields, decode, encode, ordered
 

@@ -12,14 +12,16 @@ from overlay.acts import Given
 from overlay.cli.grammar import Call, read
 from overlay.cli.mapping import Mapping
 from overlay.cli.table import COMMANDS
+from overlay.errors import TrustError
 from overlay.findings import FAILED, OK, SKIPPED, WARNING, Finding
 from overlay.lab.world import Host, World
 from overlay.name import ROOT, parse_name, parse_path
 from overlay.nat.outputs import Mapped, Unmapped
 from overlay.records import rights
 from overlay.reports import NOBODY, Reports
-from overlay.units import DAY, HOUR
+from overlay.units import DAY, HOUR, b64
 from tests.lab.scenes import enter, invite, node
+from tests.records.actors import AT, found, refused
 
 
 def reports(host: Host) -> Reports:
@@ -54,6 +56,20 @@ def typed(line: str) -> Given:
     return Given(
         path=path, subject=b"", rights=rights.parse_rights(call.values["rights"]), life=int(call.values["expires"]), final=True,
     )  # fmt: skip
+
+
+def test_two_root_versions_of_one_number_are_told_on_both_sides() -> None:
+    overlay = found()
+    versions = [overlay.next_root(keys=overlay.keys, threshold=1, signers=overlay.keys, admission=said) for said in ("open", "invite")]
+    for held, other in (versions, reversed(versions)):
+        trust = overlay.trust()
+        trust.adopt_root(held)
+        with refused("R17", TrustError):
+            trust.judge(other, AT, overlay.lookup)
+        (finding,) = findings.root_versions(trust)
+        assert finding.outcome == FAILED and "root versions 2" in finding.what and "overlay leave" in finding.todo
+        assert finding.what.index(b64(held.digest)[:16]) < finding.what.index(b64(other.digest)[:16])
+    assert findings.root_versions(overlay.trust()) == []
 
 
 def test_a_root_that_hangs_on_one_machine_is_told_with_the_line_that_mends_it() -> None:

@@ -18,10 +18,11 @@ from overlay.errors import Malformed, TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.records import kinds, rights
+from overlay.records.claims import holders
 from overlay.records.kinds import RELEASES, Body, Cluster
 from overlay.records.record import Identity, Record, parse
 from overlay.records.releases import spoken_of
-from overlay.records.trust import Trust, Verdict, chain_of, holders, kept_until
+from overlay.records.trust import Trust, Verdict, chain_of, kept_until
 
 TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
 RECORDS = "records"  # where records lie in the store
@@ -113,6 +114,8 @@ class Book:
         if held is not None and not record.outranks(held):
             if held.seq == record.seq and held.digest != record.digest:
                 self.counters["equivocations"] += 1
+                if record.kind == "root":
+                    self.trust.judge(record, at, self.links.get)  # refused, and remembered as a rival where it is as well signed
             if wanted and record.kind == "grant" and record.digest not in self.grants:
                 self.trust.judge(record, at, self.links.get)
                 self._keep_grant(record)

@@ -13,9 +13,9 @@ from overlay.directory.book import Book, zone_unit
 from overlay.directory.view import CarryEntry, DataEntry, GatewayEntry, HostEntry, ZoneView
 from overlay.name import ROOT, Path
 from overlay.records import rights
+from overlay.records.claims import given, holders, outranked
 from overlay.records.kinds import Carry, Data, Host
 from overlay.records.record import Record
-from overlay.records.trust import given, holders, outranked
 
 
 def gateways(book: Book) -> list[GatewayEntry]:

@@ -17,9 +17,10 @@ from overlay.errors import Malformed, TrustError
 from overlay.identity.keys import digest
 from overlay.name import Path
 from overlay.records import rights
+from overlay.records.claims import given
 from overlay.records.kinds import Bind, Grant
 from overlay.records.record import Record, parse
-from overlay.records.trust import Trust, given
+from overlay.records.trust import Trust
 from overlay.wire.codec import Value
 
 

@@ -24,7 +24,7 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 | R14 | nothing is issued before the grant that entitles it |
 | R15 | a member takes a free name for itself only: `own`, strictly below its path |
 | R16 | a revocation comes from the issuer, a signer above it, the subject, or a threshold of the newest root keys, and outlives the grant |
-| R17 | root version v+1 has the thresholds of v and v+1, nobody else signing, and names v; the founding record's digest is the overlay id |
+| R17 | root version v+1 has the thresholds of v and v+1, nobody else signing, and names v; the first heard stays; the overlay id is version 1's |
 | R18 | labels reserved for the root are granted to nobody |
 | R19 | a session's exchange key is bound by the signing key of its passport, whose name somebody with `grant` gave |
 | R20 | of two claims to one name, or one above the other, what a holder of `grant` gave stands above what a member took, then the earlier holds |
@@ -37,14 +37,13 @@ containment and revocations are looked at each time, so a revocation or a lapse 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
 from overlay import limits
 from overlay.errors import TrustError
 from overlay.identity.keys import verify
-from overlay.name import Path
 from overlay.records import channels, kinds, rights
 from overlay.records.kinds import Body, Grant, Root
 from overlay.records.record import NO_OVERLAY, Identity, Record
@@ -88,6 +87,7 @@ class Trust:
         self.overlay_id = overlay_id
         self._verify = verifier
         self.roots: list[Record] = []
+        self.rivals: dict[int, Record] = {}  # by number: a second version, as well signed as ours, that was shown and refused
         self.revoked: dict[bytes, Record] = {}  # digest of the grant -> its revocation
         self._ended: dict[Identity, int] = {}  # a grant's identity -> the highest seq of it that was revoked
         self._versions: list[Root] = []
@@ -160,10 +160,16 @@ class Trust:
     # -- the rules
 
     def _judge_root(self, record: Record, body: Root) -> None:
+        """R17. Of two versions of one number the first stays, whatever the digests: who got hold of keys that were rotated away
+        could make a second at leisure, with any digest. Nodes that heard another one first are told apart by ``rivals``.
+        """
         place = next((number for number, known in enumerate(self.roots) if known.digest == record.digest), len(self.roots))
+        rival = place == len(self.roots) and 1 < body.version <= place
+        if rival:
+            place = body.version - 1
         if place == 0 and (body.version != 1 or record.digest != self.overlay_id):
             raise _no("R17", "the founding record is not the one that this overlay's id names", "check the overlay id")
-        if place == len(self.roots) > 0 and (body.version != place + 1 or body.previous != self.roots[-1].digest):
+        if place > 0 and (body.version != place + 1 or body.previous != self.roots[place - 1].digest):
             raise _no("R17", f"root version {body.version} does not follow version {place}")
         rulers = [*self._versions[place - 1 : place], body]
         keys = {key for key, _ in record.sigs}
@@ -171,6 +177,9 @@ class Trust:
         if not keys <= entitled or any(len(keys & set(ruler.keys)) < ruler.threshold for ruler in rulers):
             raise _no("R17", f"root version {body.version} is not signed by the thresholds of its keys and those before, and nobody else")
         self._check_signatures(record, self.overlay_id if place else NO_OVERLAY)
+        if rival:
+            self.rivals.setdefault(body.version, record)
+            raise _no("R17", f"another root version {body.version} than the one that is held", "overlay doctor says what to do")
 
     def _by_root(self, record: Record, *, newest: bool = False) -> bool:
         """Whether those who signed are a threshold of one root version's keys, and that version was the newest then."""
@@ -411,87 +420,3 @@ def _follow(record: Record, grants: Grants, chain: dict[bytes, Record]) -> None:
             return
         chain.setdefault(origin.digest, origin)
         current = origin
-
-
-def _dated(claim: Record, grants: Grants) -> int:
-    """Since when (UTC seconds) a claim counts: no claim is older than the right to make it, whatever dates say."""
-    first, current = since(claim), claim
-    for _ in range(2 * limits.CHAIN):
-        via = grants(current.via) if current.via else None
-        above = grants(current.body[2]) if via is not None and renewal(current) else via
-        if above is None:
-            break
-        first, current = max(first, since(above)), above
-    return first
-
-
-def _rank(claim: Record, grants: Grants) -> tuple[bool, int, bytes]:
-    """R20: the lower one holds the name. What is renewed keeps its first date; whoever may give a name may say since when."""
-    return (not given(claim, grants), _dated(claim, grants), claim.digest)
-
-
-def holders(claims: Iterable[Record], grants: Grants) -> dict[Path, Record]:
-    """R20: for each path, of all judged name grants (rights exactly `own`) the one that holds it; ``grants`` finds their chains."""
-    held: dict[Path, Record] = {}
-    for claim in claims:
-        if frozenset(claim.body.get(1, ())) != {rights.OWN}:
-            continue
-        rival = held.get(claim.name)
-        if rival is None or _rank(claim, grants) < _rank(rival, grants):
-            held[claim.name] = claim
-    return held
-
-
-def owners(grants: Iterable[Record]) -> dict[Path, set[bytes]]:
-    """Who owns which paths by judged grants of more than a name: the clusters and what lies between."""
-    owned: dict[Path, set[bytes]] = {}
-    for grant in grants:
-        if grant.kind != "grant":
-            continue  # the table holds other kinds, whose bodies read otherwise
-        given = frozenset(grant.body.get(1, ()))
-        if rights.OWN in given and given != {rights.OWN}:
-            owned.setdefault(grant.name, set()).add(grant.item)
-    return owned
-
-
-def outranked(
-    claim: Record, held: Mapping[Path, Record], issuer: Record | None, owned: Mapping[Path, Collection[bytes]] | None = None,
-    *, name: Path | None = None, grants: Grants | None = None,
-) -> bool:
-    """R20: whether the name grant ``claim`` lost its name, or, taken by a member, lies below what another key owns.
-
-    ``issuer`` is the grant by which it was given; a claim that a member took for itself has its own subject there.
-    ``owned`` says who owns paths by more than a name (:func:`owners`). ``name`` is what is spoken of by that claim, at or
-    below it: what another key held there before the claim stays that key's. Without ``grants`` a name above that is
-    another's counts as the elder.
-    """
-    winner = held.get(claim.name)
-    if winner is not None and winner.item != claim.item:
-        return True
-    if issuer is None or issuer.item != claim.item:
-        return False
-    owned = owned or {}
-    for above in (claim.name, *claim.name.parent.ancestors()):
-        if above == issuer.name or not issuer.name.covers(above):
-            break
-        if _elder(held.get(above), claim, grants) or (above in owned and claim.item not in owned[above]):
-            return True
-    for below in (name or claim.name).ancestors():
-        if len(below) <= len(claim.name):
-            return False
-        if _elder(held.get(below), claim, grants) or (below in owned and claim.item not in owned[below]):
-            return True
-    return False
-
-
-def _elder(other: Record | None, claim: Record, grants: Grants | None) -> bool:
-    """Whether the name grant ``other`` is another key's, and stands above ``claim``."""
-    if other is None or other.item == claim.item:
-        return False
-    return grants is None or _rank(other, grants) < _rank(claim, grants)
-
-
-def given(claim: Record, grants: Grants) -> bool:
-    """Whether a name was given by somebody with `grant` (and perhaps renewed), as names of nodes are, and not taken by a member."""
-    via = grants(claim.via) if claim.via else None
-    return not claim.via or (via is not None and (renewal(claim) or rights.GRANT in via.body.get(1, ())))

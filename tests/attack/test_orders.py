@@ -23,9 +23,10 @@ from overlay.directory.outputs import Answer
 from overlay.identity.keys import verify
 from overlay.name import ROOT, Path
 from overlay.records import rights
+from overlay.records.claims import holders
 from overlay.records.record import Record
 from overlay.records.rights import Joining
-from overlay.records.trust import Trust, holders
+from overlay.records.trust import Trust
 from overlay.statements import Statements
 from overlay.units import DAY
 from overlay.wire.messages import Method

@@ -9,10 +9,11 @@ import pytest
 from overlay import acts, limits
 from overlay.directory.book import Book
 from overlay.records import rights
+from overlay.records.claims import holders
 from overlay.records.kinds import Grant
 from overlay.records.record import Record
 from overlay.records.rights import Joining
-from overlay.records.trust import Verdict, holders, since
+from overlay.records.trust import Verdict, since
 from overlay.renewal import Renewals
 from overlay.statements import Statements
 from overlay.units import DAY

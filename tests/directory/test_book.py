@@ -12,7 +12,7 @@ from overlay.name import ROOT, parse_path
 from overlay.records.trust import MissingGrant
 from overlay.units import DAY
 from tests.directory.books import HOME, book_of
-from tests.records.actors import AT, Overlay, found
+from tests.records.actors import AT, Overlay, found, refused
 
 
 @pytest.fixture
@@ -46,6 +46,23 @@ def test_two_records_of_one_seq_are_an_equivocation_all_agree_on_the_lower_diges
     books = [book_of(overlay, winner, loser), book_of(overlay, loser, winner)]
     assert {book.records[winner.identity].raw for book in books} == {winner.raw}
     assert books[0].counters["equivocations"] == 1
+
+
+def test_of_two_root_versions_of_one_number_each_book_keeps_the_first_and_knows_of_the_second(overlay: Overlay) -> None:
+    """By whichever digest: who gets hold of old keys could make one with any."""
+    second, rival = (
+        overlay.next_root(keys=overlay.keys, threshold=1, signers=overlay.keys, admission=admission) for admission in ("open", "invite")
+    )
+    assert second.identity == rival.identity
+    for first, other in ((second, rival), (rival, second)):
+        book = book_of(overlay, first)
+        with refused("R17", TrustError):
+            book.add(other, AT)
+        assert book.trust.roots[1] == first and book.trust.rivals == {2: other} and other not in book.records.values()
+        book.add(first, AT)
+        again = book_of(overlay)
+        again.load([one.raw for one in (other, first)], AT)
+        assert len(again.trust.roots) == 2, "even were both on the disk"
 
 
 def test_a_record_whose_grant_is_not_known_is_asked_for_and_not_held(overlay: Overlay) -> None:

@@ -10,9 +10,10 @@ from overlay.errors import Malformed, TrustError
 from overlay.identity.keys import Signer
 from overlay.name import ROOT
 from overlay.records import rights
+from overlay.records.claims import holders, outranked, owners
 from overlay.records.kinds import Grant
 from overlay.records.record import DOMAIN, Record, parse
-from overlay.records.trust import Grants, Trust, Verdict, holders, outranked, owners
+from overlay.records.trust import Grants, Trust, Verdict
 from overlay.units import DAY
 from overlay.wire.codec import encode
 from tests.records.actors import AT, Overlay, found, path, refused, root_key, seed

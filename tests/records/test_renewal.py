@@ -6,9 +6,10 @@ import pytest
 
 from overlay import limits
 from overlay.records import passport, rights
+from overlay.records.claims import given, holders
 from overlay.records.record import Record
 from overlay.records.rights import Joining
-from overlay.records.trust import Verdict, given, holders
+from overlay.records.trust import Verdict
 from overlay.units import DAY
 from tests.records.actors import AT, Actor, Overlay, found, refused
 

@@ -12,9 +12,10 @@ from overlay.errors import Malformed
 from overlay.identity.keys import Signer
 from overlay.name import ROOT
 from overlay.records import rights
+from overlay.records.claims import holders, outranked
 from overlay.records.kinds import KINDS, Data, Grant
 from overlay.records.record import MAX_SEQ, Record, parse
-from overlay.records.trust import MissingGrant, Trust, holders, kept_until, outranked
+from overlay.records.trust import MissingGrant, Trust, kept_until
 from overlay.units import DAY, HOUR
 from overlay.wire.codec import encode
 from tests.records.actors import AT, Overlay, found, path, refused, root_key, seed
@@ -442,8 +443,24 @@ def test_r17_root_versions_follow_one_another(overlay: Overlay) -> None:
     rival = overlay.next_root(keys=overlay.keys, threshold=1, signers=overlay.keys, admission="invite")
     with refused("R17"):  # a second version 2 is a fork
         trust.judge(rival, AT, overlay.lookup)
+    assert trust.rivals == {2: rival}
     third = overlay.next_root(keys=overlay.keys, threshold=1, signers=overlay.keys, previous=second)
     trust.judge(third, AT, overlay.lookup)
+
+
+def test_r17_what_is_no_root_version_at_all_is_no_rival_of_one() -> None:
+    overlay = found(keys=3, threshold=2)
+    trust = overlay.trust()
+    trust.adopt_root(overlay.next_root(keys=overlay.keys, threshold=2, signers=overlay.keys[:2]))
+    forged = overlay.next_root(keys=overlay.keys, threshold=2, signers=overlay.keys[:2], overlay_id=seed("another"), admission="invite")
+    for wrong, rule in (
+        (overlay.next_root(keys=overlay.keys, threshold=2, signers=overlay.keys[:1], admission="invite"), "R17"),
+        (overlay.next_root(keys=overlay.keys, threshold=2, signers=overlay.keys[:2], names=seed("another")), "R17"),
+        (forged, "R01"),
+    ):
+        with refused(rule):
+            trust.judge(wrong, AT, overlay.lookup)
+    assert trust.rivals == {}
 
 
 def test_r17_grants_of_an_older_root_version_go_on(overlay: Overlay) -> None:
