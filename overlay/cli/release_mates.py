@@ -97,7 +97,8 @@ class Mates:
             return
         said = node.book.records.get((record.name, "host", b"", other))
         host = kinds.read(said) if said is not None else None
-        if isinstance(host, Host) and host.addresses:
-            node.dial(host.exchange, host.addresses, clock.now(), clock.at())
+        lan = node.belonging.cards().get(other, ()) if node.belonging is not None else ()
+        if isinstance(host, Host) and (host.addresses or host.relays or lan):
+            node.dial(host.exchange, lan or host.addresses, clock.now(), clock.at(), host.relays)
             self._engine.step()
             self._tried[sharing.channel, other] += SOON - AGAIN

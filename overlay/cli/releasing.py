@@ -56,6 +56,7 @@ AGAIN: Final = (5.0, 60.0)  # seconds: first and longest pause before sources ar
 FEW: Final = 4  # others elsewhere that fetch it: up to so many a source serves over plain HTTP, above they share (guess)
 PATIENT: Final = 5.0  # seconds, and as many as a line of SLOWEST takes, that a node waits for the one of its cluster that went for it
 SLOWEST: Final = 1_000_000  # octets a second
+HTTP_PORTS: Final = (80, 8053)  # where a node serves that nobody asked for another port (CONTRACT, `[listen] http`)
 TOLD: Final = 0.3  # seconds for the others of the cluster to hear that this node fetches
 PLATFORMS: Final = (f"{sys.platform}-{platform.machine().lower()}", sys.platform, ANY)
 
@@ -331,6 +332,7 @@ class Releasing:
     def sources(self, channel: str, body: Release) -> list[Source]:
         """Who gives a release away: mirrors of this cluster, then those with most free places, ties by chance, then what it says itself."""
         node, own = self.engine.node, self.engine.node.presence
+        lan = node.belonging.near() if node.belonging is not None else {}
         found: list[tuple[tuple[bool, int, int], list[Source]]] = []
         for record in self.said(channel):
             mirror = kinds.read(record) if record.kind == "mirror" and record.signer != node.identity.node_id else None
@@ -339,6 +341,10 @@ class Releasing:
                 path = f"/{channel}/r{body.revision}"
                 order = (far, -mirror.slots, os.urandom(1)[0])
                 addresses = sorted(mirror.addresses, key=lambda address: not worldwide(address.host)) if far else mirror.addresses
+                if not far:  # on our LAN, where no record says how it is reached
+                    ports = list(dict.fromkeys([*(address.port for address in mirror.addresses), *HTTP_PORTS]))
+                    near = [Address(host, port) for host in lan.get(record.signer, ()) for port in ports]
+                    addresses = list(dict.fromkeys([*near, *addresses]))
                 found.append((order, [Source(address, path) for address in addresses]))
         listed = [source for _, sources in sorted(found, key=lambda entry: entry[0]) for source in sources]
         own_addresses = self.addresses()
