@@ -98,6 +98,7 @@ VERDICTS = _limit("verdicts", 65_536, "verdicts", "node", "8 MiB of remembered s
 # Directory (DESIGN 3.5)
 BOOK = _limit("book", 65_536, "records", "node", "10,000 clusters and as many zones' records", "drop:book-full")
 PER_SIGNER = _limit("per-signer", 4_096, "records", "signer", "guess: a node that carries 1,000 names needs 3,000", "drop:signer-full")
+ENDS_PER_OWNER = _limit("ends-per-owner", 16_384, "revocations", "owner and all below its grant", "a quarter of the book; guess", "drop:owner-full")
 FORGED = _limit("forged", 8, "records", "session", "an honest peer passes on none; 1 ms of checks", "drop:forged")
 FANOUT = _limit("fanout", 3, "peers", "changed record", "DESIGN 3.5", "pushes")
 RECONCILE = _limit("reconcile", 30, "seconds", "node", "DESIGN 3.5", "reconciliations")

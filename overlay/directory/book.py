@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Set
-from itertools import islice
 
 from overlay import limits
 from overlay.directory.outline import Outline
 from overlay.directory.replica import Replica
+from overlay.directory.room import Room
 from overlay.errors import Malformed, TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, Path
@@ -26,7 +26,6 @@ from overlay.records.trust import Trust, Verdict, chain_of, kept_until
 
 TABLE = "table"  # the unit that all hold; other units are named by the path of their zone
 RECORDS = "records"  # where records lie in the store
-CROWD_OUT = 64  # records that a full book lets go of at once: finding them costs a look at all
 
 Unit = str
 _NOTHING: Set[Unit] = frozenset()
@@ -59,8 +58,8 @@ class Book:
         self.counters: Counter[str] = Counter()
         self._members: dict[Unit, dict[bytes, Record]] = {TABLE: {}, zone_unit(ROOT): {}}
         self._unit: dict[Identity, Unit] = {}
-        self._per_signer: Counter[tuple[bytes, bool]] = Counter()  # (signer, whether revocations)
         self._hangs: dict[bytes, dict[bytes, Record]] = {}  # digest of a grant -> what names it, by digest
+        self.room = Room(self.records, self.links.get, self._hangs, self._registrar)
         self._stores: list[Store] = []
 
     def __len__(self) -> int:
@@ -122,12 +121,13 @@ class Book:
                 self._stores.append(Store(RECORDS, self._store_key(record), record.raw))
             return None
         if held is None:
-            self._admit(record)
+            self.room.admit(record)
         verdict = self.trust.judge(record, at, self.links.get)
         if record.kind == "bind":
             raise TrustError("bindings travel in passports only", rule="bind")
-        if held is None:
-            self._make_room(record)
+        for one in self.room.crowded(record) if held is None else ():
+            self._remove(one)
+            self.counters["crowded_out"] += 1
         self._bodies[record.identity] = verdict.body
         self._place(record, held)
         if record.kind == "root":
@@ -136,52 +136,23 @@ class Book:
             self._judge_again(self.grants[record.item], at)
         return verdict
 
-    def _admit(self, record: Record) -> None:
-        """Whether there is room. Taking rights away must work however full the book is, so revocations have room of their own."""
-        ends = record.kind in ("revoke", "root")
-        if not ends and len(self.records) >= limits.BOOK and self._greediest(record.signer) is None:
-            raise TrustError("the book is full", "wait until what lapsed has gone, or revoke what nobody needs", rule="book-full")
-        quota = limits.BOOK if record.kind == "grant" and self._by_root_keys(record.signer) else limits.PER_SIGNER  # every newcomer's
-        if self._per_signer[record.signer, ends] >= quota:
-            raise TrustError(
-                f"one signer says more than {limits.PER_SIGNER} things", "remove names and services that nobody needs", rule="signer-full",
-            )
-
-    def _by_root_keys(self, signer: bytes) -> bool:
-        """Whether the root keys gave this key rights over the root: a registrar of the whole overlay."""
+    def _registrar(self, signer: bytes) -> bool:
+        """Whether the root keys gave this key rights over the root, or it is one of them: it speaks for the whole overlay."""
+        root = self.trust.root
+        if root is not None and signer in root.keys:
+            return True
         return any(grant.item == signer and not grant.via for grant in self._grants_at.get(ROOT, {}).values())
-
-    def _greediest(self, signer: bytes) -> bytes | None:
-        """Who has said the most, where that is far more than ``signer`` has."""
-        most, greediest = max(((count, who) for (who, ends), count in self._per_signer.items() if not ends), default=(0, b""))
-        return greediest if most > self._per_signer[signer, False] + CROWD_OUT else None
-
-    def _make_room(self, record: Record) -> None:
-        """The book is full: who has said the most loses what it said last, so that a few who flood it silence nobody else.
-
-        What entitles or reaches a node stays: grants have others standing on them.
-        """
-        if record.kind in ("revoke", "root") or len(self.records) < limits.BOOK:
-            return
-        greediest = self._greediest(record.signer)
-        theirs = (r for r in reversed(self.records.values()) if r.signer == greediest and r.kind in ("data", "carry", "invite", "head"))
-        latest = list(islice(theirs, CROWD_OUT))
-        if not latest:
-            raise TrustError("the book is full", "wait until what lapsed has gone, or revoke what nobody needs", rule="book-full")
-        for one in latest:
-            self._remove(one)
-            self.counters["crowded_out"] += 1
 
     def _place(self, record: Record, held: Record | None) -> None:
         """Put a judged record where it belongs, in place of ``held``. One that says the same anew shows nowhere."""
         stood = held is not None and held.identity in self._unit
         anew = held is not None and stood and record.kind != "head" and (held.body, held.via) == (record.body, record.via)
-        if held is None:
-            self._per_signer[record.signer, record.kind in ("revoke", "root")] += 1
-        else:
+        if held is not None:
+            self.room.went(held)
             self._leave_unit(held, shows=not anew, replaced=True)
             self._raws.pop(held.raw, None)
         self.records[record.identity] = record
+        self.room.came(record)
         self._raws[record.raw] = record
         self.highest_seq[record.signer] = max(self.highest_seq[record.signer], record.seq)
         if record.kind == "grant":
@@ -286,7 +257,7 @@ class Book:
             del self.records[record.identity]
             del self._bodies[record.identity]
             self._raws.pop(record.raw, None)
-            self._per_signer[record.signer, record.kind in ("revoke", "root")] -= 1
+            self.room.went(record)
             if record.kind == "grant" and stood:
                 self._falls(record, uncut=cut)
         if record.kind == "grant":

@@ -46,7 +46,7 @@ class Directory:
         spread: Spread = SPREAD,
     ) -> None:
         """``small``: up to so many clusters every node holds every zone. ``spread``: how the table is shared out above its bound."""
-        self.me = me
+        self.me = book.room.me = me
         self.cluster = cluster
         self.book = book
         self.counters: Counter[str] = Counter()

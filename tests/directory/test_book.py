@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from overlay import limits
-from overlay.directory.book import CROWD_OUT, RECORDS, TABLE, Book, zone_unit
+from overlay.directory.book import RECORDS, TABLE, Book, zone_unit
+from overlay.directory.room import CROWD_OUT
 from overlay.errors import TrustError
 from overlay.machine import Store
 from overlay.name import ROOT, parse_path
