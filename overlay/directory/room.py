@@ -46,7 +46,7 @@ class Room:
         start = self._links(record.item) if record.kind == "revoke" else record
         current = start
         for _ in range(2 * limits.CHAIN):
-            above = self._links(current.body[2] if renewal(current) else current.via) if current is not None and current.via else None
+            above = self._links(_below(current)) if current is not None and current.via else None
             if current is None or above is None or above.name == ROOT:
                 break
             current = above
@@ -125,3 +125,9 @@ class Room:
 
 def _full() -> TrustError:
     return TrustError("the book is full", "wait until what lapsed has gone, or revoke what nobody needs", rule="book-full")
+
+
+def _below(record: Record) -> bytes:
+    """The digest of the grant that a record stands on. It is not judged yet: what is no digest there leads nowhere."""
+    renewed = record.body.get(2) if renewal(record) else None
+    return renewed if type(renewed) is bytes else record.via
