@@ -77,7 +77,7 @@ class Authority:
         plain = edns is None or not self.nsid or edns.option(codes.OPTION_NSID) is None
         if plain and (kept := self.answers.find(key)) is not None:
             return kept.reply(query)
-        answer = lookup(self.zones, query.qname, query.qtype)
+        answer = lookup(self.zones, query.qname, query.qtype, secure=edns is not None and edns.do)
         rendered = render(query, answer, udp=udp, ra=self.ra, nsid=self.nsid)
         if rendered.head[0] & 2:
             self.counters["dns_truncated"] += 1
