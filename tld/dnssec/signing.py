@@ -123,10 +123,20 @@ def chain(zone: Zone, names: Mapping[Name, list[RRset]]) -> dict[Name, RRset]:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A set with its signature."""
+    """A set with its signatures: one, but for the keys of a zone whose entry keys are being changed."""
 
     rrset: RRset
-    rrsig: Rrsig
+    rrsigs: tuple[Rrsig, ...]
+
+    @property
+    def signatures(self) -> RRset:
+        """The signatures as a set."""
+        return RRset(self.rrset.name, codes.RRSIG, self.rrset.ttl, tuple(rrsig.rdata for rrsig in self.rrsigs))
+
+    @property
+    def until(self) -> int:
+        """UTC seconds at which the first of them ends."""
+        return min(rrsig.expiration for rrsig in self.rrsigs)
 
 
 SignedZone = dict[Place, Signed]
@@ -152,10 +162,11 @@ def sign_zone(
                 continue
             place = (name, rrset.type)
             known = held.get(place)
-            if known is not None and known.rrsig.tag == tag and known.rrset == rrset and lasts(known.rrsig, at):
+            if known is not None and known.rrsigs[0].tag == tag and known.rrset == rrset and lasts(known.rrsigs[0], at):
                 signed[place] = known
             else:
-                signed[place] = Signed(rrset, sign(rrset, key, zone.origin, at, life=LIFE + (spread(name) if spread is not None else 0)))
+                life = LIFE + (spread(name) if spread is not None else 0)
+                signed[place] = Signed(rrset, (sign(rrset, key, zone.origin, at, life=life),))
     return signed
 
 

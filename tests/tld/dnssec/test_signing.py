@@ -68,10 +68,10 @@ def test_every_signature_of_a_zone_is_good_to_another_validator_and_to_our_own(z
     signed = sign_zone(zone, KEY, AT, {})
     assert len(signed) == 20
     for entry in signed.values():
-        assert accepted(entry.rrset, entry.rrsig, KEY.key, zone.origin)
-        assert valid(entry.rrset, entry.rrsig, KEY.key, AT)
-        assert not valid(entry.rrset, entry.rrsig, OTHER.key, AT)
-        assert Rrsig.read(entry.rrsig.rdata) == entry.rrsig
+        assert accepted(entry.rrset, entry.rrsigs[0], KEY.key, zone.origin)
+        assert valid(entry.rrset, entry.rrsigs[0], KEY.key, AT)
+        assert not valid(entry.rrset, entry.rrsigs[0], OTHER.key, AT)
+        assert Rrsig.read(entry.rrsigs[0].rdata) == entry.rrsigs[0]
 
 
 def test_what_the_zone_does_not_speak_for_is_not_signed_and_nsec_says_what_is_there(zone: Zone) -> None:
@@ -114,8 +114,8 @@ def test_what_did_not_change_keeps_its_signature_until_half_of_its_life_is_over(
     fresh = {place for place, entry in second.items() if first[place] is not entry}
     assert fresh == {(from_text("*.www.home.eu.cloud."), codes.A)}
     third = sign_zone(changed, KEY, AT + LIFE - AGAIN, first)
-    assert all(entry.rrsig.expiration == AT + LIFE - AGAIN + LIFE for entry in third.values())
-    assert all(entry.rrsig.tag == OTHER.key.tag for entry in sign_zone(changed, OTHER, AT, first).values())
+    assert all(entry.rrsigs[0].expiration == AT + LIFE - AGAIN + LIFE for entry in third.values())
+    assert all(entry.rrsigs[0].tag == OTHER.key.tag for entry in sign_zone(changed, OTHER, AT, first).values())
 
 
 def test_keys_have_the_tag_and_the_ds_of_the_standard() -> None:
