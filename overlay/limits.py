@@ -169,6 +169,8 @@ ANSWERS_CACHED = _limit("answers-cached", 16_384, "answers", "listener", "about 
 UPSTREAM = _limit("upstream", 512, "queries", "node", "guess: 512 sockets at most", "drop:upstream-full")
 UPSTREAM_SAME = _limit("upstream-same", 16, "queries", "question under way", "a loop feeds on repeats; people do not", "drop:upstream-full")
 
+RRSIGS = _limit("rrsigs", 4_096, "signatures", "node", "those that held; 1 MiB with their sets", "rrsigs_forgotten")
+
 # WHOIS (RFC 3912)
 WHOIS_QUERY = _limit("whois-query", 512, "octets", "query", "a name of 255 and room; RFC 3912 bounds none", "drop:whois-too-long")
 WHOIS_CONNECTIONS = _limit("whois-connections", 64, "connections", "listener", "guess: people, not programs", "drop:whois-full")

@@ -19,21 +19,26 @@ from tld.zone import Zones
 
 Source = tuple[str, int] | tuple[str, int, int, int]  # as the socket gave it: host, port, and for IPv6 flow and scope
 Special = Callable[[Query, Source], Answer | None]
+Finder = Callable[[Query], Answer]
 _ONLY_IN = (codes.EDE_NOT_SUPPORTED, "only class IN is served")
 
 
 class Authority:
-    """The authoritative answerer for ``zones``. ``special`` answers names whose data depend on the asker (``whoami``).
+    """The authoritative answerer for ``zones``. ``special`` answers names whose data depend on the asker (``whoami``);
+    ``finder`` finds all others, in the zones as they are by default.
 
     ``ra`` sets RA in every answer (the stub's). ``nsid`` names this server to whoever asks (RFC 5001). ``counters``
     count faults, truncations and drops; queries as such are counted by the server.
     """
 
-    __slots__ = ("answers", "counters", "nsid", "ra", "special", "zones")
+    __slots__ = ("answers", "counters", "finder", "nsid", "ra", "special", "zones")
 
-    def __init__(self, zones: Zones, *, special: Special | None = None, ra: bool = False, nsid: bytes = b"") -> None:
+    def __init__(
+        self, zones: Zones, *, special: Special | None = None, finder: Finder | None = None, ra: bool = False, nsid: bytes = b"",
+    ) -> None:
         self.zones = zones
         self.special = special
+        self.finder = finder or self._find
         self.ra = ra
         self.nsid = nsid
         self.counters: Counter[str] = Counter()
@@ -77,10 +82,13 @@ class Authority:
         plain = edns is None or not self.nsid or edns.option(codes.OPTION_NSID) is None
         if plain and (kept := self.answers.find(key)) is not None:
             return kept.reply(query)
-        answer = lookup(self.zones, query.qname, query.qtype, secure=edns is not None and edns.do)
+        answer = self.finder(query)
         rendered = render(query, answer, udp=udp, ra=self.ra, nsid=self.nsid)
         if rendered.head[0] & 2:
             self.counters["dns_truncated"] += 1
         if plain and answer.rcode == codes.NOERROR:
             self.answers.keep(key, rendered)
         return rendered.reply(query)
+
+    def _find(self, query: Query) -> Answer:
+        return lookup(self.zones, query.qname, query.qtype, secure=query.secure)

@@ -81,6 +81,8 @@ OPTION_EDE: Final = 15
 
 EDE_STALE: Final = 3
 EDE_FORGED: Final = 4
+EDE_BOGUS: Final = 6
+EDE_EXPIRED: Final = 7
 EDE_NOT_READY: Final = 14
 EDE_BLOCKED: Final = 15
 EDE_PROHIBITED: Final = 18

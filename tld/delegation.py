@@ -192,7 +192,7 @@ class _Draft:
             if self._allowed(entry.name):
                 self._addresses(labels(entry.name, self.suffix), (a.host for a in entry.host.addresses))
                 if not entry.host.addresses:  # behind a NAT: it exists, and strangers reach it nowhere
-                    self.empty.append(labels(entry.name, self.suffix))
+                    self._add(labels(entry.name, self.suffix), codes.TXT, HOST_TTL, text_rdata("state=hidden"))
         by_name: dict[Path, list[CarryEntry]] = {}
         for carrier in self.view.carries:
             if self._allowed(carrier.name):

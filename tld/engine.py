@@ -27,6 +27,7 @@ _NO_TRANSFER = (codes.EDE_NOT_SUPPORTED, "zone transfer is not offered")
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What was found. The first ``glue`` sets of ``additional`` are needed: without them a referral is useless.
+    ``ad``: all of it was validated here.
 
     ``ede`` is an extended error (RFC 8914): code and text, sent where the client speaks EDNS.
     """
@@ -38,6 +39,7 @@ class Answer:
     additional: tuple[RRset, ...] = ()
     glue: int = 0
     ede: tuple[int, str] | None = None
+    ad: bool = False
 
 
 def lookup(zones: Zones, qname: Name, qtype: int, *, secure: bool = False) -> Answer:

@@ -70,6 +70,11 @@ class Query:
         """The RD bit, which answers copy."""
         return bool(self.flags & codes.RD)
 
+    @property
+    def secure(self) -> bool:
+        """The DO bit: signatures and proofs are wanted (RFC 3225)."""
+        return self.edns is not None and self.edns.do
+
     def limit(self, *, udp: bool) -> int:
         """Octets that the answer may have: 65,535 over TCP; over UDP 512, with EDNS up to 1,232 in four steps."""
         if not udp:
@@ -79,12 +84,12 @@ class Query:
         return _limit(self.edns.size)
 
 
-Key = tuple[bytes, int, int]  # question in lower case; limit in octets; 0 no EDNS, 1 EDNS, 2 EDNS with DO
+Key = tuple[bytes, int, int]  # question in lower case; limit in octets; 0 no EDNS, 1 EDNS, 2 EDNS with DO, and 4 where AD is set
 
 
 def key_of(query: Query, *, udp: bool) -> Key:
     """What renderings of answers are remembered by: queries of one key have the same answer but for id, RD and spelling."""
-    return query.key, query.limit(udp=udp), 0 if query.edns is None else 2 if query.edns.do else 1
+    return query.key, query.limit(udp=udp), (0 if query.edns is None else 2 if query.edns.do else 1) | (query.flags & codes.AD) >> 3
 
 
 def outline(data: bytes) -> tuple[Key, int] | None:
@@ -98,8 +103,9 @@ def outline(data: bytes) -> tuple[Key, int] | None:
     if end < 17 or end > size or data[2] & 0xF8 or data[4:11] != b"\0\1\0\0\0\0\0":
         return None
     question = data[12 : end - 4].lower() + data[end - 4 : end]
+    wants = (data[3] & codes.AD) >> 3
     if size == end:
-        return ((question, PLAIN, 0), end) if data[11] == 0 else None
+        return ((question, PLAIN, wants), end) if data[11] == 0 else None
     if data[11] != 1 or size < end + 11 or data[end : end + 3] != b"\0\0\x29" or data[end + 6]:
         return None
     length = data[end + 9] << 8 | data[end + 10]
@@ -107,7 +113,7 @@ def outline(data: bytes) -> tuple[Key, int] | None:
         return None
     if length and (length < 4 or data[end + 13] << 8 | data[end + 14] != length - 4 or data[end + 11 : end + 13] == b"\0\3"):
         return None  # more options than one (a cookie, most often), or NSID, which has an answer of its own
-    return (question, _limit(data[end + 3] << 8 | data[end + 4]), 2 if data[end + 7] & 0x80 else 1), end
+    return (question, _limit(data[end + 3] << 8 | data[end + 4]), (2 if data[end + 7] & 0x80 else 1) | wants), end
 
 
 def _limit(advertised: int) -> int:

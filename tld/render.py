@@ -65,6 +65,8 @@ def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: b
             if writer.add(rrset):
                 counts[2] += len(rrset.rdatas)
     flags = codes.QR | answer.rcode & 15 | (codes.AA if answer.aa else 0) | (codes.TC if truncated else 0) | (codes.RA if ra else 0)
+    if answer.ad and (query.flags & codes.AD or query.secure):  # RFC 6840 5.8
+        flags |= codes.AD
     counts[2] += bool(opt)
     questions = 1 if query.question else 0
     return Rendered(
