@@ -7,6 +7,7 @@ publishes and keeps goes out with the node's next step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from overlay.errors import Absent, TrustError, UsageError
 from overlay.machine import Store
@@ -184,3 +185,8 @@ def take_root(node: Node, record: Record, at: float) -> None:
     if record.kind not in ("root", "grant") or record.via:
         raise UsageError("that is nothing that root keys sign", "give a draft of `overlay root`", rule="root-draft")
     node.publish([record], at)
+
+
+def say_of_zone(node: Node, path: Path, said: list[list[Any]], at: float) -> None:
+    """Publish what makes a zone checkable, each as [kind, item, body, life in seconds]."""
+    node.publish([node.statements.sign(path, kind, body, at, item=item, life=life) for kind, item, body, life in said], at)

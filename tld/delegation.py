@@ -213,7 +213,9 @@ class _Draft:
         """What the root says of all clusters, as far as one set of records may go."""
         for gateway in self.view.gateways[:MAX_CLUSTERS]:
             self._addresses((CLUSTERS, *self.suffix), (a.host for a in gateway.cluster.addresses))
-        self.empty += [(word, *self.suffix) for word in (CLUSTERS, DOWNLOAD, ID, WHOAMI)]
+        if (CLUSTERS, *self.suffix) not in self.sets:
+            self._add((CLUSTERS, *self.suffix), codes.TXT, HOST_TTL, text_rdata("state=unreachable"))
+        self.empty += [(word, *self.suffix) for word in (DOWNLOAD, ID, WHOAMI)]
         if bootstrap is not None:
             self._bootstrap(bootstrap)
 

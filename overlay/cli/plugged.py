@@ -41,6 +41,7 @@ from overlay.cli.public import public_exists
 from overlay.cli.reaching import Reaching
 from overlay.cli.release_desk import ReleaseDesk
 from overlay.cli.releasing import Releasing
+from overlay.cli.signing import ZoneSigning
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
@@ -100,6 +101,8 @@ class Plugged:
         self.joined: Path | None = None
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
+        self.signing: ZoneSigning | None = None
+        self._home = home
         self.checks: NodeChecks | None = None
         self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters, "releases": self.releasing.counters}
         self._incarnation = incarnation
@@ -160,6 +163,7 @@ class Plugged:
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
         names.holders = self.releasing.holders
+        signing = self.signing = ZoneSigning(self.engine, names, self._home)
         upstream = Upstream(
             Resolvers(
                 clock=trio.current_time, own=self._own_dns, configured=tuple(parse_address(text, 53) for text in self.config.names.upstream),
@@ -168,6 +172,7 @@ class Plugged:
         )
         self.counted |= {
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
+            "signing": signing.counters,
         }
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
@@ -188,6 +193,7 @@ class Plugged:
         start = self._nursery.start_soon
         start(upstream.run)
         start(self._weigh)
+        start(signing.run)
         start(Health(self.engine).run)
         for sock in (*self.listeners.dns_udp, *self.listeners.dns_tcp):
             self._serve("dns", sock)
@@ -278,17 +284,25 @@ class Plugged:
             holdings = self.node.directory.holdings
             for path in (parse_path(unit.removeprefix("zone:")) for unit in units):
                 if path == ROOT or (path in self.node.book.cuts and holdings.holds(path)):
-                    self.names.update(holdings.view(path))
+                    self._hold(path)
             self._look_at_evidence()
 
+    def _hold(self, path: Path) -> None:
+        """That zone, live and signed, to names."""
+        if self.names is not None and self.signing is not None and self.node.directory is not None:
+            self.names.update(self.node.directory.holdings.view(path))
+            self.signing.show(path)
+            self.signing.look_soon()
+
     def _show_all(self) -> None:
-        if self.names is None or self.node.directory is None:
+        if self.names is None or self.signing is None or self.node.directory is None:
             return
         zones = self.node.directory.holdings.zones()
         for path in [path for path in self.names.views if path not in zones]:
             self.names.drop(path)
+            self.signing.forget(path)
         for path in zones:
-            self.names.update(self.node.directory.holdings.view(path))
+            self._hold(path)
         self._look_at_evidence()
 
     def _look_at_evidence(self) -> None:
@@ -312,8 +326,7 @@ class Plugged:
             self.engine.step()
             with trio.move_on_after(0.5):
                 await self._news.wait()
-        if self.names is not None:
-            self.names.update(node.directory.holdings.view(path))
+        self._hold(path)
 
     async def _ask_public(self, label: str) -> None:
         """Whether a label that somebody wants to claim exists publicly: the node waits for it."""

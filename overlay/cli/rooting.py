@@ -23,7 +23,7 @@ from overlay.founding import FOUNDER_LIFE
 from overlay.identity.keys import Signer
 from overlay.records.record import Record, parse
 from overlay.records.rights import FOUNDER, parse_rights
-from overlay.roots import RootDraft, due, entrusted, key_file, next_version, read_key, renewal
+from overlay.roots import RootDraft, due, entrusted, entry_keys, key_file, next_version, read_key, renewal
 from overlay.units import b64, unb64
 
 MAX_KEYS = 16  # overlay/records/kinds.py, Root
@@ -64,7 +64,8 @@ def rotate(call: Call) -> None:
     version = roots[-1].body[1] + 1
     seeds = [secrets.token_bytes(32) for _ in range(count)]
     new = [Signer.from_seed(seed) for seed in seeds]
-    draft = next_version(roots, [signer.public for signer in new], threshold, values["admission"], int(time.time()))
+    entries = [key.public for key in entry_keys(seeds)]
+    draft = next_version(roots, [signer.public for signer in new], threshold, values["admission"], int(time.time()), entries)
     draft.sign([*new, *_signers(home, values["key"], roots[0].digest)])
     files = [out / (f"root-v{version}.key" if count == 1 else f"root-v{version}-{number}.key") for number in range(1, count + 1)]
     taken = [path for path in files if path.exists()]

@@ -306,7 +306,9 @@ class Invite:
         return cls(uses=fields.integer(1, 1, 1_000_000), redeemers=tuple(redeemers))
 
 
-Body = EntryKey | ZoneSigner | Piece | Root | Grant | Revoke | Bind | Host | Cluster | Carry | Data | Head | Invite | Channel | Release | Now | Halt | Mirror
+Zoning = EntryKey | ZoneSigner | Piece
+Releasing = Channel | Release | Now | Halt | Mirror
+Body = Root | Grant | Revoke | Bind | Host | Cluster | Carry | Data | Head | Invite | Zoning | Releasing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

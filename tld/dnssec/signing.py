@@ -142,32 +142,43 @@ class Signed:
 SignedZone = dict[Place, Signed]
 
 
-def sign_zone(
-    zone: Zone, key: SigningKey, at: int, held: Mapping[Place, Signed], *, besides: Iterable[int] = (codes.DNSKEY,),
-    spread: Callable[[Name], int] | None = None,
-) -> SignedZone:
-    """All sets of ``zone`` signed by ``key``; what ``held`` has signed already and is good for long is taken over.
-
-    Types in ``besides`` are signed by others (DNSKEY, by the key-signing key). ``spread`` adds up to a day (seconds) to a
-    name's signatures, so that not all become due at once.
-    """
+def wanted(zone: Zone, besides: Iterable[int] = (codes.DNSKEY,)) -> dict[Place, RRset]:
+    """The sets of a zone that are to be signed, NSEC among them. Types in ``besides`` are signed by others."""
     names = authoritative(zone)
     denials = chain(zone, names)
     left_out = frozenset(besides)
+    return {(name, rrset.type): rrset for name, sets in names.items() for rrset in (*sets, denials[name]) if rrset.type not in left_out}
+
+
+def stands(sets: Mapping[Place, RRset], held: Mapping[Place, Signed], at: int) -> bool:
+    """Whether exactly these sets are signed, for long enough still, by whomever."""
+    if len(sets) != len(held):
+        return False
+    return all((known := held.get(place)) is not None and known.rrset == rrset and lasts(known.rrsigs[0], at) for place, rrset in sets.items())
+
+
+def sign_sets(
+    sets: Mapping[Place, RRset], key: SigningKey, origin: Name, at: int, held: Mapping[Place, Signed], spread: Callable[[Name], int] | None = None,
+) -> SignedZone:
+    """All sets signed by ``key`` of the zone at ``origin``; what ``held`` has signed already and is good for long is taken over.
+
+    ``spread`` adds up to a day (seconds) to a name's signatures, so that not all become due at once.
+    """
     tag = key.key.tag
     signed: SignedZone = {}
-    for name, sets in names.items():
-        for rrset in (*sets, denials[name]):
-            if rrset.type in left_out:
-                continue
-            place = (name, rrset.type)
-            known = held.get(place)
-            if known is not None and known.rrsigs[0].tag == tag and known.rrset == rrset and lasts(known.rrsigs[0], at):
-                signed[place] = known
-            else:
-                life = LIFE + (spread(name) if spread is not None else 0)
-                signed[place] = Signed(rrset, (sign(rrset, key, zone.origin, at, life=life),))
+    for place, rrset in sets.items():
+        known = held.get(place)
+        if known is not None and known.rrsigs[0].tag == tag and known.rrset == rrset and lasts(known.rrsigs[0], at):
+            signed[place] = known
+        else:
+            life = LIFE + (spread(place[0]) if spread is not None else 0)
+            signed[place] = Signed(rrset, (sign(rrset, key, origin, at, life=life),))
     return signed
+
+
+def sign_zone(zone: Zone, key: SigningKey, at: int, held: Mapping[Place, Signed], *, besides: Iterable[int] = (codes.DNSKEY,)) -> SignedZone:
+    """A whole zone signed by ``key``."""
+    return sign_sets(wanted(zone, besides), key, zone.origin, at, held)
 
 
 def lasts(rrsig: Rrsig, at: float) -> bool:
