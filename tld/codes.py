@@ -33,6 +33,7 @@ TLSA: Final = 52
 CDS: Final = 59
 CDNSKEY: Final = 60
 OPENPGPKEY: Final = 61
+ZONEMD: Final = 63
 SVCB: Final = 64
 HTTPS: Final = 65
 SPF: Final = 99

@@ -42,6 +42,7 @@ from overlay.cli.reaching import Reaching
 from overlay.cli.release_desk import ReleaseDesk
 from overlay.cli.releasing import Releasing
 from overlay.cli.signing import ZoneSigning
+from overlay.cli.zone_desk import ZoneDesk
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
@@ -214,7 +215,8 @@ class Plugged:
             start(self._carrier.run)
         start(self.releasing.run)
         changes = {**operations.handlers(), **ReleaseDesk(self.releasing).handlers()}
-        self._desk.open({**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **keeping(changes, self.engine)})
+        looks = {**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **ZoneDesk(names, signing).handlers()}
+        self._desk.open({**looks, **keeping(changes, self.engine)})
         self._show_all()
 
     @property

@@ -195,6 +195,12 @@ class ZoneSigning:
 
     # -- keys
 
+    def key(self, path: Path) -> SigningKey | None:
+        """This node's key for that zone, where it stands in the signed key set."""
+        zone, own = self._zones.get(path), self._own_key(path)
+        listed = zone is not None and zone.keys is not None and own.key.rdata in _dnskeys(zone.keys, self.origins(path)[0])
+        return own if listed else None
+
     def _own_key(self, path: Path) -> SigningKey:
         identity = self.engine.node.identity
         return SigningKey(Signer.from_seed(identity.derived(_OWN + self.engine.node.setup.overlay_id + str(path).encode())))

@@ -186,6 +186,20 @@ COMMANDS: Final = (
         "Joins nothing. With - each line of stdin names a file that replaces the zone before.",
     ),
     Command(
+        ("zone", "export"), NAMES, "a zone as a signed master file", "overlay.cli.zoning:export",
+        (Argument("PATH", "where the zone begins; / is the root", dashed=True),),
+        (Option("--bootstrap", "", "as it stands below the bootstrap zone"), JSON),
+        "From any node that holds the zone. On one that may sign it, with the digest over all of it (ZONEMD).",
+    ),
+    Command(
+        ("dns", "anchor"), NAMES, "the trust anchor for validating resolvers", "overlay.cli.zoning:anchor", (),
+        (
+            Option("--dnskey", "", "as DNSKEY instead of DS"),
+            Option("--bootstrap", "", "for the bootstrap zone: DS records for the zone above it"), JSON,
+        ),
+        "An installed anchor goes with the policy exclusive.",
+    ),
+    Command(
         ("release", "init"), RELEASES, "open a channel, or renew or change its keys", "overlay.cli.releases:init", (_CHANNEL,),
         (
             Option("--threshold", "K", "so many keys must sign (1)", number(1, 8)), Option("--keys", "N", "make so many keys (1)", number(1, 8)),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from overlay.errors import Malformed
 from overlay.records.zones import BUCKET, KEYS, ZONE, place
-from tests.tld.dnssec.test_signing import AT, KEY, OTHER, ZONE as TEXT
+from tests.tld.dnssec.test_signing import AT, KEY, OTHER
+from tests.tld.dnssec.test_signing import ZONE as TEXT
 from tld import codes, master
 from tld.dnssec.pieces import Reader, keys_from_pieces, keys_to_pieces, pack, unpack, zone_to_pieces
 from tld.dnssec.signing import Signed, SignedZone, sign, sign_zone

@@ -1,0 +1,28 @@
+"""``overlay dns anchor`` and ``overlay zone export``: what validators and other name servers are given (CONTRACT)."""
+
+from __future__ import annotations
+
+from overlay.cli.client import ask, put, put_json, say
+from overlay.cli.grammar import Call
+
+
+def anchor(call: Call) -> None:
+    """``overlay dns anchor``: the lines on stdout, what goes with them on stderr."""
+    found = ask(call, "dns.anchor", {"dnskey": call.values["dnskey"], "bootstrap": call.values["bootstrap"]})
+    if call.json:
+        put_json(found)
+        return
+    for line in found["lines"]:
+        put(line)
+    if found["policy"] != "exclusive" and not call.values["bootstrap"]:
+        say(f'the policy here is {found["policy"]}: a validator with this anchor takes public names below the TLD for forged.')
+        say('give it to validators of machines where `[names] policy` is "exclusive", or give others a negative anchor')
+
+
+def export(call: Call) -> None:
+    """``overlay zone export PATH``: a signed master file on stdout."""
+    found = ask(call, "zone.export", {"path": call.values["path"], "bootstrap": call.values["bootstrap"]}, timeout=60.0)
+    if call.json:
+        put_json(found)
+    else:
+        put(found["text"].rstrip("\n"))
