@@ -47,6 +47,9 @@ RETRY: Final = 3_600
 EXPIRE: Final = 604_800
 MINIMUM: Final = 30  # no negative sticks longer (GOALS, Names)
 MAX_CLUSTERS: Final = 1_024  # clusters whose addresses `clusters` shows: 2 each are 32 KiB, half of what DNS can carry
+# A second name for a zone's only name server: BIND does not look up an address for which it would have to ask that very address,
+# and the name server of a cluster is a node under its own name, which people ask for.
+ALONE: Final = b"ns"
 MAX_NS: Final = 8  # name servers of one cut: with glue they fit a referral of 1,232 octets
 GENERATED_ONLY: Final = frozenset({codes.SOA, codes.OPT, codes.RRSIG, codes.NSEC, codes.DNSKEY, 50, 51})  # 50, 51: NSEC3
 
@@ -118,6 +121,7 @@ def amend(zone: Zone, made: Difference, *, suffix: Name, bootstrap: Bootstrap | 
     for cut in made.changed:
         for gateway in _gateways_at(old.gateways, cut):
             nodes.pop(labels(gateway.cluster.node, suffix), None)
+        nodes.pop((ALONE, *labels(cut, suffix)), None)
         draft.delegate(cut, _gateways_at(view.gateways, cut), made.anybody)
     if view.path == ROOT and old.gateways[:MAX_CLUSTERS] != view.gateways[:MAX_CLUSTERS]:
         draft.everywhere(bootstrap)
@@ -166,6 +170,12 @@ class _Draft:
         self.empty: list[Name] = []
         self._below: dict[Path, set[bytes]] | None = None  # who says something below a name; made when it is asked
         self._hosts = {entry.node_id: {a.host for a in entry.host.addresses} for entry in view.hosts}
+
+    @cached_property
+    def _taken(self) -> set[Name]:
+        """The names at which somebody says something."""
+        said = (*self.view.hosts, *self.view.carries, *self.view.data)
+        return {labels(entry.name, self.suffix) for entry in said}
 
     @cached_property
     def _cuts(self) -> set[Name]:
@@ -253,6 +263,9 @@ class _Draft:
                 self._addresses(target, (a.host for a in gateway.cluster.addresses))
         if not chosen:
             self._add(owner, codes.NS, NS_TTL, to_wire((b"ns1", *self.suffix)))
+        elif len(chosen) == 1 and under(labels(chosen[0].cluster.node, self.suffix), owner) and (ALONE, *owner) not in self._taken:
+            self._add(owner, codes.NS, NS_TTL, to_wire((ALONE, *owner)))
+            self._addresses((ALONE, *owner), (a.host for a in chosen[0].cluster.addresses))
 
     def _service(self, name: Name, carriers: Sequence[CarryEntry]) -> None:
         """A AAAA SRV of the carriers that are healthy and reachable, TXT of all: a service that is down is NODATA."""

@@ -211,7 +211,7 @@ def _addresses(zones: Zones, rrset: RRset, *, secure: bool) -> tuple[RRset, ...]
         for rtype in (codes.A, codes.AAAA):
             found = _find(zone, target, rtype)
             sets = [rrset for rrset in found.answer if rrset.type == rtype]
-            additional += _with_signatures(zone, sets, found.source) if secure else sets
+            additional += sets
     return tuple(additional)
 
 
