@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from overlay import limits
@@ -11,6 +13,7 @@ from overlay.records import kinds
 from overlay.records.kinds import KINDS, Bind, Body, Carry, Cluster, Data, Grant, Head, Host, Invite, Revoke, Root, version_item
 from overlay.records.record import NEVER, Draft, Record, sign
 from overlay.records.releases import Artifact, Channel, Delta, Halt, Mirror, Now, Release
+from overlay.records.zones import BUCKET, KEYS, EntryKey, Piece, ZoneSigner, place
 from overlay.units import DAY, HOUR
 from overlay.wire.address import Address
 from overlay.wire.codec import Value
@@ -70,6 +73,12 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, addresses=(V4, V6), slots=3, served=9)),
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, withdrawn=True)),
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, partial=True)),
+    ("root", version_item(1), "", replace(ROOT_BODY, entries=(KEY, DIGEST))),
+    ("ksk", KEY, "eu/home", EntryKey(sealed=((KEY[:8], bytes(80)), (DIGEST[:8], bytes(80))), ready=True)),
+    ("ksk", KEY, "eu/home", EntryKey(sealed=())),
+    ("zsk", b"", "eu/home", ZoneSigner(public=KEY)),
+    ("signed", place(KEYS), "eu/home", Piece(data=b"x", serial=2**32 - 1, count=3, digest=DIGEST)),
+    ("signed", place(BUCKET, 65_535, 255), "", Piece(data=b"", count=1)),
 ]
 
 
@@ -83,6 +92,15 @@ def test_every_kind_has_a_body_here() -> None:
 
 
 WRONG = [
+    ("ksk", KEY, "", {1: []}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(79)]]}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:7], bytes(80)]]}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8]]]}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(80)]] * 4}, "field-range"),
+    ("zsk", b"", "eu", {1: KEY[:31]}, "field-range"),
+    ("signed", b"\3\0\0\0", "eu", {1: b""}, "zone-piece"),
+    ("signed", b"\1\0\0", "eu", {1: b""}, "item"),
+    ("signed", place(KEYS), "eu", {1: b"", 4: KEY[:31]}, "field-range"),
     ("channel", version_item(1), "download/app", {1: [], 2: 1, 3: 1}, "channel-keys"),
     ("channel", version_item(1), "download/app", {1: [KEY, KEY], 2: 2, 3: 1}, "channel-keys"),
     ("channel", version_item(1), "download/app", {1: [KEY], 2: 2, 3: 1}, "field-range"),
@@ -230,7 +248,10 @@ def test_bodies_that_a_kind_does_not_take_are_refused_by_name(kind: str, item: b
         ({5: True}, "field-type"),
         ({6: "closed"}, "root-admission"),
         ({7: b""}, "field-range"),
-        ({8: 1}, "critical-field"),
+        ({9: 1}, "critical-field"),
+        ({8: [KEY, KEY]}, "root-entries"),
+        ({8: [KEY[:31]]}, "root-entries"),
+        ({8: [KEY] * 3}, "field-range"),
     ],
 )
 def test_unsound_root_bodies_are_refused_by_name(changed: dict[int, Value], rule: str) -> None:
