@@ -174,8 +174,8 @@ class _Draft:
     @cached_property
     def _taken(self) -> set[Name]:
         """The names at which somebody says something."""
-        said = (*self.view.hosts, *self.view.carries, *self.view.data)
-        return {labels(entry.name, self.suffix) for entry in said}
+        view = self.view
+        return {labels(name, self.suffix) for entries in (view.hosts, view.carries, view.data) for name in [entry.name for entry in entries]}
 
     @cached_property
     def _cuts(self) -> set[Name]:

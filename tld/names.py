@@ -36,6 +36,7 @@ from tld.zone import RRset, Zone, Zones
 
 MAX_CHAIN: Final = 8  # zones fetched for one query, one after the other
 _EDE_OTHER: Final = 0
+_PROOF: Final = frozenset({codes.DS, codes.RRSIG, codes.NSEC, codes.DNSKEY, codes.CDS, codes.CDNSKEY})
 UNCARRIED: Final = "nobody reachable and healthy carries this service"
 HIDDEN: Final = "this node stands behind a NAT and has no address of its own: overlay ping reaches it"
 
@@ -321,7 +322,7 @@ class Names:
 
     def _provable(self, query: Query) -> Answer:
         """For the world: the signed version where proof is asked for, else what is live."""
-        return lookup(self.secure.zones if query.secure else self.zones, query.qname, query.qtype, secure=query.secure)
+        return lookup(self.secure.zones if _of_proof(query) else self.zones, query.qname, query.qtype, secure=query.secure)
 
     def _resolved(self, query: Query) -> Answer:
         """For this machine, as a validating resolver: AD where what is said was signed and the signatures hold (RFC 4035 3.2.3).
@@ -335,7 +336,7 @@ class Names:
                 self.resolving.counters["dns_bogus"] += 1
                 return Answer(rcode=codes.SERVFAIL, ede=(codes.EDE_BOGUS, "what signs this name does not hold: overlay doctor"))
             return replace(answer, ad=status is Status.SECURE)
-        live = lookup(self.own, query.qname, query.qtype)
+        live = lookup(self.secure.own if _of_proof(query) else self.own, query.qname, query.qtype)
         if query.flags & codes.AD:
             proven = lookup(self.secure.own, query.qname, query.qtype, secure=True)
             if same(live, proven) and self.secure.status(proven, self._at) is Status.SECURE:
@@ -345,13 +346,12 @@ class Names:
     # -- what no zone holds
 
     def _for_asker(self, query: Query, source: Source) -> Answer | None:
-        zones = self.secure.zones if query.secure else self.zones
-        return self._special(query.qname, query.qtype, (source[0],), zones, secure=query.secure)
+        proof = _of_proof(query)
+        return self._special(query.qname, query.qtype, (source[0],), self.secure.zones if proof else self.zones, secure=proof)
 
     def _for_ourselves(self, query: Query, source: Source) -> Answer | None:
-        if query.secure:
-            return self._special(query.qname, query.qtype, self._public, self.secure.own, secure=True)
-        return self._special(query.qname, query.qtype, self._public, self.own)
+        proof = _of_proof(query)
+        return self._special(query.qname, query.qtype, self._public, self.secure.own if proof else self.own, secure=proof)
 
     def _special(self, qname: Name, qtype: int, who: Collection[str], zones: Zones, *, secure: bool = False) -> Answer | None:
         for suffix in (self.tld, self.zone):
@@ -375,7 +375,7 @@ class Names:
                 return None if depth == 1 else self._by_id(root, qname, qtype, depth)
         for down in self._down.values():
             if qname in down:
-                answer = lookup(zones, qname, qtype, secure=secure)
+                answer = lookup(zones, qname, qtype, secure=secure and qtype not in _PROOF)
                 return answer if answer.answer or secure else replace(answer, ede=(_EDE_OTHER, down[qname]))
         return None
 
@@ -422,6 +422,11 @@ def along(name: Name, qtype: int, sets: tuple[RRset, ...]) -> tuple[RRset, ...]:
             break
         name = tuple(label.lower() for label in from_wire(alias.rdatas[0])[0])
     return tuple(kept)
+
+
+def _of_proof(query: Query) -> bool:
+    """Whether the signed version is what is asked for: by the DO bit, or by a type that only it has."""
+    return query.secure or query.qtype in _PROOF
 
 
 def same(one: Answer, other: Answer) -> bool:

@@ -93,13 +93,16 @@ class Judges:
             (folder / "conf").write_text(UNBOUND.format(port=port, folder=folder, zone=self.zone, at=at))
             self.host.popen("unbound", "-d", "-c", str(folder / "conf"))
         else:
-            static = " ".join(f'"{owner}" static-ds {" ".join(rest[:3])} "{"".join(rest[3:])}";'
-                              for owner, _, _, _, *rest in (line.split() for line in self.anchors))
-            (folder / "conf").write_text(NAMED.format(port=port, folder=folder, zone=self.zone, at=at, anchors=static))
+            (folder / "conf").write_text(NAMED.format(port=port, folder=folder, zone=self.zone, at=at, anchors=self._static()))
             self.host.popen("named", "-f", "-n", "1", "-c", str(folder / "conf"))
         answers = lambda: self.host.dig(self.zone, "SOA", port=port, options=("+dnssec",)).status == "NOERROR"  # noqa: E731
         wait_until(answers, READY, f"{program} answers")
         return port
+
+    def _static(self) -> str:
+        """The anchors as BIND writes them."""
+        rows = (line.split() for line in self.anchors)
+        return " ".join(f'"{owner}" static-ds {" ".join(data[:3])} "{"".join(data[3:])}";' for owner, _, _, _, *data in rows)
 
     def verdict(self, program: str, at: str, name: str, kind: str) -> tuple[str, bool, Answer]:
         """(status, whether it was validated, the whole answer), as that resolver has it from that node."""
@@ -109,8 +112,7 @@ class Judges:
     def delv(self, at: str, name: str, kind: str) -> str:
         """What delv says of what it got from that node, in one line."""
         keys = self.host.net.folder / "delv.keys"
-        rows = [line.split() for line in self.anchors]
-        keys.write_text("trust-anchors {\n" + "\n".join(f'{owner} static-ds {" ".join(r[:3])} "{"".join(r[3:])}";' for owner, _, _, _, *r in rows) + "\n};\n")
+        keys.write_text(f"trust-anchors {{ {self._static()} }};\n")
         done = self.host.run("delv", f"@{at}", "-a", str(keys), f"+root={self.zone}", "+nomtrace", name, kind, timeout=20)
         return next((line for line in (done.out + done.err).splitlines() if "validated" in line or "failed" in line or "unsigned" in line), done.out)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.netns.hosts import Host, Net, wait_until
 from tests.netns.judges import Judges
-from tests.netns.story import SOON, everywhere, founded, joined
+from tests.netns.story import founded, joined
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 

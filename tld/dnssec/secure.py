@@ -136,6 +136,10 @@ class Secure:
 
     def _judged(self, rrset: RRset, rrsigs: RRset | None, at: float) -> Status:
         zone = self.zones.find(rrset.name[1:] if rrset.type == codes.DS else rrset.name)
+        if zone is not None and rrset.type == codes.NSEC and rrset.name == zone.origin and rrsigs is not None and zone.origin:
+            above = self.zones.find(rrset.name[1:])  # both sides of a cut have one: whose it is, its signer says
+            if above is not None and any(_signer(rdata) == above.origin for rdata in rrsigs.rdatas):
+                zone = above
         if zone is None:
             return Status.INSECURE
         keys = self.trusted(zone.origin, at)
@@ -202,6 +206,13 @@ class Secure:
         if ds is None:
             return ()
         return ds.rdatas if self._judged(ds, parent.signatures.get((origin, codes.DS)), at) is Status.SECURE else None
+
+
+def _signer(rdata: bytes) -> Name | None:
+    try:
+        return Rrsig.read(rdata).signer
+    except Malformed:
+        return None
 
 
 def _zone_key(rdata: bytes) -> ZoneKey | None:
