@@ -96,9 +96,9 @@ class ZoneSigning:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            for path in [path for path in self.names.views if self._may_sign(path)]:
+            for path in [path for path in self.names.views if self.may_sign(path)]:
                 try:
-                    await self._look(path)
+                    await self.look(path)
                 except OverlayError as why:
                     self.counters["zones_unsigned"] += 1
                     self.engine.problem(f"zone {path}", f"the zone {path.dotted or 'of the root'} cannot be signed: {why.what}")
@@ -114,7 +114,8 @@ class ZoneSigning:
         """Where a zone hangs, by tree."""
         return labels(path, self.names.tld), labels(path, self.names.zone)
 
-    def _may_sign(self, path: Path) -> bool:
+    def may_sign(self, path: Path) -> bool:
+        """Whether this node holds `sign` on exactly that path."""
         node = self.engine.node
         grants = node.book.grants_of(node.identity.node_id, self.engine.clock.at())
         return any(grant.name == path and rights.SIGN in grant.body[1] for grant in grants)
@@ -137,7 +138,8 @@ class ZoneSigning:
         """It is held no longer."""
         self._zones.pop(path, None)
 
-    async def _look(self, path: Path) -> None:
+    async def look(self, path: Path) -> None:
+        """Do what is due for a zone that this node may sign."""
         zone = self._zones.setdefault(path, _Zone())
         self.show(path)
         if path != ROOT or self._root_entries():
