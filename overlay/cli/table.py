@@ -192,6 +192,11 @@ COMMANDS: Final = (
         "From any node that holds the zone. On one that may sign it, with the digest over all of it (ZONEMD).",
     ),
     Command(
+        ("zone", "roll"), NAMES, "change a zone's key-signing key", "overlay.cli.zoning:roll",
+        (Argument("PATH", "where the zone begins", dashed=True),), (JSON,),
+        "On a node that holds `sign` there. Nothing is interrupted: both keys stand until every resolver has heard of the new one.",
+    ),
+    Command(
         ("dns", "anchor"), NAMES, "the trust anchor for validating resolvers", "overlay.cli.zoning:anchor", (),
         (
             Option("--dnskey", "", "as DNSKEY instead of DS"),

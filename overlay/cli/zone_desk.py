@@ -11,7 +11,7 @@ import trio
 from overlay.cli.signing import ZoneSigning
 from overlay.cli.words import text
 from overlay.driver.control import Args, Handler
-from overlay.errors import Absent
+from overlay.errors import Absent, TrustError, UsageError
 from overlay.name import Path, parse_name, parse_path
 from tld.delegation import labels
 from tld.dnssec import export
@@ -29,7 +29,9 @@ class ZoneDesk:
 
     def handlers(self) -> Mapping[str, Handler]:
         """Command -> handler."""
-        return {"dns.anchor": Handler(self.anchor, reading=True), "zone.export": Handler(self.export, reading=True)}
+        return {
+            "dns.anchor": Handler(self.anchor, reading=True), "zone.export": Handler(self.export, reading=True), "zone.roll": Handler(self.roll),
+        }
 
     async def anchor(self, args: Args) -> object:
         """`overlay dns anchor [--dnskey] [--bootstrap]`."""
@@ -54,6 +56,17 @@ class ZoneDesk:
             raise Absent(f"the zone {to_text(zone.origin)} is not signed: {why}", "overlay doctor; `sign` on it is needed", rule="unsigned")
         found = await trio.to_thread.run_sync(self._whole, path, zone)
         return {"zone": to_text(zone.origin), "serial": zone.serial, "text": found}
+
+    async def roll(self, args: Args) -> object:
+        """`overlay zone roll PATH`: another key-signing key beside the one in use, which it replaces in its time."""
+        path = self._path(text(args, "path"))
+        if not path.labels:
+            raise UsageError("the keys of the root zone come from the root keys", "overlay root rotate", rule="root-zone")
+        if not self.signing.book.may_sign(path):
+            raise TrustError(f"this node holds no `sign` on {path.dotted}", "ask on a node that does: overlay grants shows which", rule="R07")
+        self.signing.ring.make(path)
+        self.signing.look_soon()
+        return {"zone": to_text(labels(path, self.names.tld)), "keys": len(self.signing.book.entries(path))}
 
     def _whole(self, path: Path, zone: Zone) -> str:
         key = self.signing.key(path)

@@ -1,4 +1,4 @@
-"""``overlay dns anchor`` and ``overlay zone export``: what validators and other name servers are given (CONTRACT)."""
+"""``overlay dns anchor``, ``overlay zone export`` and ``roll``: what validators and other name servers are given (CONTRACT)."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def export(call: Call) -> None:
         put_json(found)
     else:
         put(found["text"].rstrip("\n"))
+
+
+def roll(call: Call) -> None:
+    """``overlay zone roll PATH``."""
+    found = ask(call, "zone.roll", {"path": call.values["path"]})
+    if call.json:
+        put_json(found)
+    else:
+        say(f"{found['zone']} has {found['keys']} key-signing keys now; the new one signs after 5 minutes, the old one is retired 15 minutes later")

@@ -13,7 +13,7 @@ from overlay.errors import Malformed
 from overlay.identity.keys import DIGEST, KEY
 from overlay.identity.sealing import SEALED
 from overlay.name import ROOT
-from overlay.records.record import Record
+from overlay.records.record import MAX_TIME, Record
 from overlay.wire.codec import Fields, Value, ordered
 
 HOLDERS: Final = 3  # of a key-signing key, at most (DESIGN 3.8)
@@ -27,20 +27,21 @@ MOST_PIECES: Final = 65_535
 class EntryKey:
     """A key-signing key of the zone at the record's name; the item is its public half.
 
-    ``sealed``: the private half for up to three holders: [first octets of the exchange key, sealed octets]. ``ready``: the
-    zone is signed with it, so that the zone above may point to it.
+    ``sealed``: the private half for up to three holders: [first octets of the exchange key, sealed octets]; none: the key is
+    retired, whoever says so. ``since``: UTC seconds at which it was made. ``ready``: the zone above may point to it.
     """
 
     sealed: tuple[tuple[bytes, bytes], ...]
+    since: int
     ready: bool = False
 
     def body(self) -> dict[int, Value]:
-        return ordered({1: [[holder, box] for holder, box in self.sealed], 2: self.ready or None})
+        return ordered({1: [[holder, box] for holder, box in self.sealed], 2: self.since, 3: self.ready or None})
 
     @classmethod
     def read(cls, record: Record) -> EntryKey:
         fields = Fields(record.body, "ksk")
-        fields.only(frozenset({1, 2}))
+        fields.only(frozenset({1, 2, 3}))
         if record.name == ROOT:
             raise Malformed("ksk: the keys of the root stand in the root record", rule="zone-key")
         sealed = []
@@ -50,7 +51,7 @@ class EntryKey:
             if len(pair[0]) != SHORT or len(pair[1]) != SEALED + KEY:
                 raise Malformed("ksk: a holder or its sealed key has a wrong length", rule="zone-key")
             sealed.append((pair[0], pair[1]))
-        return cls(sealed=tuple(sealed), ready=fields.flag(2))
+        return cls(sealed=tuple(sealed), since=fields.integer(2, 0, MAX_TIME), ready=fields.flag(3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

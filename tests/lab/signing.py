@@ -118,7 +118,7 @@ class Signed:
                 desk.names.update(directory.holdings.view(path))
                 desk.desk.show(path)
             desk.names.evidence(at=self.world.at(host), peers=1)
-            for path in [path for path in desk.names.views if desk.desk.may_sign(path)]:
+            for path in [path for path in desk.names.views if desk.desk.book.may_sign(path)]:
                 await desk.desk.look(path)
 
     async def until(self, condition: Callable[[], bool], limit: float) -> float | None:
@@ -150,6 +150,6 @@ class Signed:
 
     def key_set(self, host: Host, path: Path = ROOT) -> set[bytes]:
         """The DNSKEY data of a zone, as that host shows it."""
-        zone = self.desk(host).names.secure.zones.get(self.desk(host).desk.origins(path)[0])
+        zone = self.desk(host).names.secure.zones.get(self.desk(host).desk.book.origins(path)[0])
         rrset = zone.nodes[zone.origin].get(codes.DNSKEY) if zone is not None else None
         return set(rrset.rdatas) if rrset is not None else set()

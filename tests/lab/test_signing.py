@@ -120,7 +120,7 @@ async def test_the_root_outlives_its_only_signer_by_the_life_of_its_signatures_a
 async def test_where_nobody_holds_sign_there_is_no_zone_and_the_one_above_signs(tmp_path: FilePath) -> None:
     signed, founder, (alice,) = await clusters(tmp_path)
     await signed.run(5)
-    zone = signed.desk(alice).names.secure.zones.get(signed.desk(alice).desk.origins(parse_path("eu"))[0])
+    zone = signed.desk(alice).names.secure.zones.get(signed.desk(alice).desk.book.origins(parse_path("eu"))[0])
     assert zone is None
     assert signed.said(alice, "eu.cloud.", codes.TXT)[:2] == (0, True)
 
@@ -131,6 +131,64 @@ async def test_a_member_without_sign_makes_nothing_that_counts(tmp_path: FilePat
     carol = signed.world.join("eu/home/carol")
     assert await signed.until(lambda: signed.world.joined(carol), 30) is not None
     await signed.run(5)
-    assert not signed.desk(carol).desk.may_sign(HOME)
+    assert not signed.desk(carol).desk.book.may_sign(HOME)
     said = node(founder).book.zone_keys.get(HOME, {}).values()
     assert {r.signer for r in said if r.kind == kind} == {alice.identity.node_id}
+
+
+async def test_a_key_signing_key_is_changed_without_a_moment_of_doubt(tmp_path: FilePath) -> None:
+    signed, founder, (alice,) = await clusters(tmp_path)
+    await signed.run(10)
+    old = signed.key_set(founder, HOME)
+    signed.desk(alice).desk.ring.make(HOME)
+    new: set[bytes] = set()
+    for _ in range(320):
+        await signed.run(5, step=1)
+        assert signed.vouched(founder, "alice.home.eu.cloud."), "whatever stands where"
+        assert signed.vouched(alice, "alice.home.eu.cloud.")
+        now = signed.key_set(founder, HOME)
+        if now - old and len(now) == 2:
+            new = now
+            break
+    assert new, "the old key is retired"
+    assert len(new & old) == 1, "the node's own key stays"
+    ds = signed.desk(founder).names.secure.zones.get(signed.desk(founder).desk.book.origins(ROOT)[0])
+    assert ds is not None
+    origin = signed.desk(founder).desk.book.origins(HOME)[0]
+    assert await signed.until(lambda: _pointed(signed, founder, origin) == 1, 30) is not None
+
+
+def _pointed(signed: Signed, host: Host, origin: tuple[bytes, ...]) -> int:
+    root = signed.desk(host).names.secure.zones.get(origin[-1:])
+    return len(root.nodes[origin][codes.DS].rdatas) if root is not None and codes.DS in root.nodes[origin] else 0
+
+
+async def test_where_all_who_held_the_key_are_gone_the_next_signer_makes_another(tmp_path: FilePath) -> None:
+    signed, founder, (alice,) = await clusters(tmp_path)
+    carol = signed.world.join("eu/home/carol")
+    assert await signed.until(lambda: signed.world.joined(carol), 30) is not None
+    before = signed.key_set(founder, HOME)
+    signed.world.crash(alice)
+    grant(signed, founder, "eu/home", carol, rights.SIGN, rights.MEMBER, rights.SPEAK)
+    grant(signed, founder, "eu/home/carol", carol, rights.OWN)  # alice let her in, and what alice gave ends with her rights
+    await signed.run(30)
+    assert signed.vouched(founder, "alice.home.eu.cloud."), "what alice signed stands"
+    for record in [g for g in node(founder).book.grants_on(HOME) if g.item == alice.identity.node_id]:
+        signed.world.do(founder, lambda node, at, record=record: acts.revoke(node, record.digest, at) and None)  # type: ignore[misc]
+    assert await signed.until(lambda: signed.vouched(founder, "carol.home.eu.cloud.") and not before & signed.key_set(founder, HOME), 120) is not None
+    assert await signed.until(lambda: signed.vouched(carol, "carol.home.eu.cloud."), 30) is not None
+
+
+async def test_a_zone_in_between_takes_the_delegation_over_and_gives_it_back(tmp_path: FilePath) -> None:
+    signed, founder, (alice, bob) = await clusters(tmp_path, "us/office/bob")
+    grant(signed, founder, "eu", bob, rights.SIGN, rights.SPEAK)
+    assert await signed.until(lambda: len(signed.key_set(alice, parse_path("eu"))) == 2, 60) is not None
+    everyone, name = (founder, alice, bob), "alice.home.eu.cloud."
+    assert await signed.until(lambda: all(signed.vouched(host, name) for host in everyone), 60) is not None
+    origin = signed.desk(founder).desk.book.origins(parse_path("eu"))[0]
+    between = signed.desk(founder).names.secure.zones.get(origin)
+    assert between is not None and codes.DS in between.nodes[(b"home", *origin)], "three steps: the root, eu, eu/home"
+    for record in node(founder).book.grants_on(parse_path("eu")):
+        signed.world.do(founder, lambda node, at, record=record: acts.revoke(node, record.digest, at) and None)  # type: ignore[misc]
+    assert await signed.until(lambda: signed.desk(alice).names.secure.zones.get(origin) is None, 60) is not None
+    assert await signed.until(lambda: all(signed.vouched(host, name) for host in everyone), 60) is not None

@@ -74,8 +74,8 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, withdrawn=True)),
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, partial=True)),
     ("root", version_item(1), "", replace(ROOT_BODY, entries=(KEY, DIGEST))),
-    ("ksk", KEY, "eu/home", EntryKey(sealed=((KEY[:8], bytes(80)), (DIGEST[:8], bytes(80))), ready=True)),
-    ("ksk", KEY, "eu/home", EntryKey(sealed=())),
+    ("ksk", KEY, "eu/home", EntryKey(sealed=((KEY[:8], bytes(80)), (DIGEST[:8], bytes(80))), since=1, ready=True)),
+    ("ksk", KEY, "eu/home", EntryKey(sealed=(), since=0)),
     ("zsk", b"", "eu/home", ZoneSigner(public=KEY)),
     ("signed", place(KEYS), "eu/home", Piece(data=b"x", serial=2**32 - 1, count=3, digest=DIGEST)),
     ("signed", place(BUCKET, 65_535, 255), "", Piece(data=b"", count=1)),
@@ -92,11 +92,11 @@ def test_every_kind_has_a_body_here() -> None:
 
 
 WRONG = [
-    ("ksk", KEY, "", {1: []}, "zone-key"),
-    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(79)]]}, "zone-key"),
-    ("ksk", KEY, "eu", {1: [[KEY[:7], bytes(80)]]}, "zone-key"),
-    ("ksk", KEY, "eu", {1: [[KEY[:8]]]}, "zone-key"),
-    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(80)]] * 4}, "field-range"),
+    ("ksk", KEY, "", {1: [], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(79)]], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:7], bytes(80)]], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8]]], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(80)]] * 4, 2: 1}, "field-range"),
     ("zsk", b"", "eu", {1: KEY[:31]}, "field-range"),
     ("signed", b"\3\0\0\0", "eu", {1: b""}, "zone-piece"),
     ("signed", b"\1\0\0", "eu", {1: b""}, "item"),
