@@ -161,6 +161,8 @@ COUNTED: Final[dict[str, str]] = {
     "whois_broken": "WHOIS connections that broke",
     "whois_requests": "WHOIS queries answered",
     "whois_timeouts": "WHOIS clients that took too long",
+    "zone_entry_keys_made": "key-signing keys of zones made here",
+    "zone_entry_keys_retired": "key-signing keys of zones retired here",
     "zone_keys_signed": "key sets of zones signed here",
     "zones_signed": "versions of zones signed here",
     "zones_signed_shown": "signed versions of zones, of anybody, that were put to use",

@@ -54,12 +54,14 @@ class Secure:
     """Signed zones in both trees. ``suffixes``: where the trees hang; ``entries``: the root zone's keys as the root record has them.
 
     ``zones`` answer whoever asks for proof; ``own`` are those of the tree at ``stub``, which the machine's own stub speaks of.
+    They are made when they are asked for: names change more often than anybody asks for proof.
     """
 
     def __init__(self, suffixes: tuple[Name, ...], live: Zones, counters: Counter[str], *, stub: Name) -> None:
-        self.zones = Zones()
-        self.own = Zones()
+        self._zones = Zones()
+        self._own = Zones()
         self._stub = stub
+        self._stale: set[Path] = set()  # zones to make anew when somebody asks
         self.entries: tuple[bytes, ...] = ()
         self._suffixes = suffixes
         self._live = live
@@ -78,18 +80,38 @@ class Secure:
             self._held[path] = _Held(keys, zone)
         self.refresh(path)
 
+    @property
+    def zones(self) -> Zones:
+        """All zones held, signed where there is a signed version, in both trees."""
+        self._freshen()
+        return self._zones
+
+    @property
+    def own(self) -> Zones:
+        """Those of the stub's tree."""
+        self._freshen()
+        return self._own
+
     def drop(self, path: Path) -> None:
         """That zone is held no longer."""
         self._held.pop(path, None)
+        self._stale.discard(path)
         for suffix in self._suffixes:
             self._drop(labels(path, suffix))
 
     def _drop(self, origin: Name) -> None:
-        self.zones.drop(origin)
-        self.own.drop(origin)
+        self._zones.drop(origin)
+        self._own.drop(origin)
 
     def refresh(self, path: Path) -> None:
         """The live zone at ``path`` changed."""
+        self._stale.add(path)
+
+    def _freshen(self) -> None:
+        while self._stale:
+            self._make(self._stale.pop())
+
+    def _make(self, path: Path) -> None:
         for tree, suffix in enumerate(self._suffixes):
             live = self._live.get(labels(path, suffix))
             if live is None:
@@ -97,9 +119,9 @@ class Secure:
                 continue
             held = self._held.get(path)
             made = _made(live, held, tree, root=path == ROOT) if held is not None else None
-            self.zones.put(made if made is not None else live)
+            self._zones.put(made if made is not None else live)
             if suffix == self._stub:
-                self.own.put(made if made is not None else live)
+                self._own.put(made if made is not None else live)
 
     def serial(self, path: Path) -> int | None:
         """Of the signed version that counts; None where none does."""
