@@ -10,11 +10,17 @@ import trio
 
 from overlay.cli.signing import ZoneSigning
 from overlay.cli.words import text
+from overlay.cli.zone_keys import dnskeys
 from overlay.driver.control import Args, Handler
-from overlay.errors import Absent, TrustError, UsageError
-from overlay.name import Path, parse_name, parse_path
+from overlay.errors import Absent, OverlayError, TrustError, UsageError
+from overlay.name import ROOT, Path, parse_name, parse_path
+from overlay.records.zones import Piece
+from overlay.units import b64, unb64
 from tld.delegation import labels
 from tld.dnssec import export
+from tld.dnssec.keys import ZoneKey
+from tld.dnssec.pieces import keys_from_pieces
+from tld.dnssec.signing import valid
 from tld.label import to_text
 from tld.names import Names
 from tld.zone import Zone
@@ -31,6 +37,7 @@ class ZoneDesk:
         """Command -> handler."""
         return {
             "dns.anchor": Handler(self.anchor, reading=True), "zone.export": Handler(self.export, reading=True), "zone.roll": Handler(self.roll),
+            "root.keyset": Handler(self.keyset, reading=True), "root.keyset.publish": Handler(self.publish),
         }
 
     async def anchor(self, args: Args) -> object:
@@ -67,6 +74,43 @@ class ZoneDesk:
         self.signing.ring.make(path)
         self.signing.look_soon()
         return {"zone": to_text(labels(path, self.names.tld)), "keys": len(self.signing.book.entries(path))}
+
+    async def keyset(self, args: Args) -> object:
+        """The root's key set, for who holds a root key (`overlay root sign`)."""
+        book, keys = self.signing.book, self.signing.held(ROOT)[0]
+        return {
+            "entries": [b64(key) for key in book.root_entries()], "due": bool(book.root_entries()) and self.signing.ring.unsigned(keys),
+            "keys": [[b64(key.public), key.entry] for key in self.signing.ring.wanted(ROOT)], "serial": keys.serial if keys is not None else 0,
+            "origins": [to_text(origin) for origin in book.origins(ROOT)],
+        }  # fmt: skip
+
+    async def publish(self, args: Args) -> object:
+        """Publish the root's key set, signed elsewhere; ``TrustError`` where it is not that, or not signed by a key of the root zone."""
+        given = args.get("pieces")
+        try:
+            if not isinstance(given, list):
+                raise ValueError
+            pieces = {
+                unb64(item): Piece(data=unb64(data), serial=serial, count=count, digest=unb64(digest)) for item, data, serial, count, digest in given
+            }
+        except (ValueError, TypeError, OverlayError):
+            raise UsageError("that is no signed key set", "overlay root sign makes one", rule="key-set") from None
+        book, ring = self.signing.book, self.signing.ring
+        origins = book.origins(ROOT)
+        keys = keys_from_pieces(pieces, origins)
+        entries = [ZoneKey(public, entry=True) for public in book.root_entries()]
+        good = keys is not None and all(
+            any(valid(signed.rrset, signed.rrsigs[0], key, time.time()) for key in entries) for tree in keys.sets for signed in tree.values()
+        )
+        if keys is None or not good or set(dnskeys(keys, origins[0])) != {key.rdata for key in ring.wanted(ROOT)}:
+            raise TrustError(
+                "that is not the root's key set of today, signed by a key of the root zone", "overlay root sign, once more", rule="key-set",
+            )
+        if not book.may_sign(ROOT):
+            raise TrustError("this node may not speak for the root zone", "sign on a node that holds `sign` on the root", rule="R07")
+        ring.say_keys(ROOT, [(item, piece.body()) for item, piece in pieces.items()])
+        self.signing.look_soon()
+        return {"until": keys.until}
 
     def _whole(self, path: Path, zone: Zone) -> str:
         key = self.signing.key(path)

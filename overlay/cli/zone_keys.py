@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -28,9 +29,9 @@ from overlay.units import DAY
 from tld import codes
 from tld.dnssec.keys import DS_TTL, KEY_TTL, SigningKey, ZoneKey, ds_rdata
 from tld.dnssec.pieces import Copy, keys_to_pieces
-from tld.dnssec.secure import MAX_KEYS, SIGNED_BY_ENTRY, prepared
+from tld.dnssec.secure import MAX_KEYS, key_sets
 from tld.dnssec.signing import Signed, sign
-from tld.zone import Zone
+from tld.label import Name
 
 ROOT_LIFE: Final = 90 * DAY  # of the root's signed key set (DESIGN 3.8)
 KEYS_LIFE: Final = 30 * DAY  # of another zone's: its holders are at hand
@@ -195,8 +196,7 @@ class KeyRing:
         if entry is None or all(key.entry for key in wanted):
             return None
         origin = self.book.origins(path)[0]
-        life = ROOT_LIFE if path == ROOT else KEYS_LIFE
-        same = keys is not None and set(dnskeys(keys, origin)) == {key.rdata for key in wanted} and keys.until - at > life / 2
+        same = keys is not None and set(dnskeys(keys, origin)) == {key.rdata for key in wanted} and keys.until - at > life_of(path) / 2
         if same and keys is not None and signed_by(keys, origin, [entry.key.public]):
             ring.differ_since = None
             return None
@@ -235,25 +235,39 @@ class KeyRing:
             self._entries |= {signer.public: signer for signer in held_entries(texts, self.book.engine.node.setup.overlay_id, wanted)}
         return [self._entries[public] for public in wanted if public in self._entries]
 
+    def unsigned(self, keys: Copy | None) -> bool:
+        """Whether the root's key set is to be signed where a root key is: it is another now, or half of its life is over."""
+        origin, at = self.book.origins(ROOT)[0], self.book.engine.clock.at()
+        if keys is None or keys.until - at < ROOT_LIFE / 2:
+            return True
+        return set(dnskeys(keys, origin)) != {key.rdata for key in self.wanted(ROOT)}
+
     def sign_keys(self, path: Path, entry: SigningKey, keys: Copy | None) -> None:
         """Sign the key set as it should be, and say so."""
         at = int(self.book.engine.clock.at())
-        zones = [self.book.names.zones.get(origin) for origin in self.book.origins(path)]
-        pieces = key_pieces(path, [zone for zone in zones if zone is not None], self.wanted(path), entry, at, keys.serial if keys is not None else 0)
-        life = ROOT_LIFE if path == ROOT else KEYS_LIFE
-        self.book.say(path, [["signed", item, body, life] for item, body in pieces])
+        pieces = key_pieces(path, self.book.origins(path), self.wanted(path), entry, at, keys.serial if keys is not None else 0)
+        self.say_keys(path, pieces)
+
+    def say_keys(self, path: Path, pieces: list[tuple[bytes, dict[int, object]]]) -> None:
+        """Publish a signed key set."""
+        self.book.say(path, [["signed", item, body, life_of(path)] for item, body in pieces])
         self._counters["zone_keys_signed"] += 1
 
 
-def key_pieces(path: Path, zones: list[Zone], wanted: list[ZoneKey], entry: SigningKey, at: int, last: int) -> list[tuple[bytes, dict[int, object]]]:
-    """A zone's key set, and what tells the zone above of it (CDS, CDNSKEY), signed and in pieces: (item, body)."""
-    life = ROOT_LIFE if path == ROOT else KEYS_LIFE
-    entries = []
-    for tree, zone in enumerate(zones):
-        apex = prepared(zone, serial=0, keys=wanted, ds={}, root=False).nodes[zone.origin]
-        for rtype in SIGNED_BY_ENTRY:
-            entries.append((tree, Signed(apex[rtype], (sign(apex[rtype], entry, zone.origin, at, life=life),))))
-    pieces = keys_to_pieces(entries, [zone.origin for zone in zones], max(at, last + 1), ROOM - len(str(path)))
+def life_of(path: Path) -> int:
+    """Seconds that the signatures of a zone's key set hold."""
+    return ROOT_LIFE if path == ROOT else KEYS_LIFE
+
+
+def key_pieces(
+    path: Path, origins: Sequence[Name], wanted: list[ZoneKey], entry: SigningKey, at: int, last: int,
+) -> list[tuple[bytes, dict[int, object]]]:
+    """A zone's key set, and what tells the zone above of it, signed and in pieces: (item, body). ``last``: the version before."""
+    entries = [
+        (tree, Signed(rrset, (sign(rrset, entry, origin, at, life=life_of(path)),)))
+        for tree, origin in enumerate(origins) for rrset in key_sets(origin, wanted)
+    ]  # fmt: skip
+    pieces = keys_to_pieces(entries, origins, max(at, last + 1), ROOM - len(str(path)))
     return [(item, piece.body()) for item, piece in pieces.items()]
 
 

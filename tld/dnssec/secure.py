@@ -10,7 +10,7 @@ Signatures are checked when an answer is first given and remembered. Pure; ``at`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -275,8 +275,18 @@ def _made(live: Zone, held: _Held, tree: int, *, root: bool) -> Zone | None:
 # -- what is signed
 
 
+def key_sets(origin: Name, keys: Collection[ZoneKey]) -> list[RRset]:
+    """What a key-signing key signs: the keys of a zone, and what tells the zone above of those that it may point to."""
+    entries = [key for key in keys if key.entry]
+    return [
+        RRset(origin, codes.DNSKEY, KEY_TTL, tuple(sorted(key.rdata for key in keys))),
+        RRset(origin, codes.CDS, KEY_TTL, tuple(ds_rdata(origin, key) for key in entries)),
+        RRset(origin, codes.CDNSKEY, KEY_TTL, tuple(sorted(key.rdata for key in entries))),
+    ]
+
+
 def prepared(
-    zone: Zone, *, serial: int, keys: Iterable[ZoneKey], ds: dict[Name, tuple[bytes, ...]], root: bool, unsigned: Iterable[bytes] = UNSIGNED,
+    zone: Zone, *, serial: int, keys: Collection[ZoneKey], ds: dict[Name, tuple[bytes, ...]], root: bool, unsigned: Iterable[bytes] = UNSIGNED,
 ) -> Zone:
     """The zone as it is to be signed: with its serial, the names of its key types, DS at its cuts, the root's unsigned cuts."""
     nodes = dict(zone.nodes)
@@ -284,13 +294,7 @@ def prepared(
     soa = zone.soa
     end = from_wire(soa.rdatas[0], from_wire(soa.rdatas[0])[1])[1]
     numbered = replace(soa, rdatas=(soa.rdatas[0][:end] + serial.to_bytes(4, "big") + soa.rdatas[0][end + 4 :],))
-    entries = tuple(sorted(key.rdata for key in keys if key.entry))
-    nodes[origin] = {
-        **nodes[origin], codes.SOA: numbered,
-        codes.DNSKEY: RRset(origin, codes.DNSKEY, KEY_TTL, tuple(sorted(key.rdata for key in keys))),
-        codes.CDNSKEY: RRset(origin, codes.CDNSKEY, KEY_TTL, entries),
-        codes.CDS: RRset(origin, codes.CDS, KEY_TTL, tuple(ds_rdata(origin, key) for key in keys if key.entry)),
-    }
+    nodes[origin] = {**nodes[origin], codes.SOA: numbered, **{rrset.type: rrset for rrset in key_sets(origin, keys)}}
     redirects = set(zone.redirects)
     for cut, data in ds.items():
         if cut in redirects and codes.NS in nodes[cut]:
