@@ -64,9 +64,10 @@ REFUSED: Final = 5
 YXDOMAIN: Final = 6
 NOTAUTH: Final = 9
 BADVERS: Final = 16  # its low four bits stand in the header, the rest in OPT
+BADCOOKIE: Final = 23
 RCODE_NAMES: Final[dict[int, str]] = {
     NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP",
-    REFUSED: "REFUSED", YXDOMAIN: "YXDOMAIN", NOTAUTH: "NOTAUTH", BADVERS: "BADVERS",
+    REFUSED: "REFUSED", YXDOMAIN: "YXDOMAIN", NOTAUTH: "NOTAUTH", BADVERS: "BADVERS", BADCOOKIE: "BADCOOKIE",
 }  # fmt: skip
 
 QR: Final = 0x8000
@@ -78,6 +79,7 @@ AD: Final = 0x0020
 CD: Final = 0x0010
 
 OPTION_NSID: Final = 3
+OPTION_COOKIE: Final = 10
 OPTION_EDE: Final = 15
 
 EDE_STALE: Final = 3

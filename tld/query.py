@@ -13,6 +13,7 @@ from struct import Struct
 from overlay import limits
 from overlay.errors import Malformed
 from tld import codes
+from tld.cookies import lawful
 from tld.label import MAX_LABEL, MAX_NAME, Name, skip
 
 _HEADER = Struct("!HHHHHH")
@@ -113,6 +114,8 @@ def outline(data: bytes) -> tuple[Key, int] | None:
         return None
     if length and (length < 4 or data[end + 13] << 8 | data[end + 14] != length - 4 or data[end + 11 : end + 13] == b"\0\3"):
         return None  # more options than one (a cookie, most often), or NSID, which has an answer of its own
+    if length and data[end + 11 : end + 13] == b"\0\x0a" and not lawful(length - 4):
+        return None
     return (question, _limit(data[end + 3] << 8 | data[end + 4]), (2 if data[end + 7] & 0x80 else 1) | wants), end
 
 
@@ -191,7 +194,11 @@ def _edns(data: bytes, offset: int, answers: int, authority: int, additional: in
         if rtype == codes.OPT:
             if found is not None or index < answers + authority or data[start] != 0:
                 raise Malformed("OPT in the wrong place, twice, or with a name", rule="dns-opt")
-            found = Edns(ttl >> 16 & 0xFF, rclass, bool(ttl & 0x8000), options(data[offset - length : offset]))
+            version = ttl >> 16 & 0xFF
+            read = () if version else options(data[offset - length : offset])  # what a later version puts there is not known
+            if any(code == codes.OPTION_COOKIE and not lawful(len(value)) for code, value in read):
+                raise Malformed("a cookie of a wrong length", rule="dns-opt")  # RFC 7873 5.2.2
+            found = Edns(version, rclass, bool(ttl & 0x8000), read)
     if offset != len(data):
         raise Malformed("octets behind the last record", rule="dns-trailing")
     return found

@@ -50,6 +50,8 @@ COUNTED: Final[dict[str, str]] = {
     "dns_cache_evicted": "answers pushed out of the answer cache",
     "dns_chase_failed": "aliases of public names whose end could not be asked for",
     "dns_fault": "queries answered with an error of form",
+    "dns_limited": "answers to strangers over the rate: cut short, or not sent",
+    "dns_rates_forgotten": "counts of answers that were forgotten",
     "dns_refused_world": "queries refused by the stub: not joined, or no proof of absence",
     "dns_tcp": "queries over TCP",
     "dns_tcp_broken": "DNS connections that broke",

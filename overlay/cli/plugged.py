@@ -66,12 +66,14 @@ from overlay.session.relaying import SHORT
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
 from tld import whois
+from tld.cookies import Cookies
 from tld.driver.host import Resolvers
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
 from tld.driver.whois import serve_whois
 from tld.explain import expand
+from tld.manners import Polite
 from tld.names import Names
 
 ANSWER_LEAVES = 0.1  # seconds for an answer on the control socket
@@ -104,6 +106,7 @@ class Plugged:
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
         self.signing: ZoneSigning | None = None
+        self._world: Polite | None = None  # who answers the world's queries
         self._home = home
         self.checks: NodeChecks | None = None
         self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters, "releases": self.releasing.counters}
@@ -135,10 +138,10 @@ class Plugged:
             with scope:
                 if kind == "http":
                     await self.site.serve([sock])
-                elif sock.type == socket.SOCK_DGRAM and self.names is not None:
-                    await serve_udp(sock, self.names.authoritative)
-                elif self.names is not None:
-                    await serve_tcp(sock, self.names.authoritative)
+                elif sock.type == socket.SOCK_DGRAM and self._world is not None:
+                    await serve_udp(sock, self._world)
+                elif self._world is not None:
+                    await serve_tcp(sock, self._world)
             if scope.cancelled_caught:
                 sock.close()
 
@@ -165,6 +168,7 @@ class Plugged:
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
         names.holders = self.releasing.holders
+        self._world = Polite(names.authoritative, Cookies(os.urandom(16)), now=self.engine.clock.now, at=self.engine.clock.at)
         signing = self.signing = ZoneSigning(self.engine, names, self._home)
         upstream = Upstream(
             Resolvers(
