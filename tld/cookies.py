@@ -6,7 +6,8 @@ Nothing is kept for a client; those made of late are remembered, since the hash 
 
 from __future__ import annotations
 
-import socket
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 CLIENT: Final = 8  # octets of a client cookie
@@ -52,10 +53,10 @@ def siphash(key: bytes, data: bytes) -> int:
     return a ^ b ^ c ^ d
 
 
+@lru_cache(maxsize=REMEMBERED)
 def packed(host: str) -> bytes:
     """An address as it came from a socket, as 4 or 16 octets."""
-    host = host.partition("%")[0]
-    return socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    return ip_address(host.partition("%")[0]).packed
 
 
 class Cookies:

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from struct import Struct, error
 from typing import Final
 
-from overlay.errors import Malformed
+from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import SIGNATURE
 from overlay.records.zones import BUCKET, KEYS, ZONE, Piece, place
 from tld import codes
 from tld.dnssec.signing import Rrsig, Signed, SignedZone
 from tld.label import MAX_NAME, Name, from_wire, to_wire, wire_length
+from tld.rdata import check
 from tld.zone import MAX_TTL, RRset
 
 FULL: Final = (150, 500, 800)  # octets of a bucket: below the first there are too many of them, above the last too few
@@ -61,7 +62,7 @@ def pack(entries: Iterable[tuple[int, Signed]], origins: Sequence[Name]) -> byte
 
 
 def unpack(data: bytes, origins: Sequence[Name]) -> list[tuple[int, Signed]]:
-    """The inverse of :func:`pack`; ``Malformed`` for everything else."""
+    """The inverse of :func:`pack`; ``Malformed`` for everything else, data that does not read among it."""
     found = []
     position = 0
     try:
@@ -79,6 +80,7 @@ def unpack(data: bytes, origins: Sequence[Name]) -> list[tuple[int, Signed]]:
             for _ in range(count):
                 length = int.from_bytes(data[position : position + 2], "big")
                 rdatas.append(data[position + 2 : position + 2 + length])
+                check(rtype, rdatas[-1])
                 position += 2 + length
             rrsigs = []
             for _ in range(signatures):
@@ -88,8 +90,8 @@ def unpack(data: bytes, origins: Sequence[Name]) -> list[tuple[int, Signed]]:
                 labels = len(name) - (name[:1] == (b"*",))
                 rrsigs.append(Rrsig(rtype, labels, ttl, times[0], times[1], times[2], origins[tree], signature))
             found.append((tree, Signed(RRset(name, rtype, ttl, tuple(rdatas)), tuple(rrsigs))))
-    except error as why:
-        raise Malformed("half a signed set", rule="zone-piece") from why
+    except (error, UsageError) as why:
+        raise Malformed("half a signed set, or data that does not read", rule="zone-piece") from why
     if position != len(data):
         raise Malformed("half a signed set", rule="zone-piece")
     return found

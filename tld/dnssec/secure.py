@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Final
 
 from overlay import limits
-from overlay.errors import Malformed
+from overlay.errors import Malformed, OverlayError
 from overlay.name import ROOT, Path
 from tld import codes
 from tld.delegation import NS_TTL, labels
@@ -268,7 +268,7 @@ def _made(live: Zone, held: _Held, tree: int, *, root: bool) -> Zone | None:
         rrsets += [RRset((word, *origin), codes.NS, NS_TTL, servers) for word in UNSIGNED if servers and (word, *origin) in names]
     try:
         return build_zone(origin, rrsets)
-    except Malformed:
+    except OverlayError:  # sets that are each well-formed and make no zone together
         return None
 
 

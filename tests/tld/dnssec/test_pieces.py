@@ -86,3 +86,10 @@ def test_foreign_octets_are_read_or_refused(data: bytes) -> None:
     except Malformed:
         return
     assert unpack(pack(entries, ORIGINS), ORIGINS) == entries
+
+
+@pytest.mark.parametrize(("rtype", "rdata"), [(codes.CNAME, b"\x3f"), (codes.SOA, b"\0"), (codes.A, b"123"), (codes.NSEC, b""), (codes.MX, b"\0")])
+def test_data_that_does_not_read_is_refused_before_it_is_in_any_zone(rtype: int, rdata: bytes) -> None:
+    odd = RRset((b"www", *ORIGINS[0]), rtype, 30, (rdata,))
+    with pytest.raises(Malformed):
+        unpack(pack([(0, Signed(odd, (sign(RRset(odd.name, 16, 30, (b"",)), KEY, ORIGINS[0], AT),)))], ORIGINS), ORIGINS)

@@ -15,6 +15,7 @@ from tld.dnssec.signing import LIFE, Signed, sign
 from tld.label import from_text, to_wire
 from tld.names import Names
 from tld.query import ask
+from tld.zone import RRset
 
 SOURCE = ("127.0.0.1", 5353)
 DO = 0x8000
@@ -182,3 +183,15 @@ def test_plain_data_of_a_large_set_is_whole_over_tcp() -> None:
     assert whole is not None and whole.count(b"\xc0\x0c\0\1\0\1") == len(many)
 
 
+
+
+@pytest.mark.parametrize("rtype", [codes.CNAME, codes.SOA])
+def test_signed_sets_that_make_no_zone_together_leave_what_is_live(rtype: int) -> None:
+    names, signing = signed()
+    zone = signing.zone(HOME)
+    data_of = {codes.CNAME: to_wire(from_text("cloud.")), codes.SOA: zone.sets[0][from_text("home.eu.cloud."), codes.SOA].rrset.rdatas[0]}
+    odd = RRset(from_text("alice.home.eu.cloud."), rtype, 30, (data_of[rtype],))
+    zone.sets[0][odd.name, rtype] = Signed(odd, (sign(odd, key(4), from_text("home.eu.cloud."), AT),))
+    names.sign(HOME, signing.keys(HOME), zone)
+    assert said(names, "alice.home.eu.cloud.") == (2, False)
+    assert said(names, "alice.home.eu.cloud.", do=False) == (0, False)
