@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.summaries",),
     ("overlay.acts", "overlay.reports", "overlay.unkept"),
     ("overlay.acts", "overlay.publishing", "overlay.reports", "overlay.unkept"),
+    ("overlay.observing",),
     ("overlay.netcheck",),
     ("overlay.findings",),
     ("tld", "bootstrap"),
