@@ -159,7 +159,7 @@ class Plugged:
         names = self.names = Names(
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
-        names.holders = self.releasing.holders
+        names.holders = self.releasing.saying.holders
         upstream = Upstream(
             Resolvers(
                 clock=trio.current_time, own=self._own_dns, configured=tuple(parse_address(text, 53) for text in self.config.names.upstream),
@@ -207,7 +207,7 @@ class Plugged:
             )
             start(self._carrier.run)
         start(self.releasing.run)
-        changes = {**operations.handlers(), **ReleaseDesk(self.releasing).handlers()}
+        changes = {**operations.handlers(), **ReleaseDesk(self.releasing, reports.full).handlers()}
         self._desk.open({**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **keeping(changes, self.engine)})
         self._show_all()
 

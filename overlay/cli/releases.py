@@ -336,8 +336,15 @@ def status(call: Call) -> None:
     answer = ask(call, "release.status", {"channel": call.values["channel"]})
     if call.values["why"] and not call.json:
         put(f"{shown(answer.get('state'))}: {shown(answer.get('reason') or 'nothing stands in its way')}")
+        for row in answer.get("holding", []):
+            put(f"r{answer.get('newest')} is held back by {row.get('name')}: {row.get('why')}")
         return
-    _object(call, answer)
+    short = {key: value for key, value in answer.items() if key not in ("holding", "clusters")}
+    _object(call, answer if call.json else short)
+    rows = answer.get("clusters", [])
+    if rows and not call.json:
+        heads = ("cluster", "revision", "stable", "live", "installed", "restarted", "healthy")
+        put(table([[*(row.get(head) for head in heads), ", ".join(row.get("development", []))] for row in rows], (*heads, "in development")))
 
 
 def verify(call: Call) -> None:
@@ -393,7 +400,8 @@ def upgrade(call: Call) -> None:
     """``overlay upgrade [--channel C] [--now]``: look for something newer at once, and try again what failed."""
     if call.values["node"]:
         raise Absent("other nodes are not upgraded from here yet", "run overlay upgrade there", rule="upgrade")
-    answer = ask(call, "upgrade", {"channel": call.values["channel"]} if call.values["channel"] else {})
+    args = {"now": call.values["now"], **({"channel": call.values["channel"]} if call.values["channel"] else {})}
+    answer = ask(call, "upgrade", args)
     if call.json:
         put_json(answer)
     say(f"looking for something newer in {', '.join(map(str, answer.get('channels', [])))}")

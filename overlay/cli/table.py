@@ -248,7 +248,7 @@ COMMANDS: Final = (
     ),
     Command(
         ("release", "status"), RELEASES, "how far a channel is here", "overlay.cli.releases:status", (_CHANNEL,),
-        (Option("--why", "", "why nothing newer is installed, in one line"), JSON),
+        (Option("--why", "", "why nothing newer is installed, and who holds it back"), JSON),
     ),
     Command(
         ("subscribe",), RELEASES, "take a channel's releases", "overlay.cli.releases:subscribe", (_CHANNEL,),

@@ -22,7 +22,7 @@ from overlay.wire.codec import Fields, Value, ordered
 MOST: Final = 1_000_000  # nodes that are counted
 MAX_HOLDING: Final = 8  # nodes that are named: a person looks at the first of them
 LABELS: Final = 256  # octets of their labels together: with the longest names such a record still has less than 1,000
-_COUNT: Final = 2**48  # of incarnations
+MAX_INCARNATION: Final = 2**48  # of incarnations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Running:
         return cls(
             revision=fields.integer(1, 0, MAX_REVISION), content=fields.binary(2, DIGEST, DIGEST, default=b""),
             held=fields.integer(3, 0, MAX_REVISION), restless=fields.flag(4),
-            failed=fields.integer(5, 0, MAX_REVISION, default=0), incarnation=fields.integer(6, 0, _COUNT, default=0),
+            failed=fields.integer(5, 0, MAX_REVISION, default=0), incarnation=fields.integer(6, 0, MAX_INCARNATION, default=0),
             withdrawn=fields.flag(7),
         )
 
