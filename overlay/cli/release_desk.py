@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from overlay import observing, publishing
+from overlay import publishing
 from overlay.cli.releasing import Releasing
 from overlay.cli.words import number, optional, text, texts
 from overlay.driver.control import Args, Handler
@@ -86,22 +86,17 @@ class ReleaseDesk:
 
     async def draft(self, args: Args) -> object:
         """A release for the channel's keys to sign."""
-        name, node = self._channel(args), self.releasing.engine.node
+        name = self._channel(args)
         deltas = tuple(_delta(value) for value in texts(args, "deltas")[:MAX_DELTAS])
         artifact = Artifact(length=number(args, "length", 0, 1, MAX_LENGTH), root=unb64(text(args, "root"), DIGEST), deltas=deltas)
         waves = optional(args, "waves") or "default"
         if waves not in ("default", "none"):
             raise UsageError(f"--waves {waves[:20]!r} is unknown", "write default or none", rule="waves")
-        addresses = [f"http://{address}/{name}" for address in self.releasing.known.addresses()]
-        revision = number(args, "revision", publishing.highest(node, name) + 1, 1, MAX_REVISION)
-        soak = None if args.get("soak") is None else number(args, "soak", 0, 0, 2**31)
-        at_once = waves == "none" and soak == 0
-        body = Release(
-            revision=revision, artifacts=(artifact,), lowest=number(args, "lowest", 0, 0, revision), waves=() if waves == "none" else None,
-            soak=soak, note=(optional(args, "note") or "")[:MAX_NOTE], urls=tuple(f"{address}/r{revision}" for address in addresses[:1]),
-            home=None if at_once else observing.home_of(node, name, self._at()),
-        )
-        return _shown(publishing.draft_release(node, name, body, self.releasing.known.floor(name), self._at()))
+        return _shown(self.releasing.draft(
+            name, (artifact,), revision=number(args, "revision", 0, 0, MAX_REVISION), lowest=number(args, "lowest", 0, 0, MAX_REVISION),
+            waves=() if waves == "none" else None, soak=None if args.get("soak") is None else number(args, "soak", 0, 0, 2**31),
+            note=(optional(args, "note") or "")[:MAX_NOTE],
+        ))
 
     async def halting(self, args: Args) -> object:
         """A halt, or what lifts it, for the channel's keys to sign."""

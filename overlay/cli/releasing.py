@@ -4,7 +4,8 @@ It carries: from the book to the machines of ``overlay/release/``, from there to
 statements. It decides nothing about trust.
 
     Releasing.run
-    |- _watch          looks at every channel when something is said of it, and now and then
+    |- _look           says what is due, when something is said of a channel, and now and then
+    |- Spool.run       publishes what is put into a folder
     `- _take           one task a subscribed channel with something to do: fetch, then run
 """
 
@@ -16,15 +17,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 from trio_util import RepeatedEvent
 
-from overlay import publishing
+from overlay import observing, publishing
 from overlay.cli.release_known import PLATFORMS, Known
 from overlay.cli.release_mates import Mates
 from overlay.cli.release_saying import NEVER, Saying
+from overlay.cli.release_spool import Spool
 from overlay.directory.book import zone_unit
 from overlay.driver import release_patch
 from overlay.driver.release_fetch import Fetching, Source, url_sources
@@ -41,6 +43,7 @@ from overlay.records import kinds
 from overlay.records.record import Record
 from overlay.records.releases import KERNEL, Artifact, Mirror, Release
 from overlay.release import gate, speech
+from overlay.release.draft import ReleaseDraft
 from overlay.release.gate import Decision
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
@@ -77,6 +80,7 @@ class Releasing:
         self._nursery: trio.Nursery | None = None
         now = engine.clock.now
         self.swarming = Swarming(self.shelf, self.counters, now=now, near=self._is_near)
+        self.spool = Spool(home, self.known, self.draft, self.publish)
         self.streams = Streams(engine.node.sessions.streams, now=now, step=engine.step, accept=self._accept)
         engine.node.sessions.streams.kinds.add(speech.KIND)
         engine.subscribe(self._heard)
@@ -133,6 +137,7 @@ class Releasing:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.spool.run)
             await self.durable(self.kept.started(KERNEL, self.engine.clock.at()))
             while True:
                 wake = self._look(nursery)
@@ -341,6 +346,17 @@ class Releasing:
             await trio.to_thread.run_sync(self.shelf.keep_only, channel, body.revision)
 
     # -- publishing
+
+    def draft(self, channel: str, artifacts: tuple[Artifact, ...], **said: Any) -> ReleaseDraft:
+        """A release for the channel's keys to sign: the next revision where ``said`` names none. Its home is this cluster, where that tries it."""
+        node, at = self.engine.node, self.engine.clock.at()
+        revision = said.pop("revision", 0) or publishing.highest(node, channel) + 1
+        at_once = said.get("waves") == () and said.get("soak") == 0
+        body = Release(
+            revision=revision, artifacts=artifacts, home=None if at_once else observing.home_of(node, channel, at),
+            urls=tuple(f"http://{address}/{channel}/r{revision}" for address in self.known.addresses()[:1]), **said,
+        )
+        return publishing.draft_release(node, channel, body, self.known.floor(channel), at)
 
     async def publish(self, channel: str, name: str, record: Record, patches: Sequence[str] = ()) -> Shown:
         """Take what was copied in and signed, and say it."""

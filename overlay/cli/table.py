@@ -189,7 +189,7 @@ COMMANDS: Final = (
         ("release", "init"), RELEASES, "open a channel, or renew or change its keys", "overlay.cli.releases:init", (_CHANNEL,),
         (
             Option("--threshold", "K", "so many keys must sign (1)", number(1, 8)), Option("--keys", "N", "make so many keys (1)", number(1, 8)),
-            Option("--auto-publish", "", "reserved: not acted on yet"),
+            Option("--auto-publish", "", "what is put into HOME/publish/CHANNEL is published by itself"),
             Option("--key-out", "DIR", "where the keys are written (the home)"), _RELEASE_KEY, JSON,
         ),
         "Keys are encrypted where a passphrase is typed or stands in OVERLAY_PASSPHRASE. Again on a known channel: the next version of its keys.",

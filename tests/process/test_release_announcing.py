@@ -121,3 +121,48 @@ def test_who_is_outside_gets_what_was_announced(publisher: Machine, far: Machine
     outside, out = shared.machine(), tmp_path / "out"
     found = outside.done("release", "fetch", f"{publisher.address}:8053", "shown", "--out", str(out)).json
     assert (found["revision"], out.read_bytes()) == (1, b"shown1" * 5_000)
+
+
+def put(machine: Machine, channel: str, name: str, data: bytes) -> Path:
+    """Move a file into the folder from which the node publishes, as who builds does."""
+    made = machine.home.with_name(f"{machine.home.name}-{name}.made")
+    made.write_bytes(data)
+    return made.rename(machine.home / "publish" / channel / name)
+
+
+def test_what_is_put_into_the_folder_is_published_by_itself(publisher: Machine, far: Machine) -> None:
+    opened = publisher.done("release", "init", "built", "--auto-publish", "--json").json
+    folder = publisher.home / "publish" / "built"
+    assert opened["auto_publish"] == str(folder) and folder.stat().st_mode & 0o777 == 0o700
+    far.done("subscribe", "built")
+    first = put(publisher, "built", "app-1.0.pyz", b"one" * 9_000)
+    until(lambda: status(far, "built")["revision"] == 1, "it was published, and runs")
+    until(lambda: not first.exists(), "it was taken")
+    assert (far.home / "releases" / "built" / "r1").read_bytes() == b"one" * 9_000
+    assert far.done("release", "show", "built", "--json").json["note"] == "app-1.0.pyz"
+    again = put(publisher, "built", "app-1.0.pyz", b"one" * 9_000)
+    until(lambda: not again.exists(), "what is published already goes without a word")
+    put(publisher, "built", "app-1.1.pyz", b"two" * 9_000)
+    until(lambda: status(far, "built")["revision"] == 2, "the next one")
+    assert not list((publisher.home / "releases" / "built").glob("new-*"))
+
+
+def test_into_a_folder_where_others_may_write_nobody_publishes(publisher: Machine) -> None:
+    publisher.done("release", "init", "open", "--auto-publish")
+    folder = publisher.home / "publish" / "open"
+    folder.chmod(0o770)
+    kept = put(publisher, "open", "app", b"one")
+    until(lambda: any("others may write" in line for line in publisher.done("status", "--json").json["problems"]), "it says so")
+    assert kept.exists() and status(publisher, "open")["newest"] is None
+    folder.chmod(0o700)
+    until(lambda: not kept.exists() and not publisher.done("status", "--json").json["problems"], "now it does")
+
+
+def test_keys_that_sign_by_themselves_are_neither_sealed_nor_elsewhere(publisher: Machine, tmp_path: Path) -> None:
+    publisher.environment["OVERLAY_PASSPHRASE"] = "never mind"
+    sealed = publisher.overlay("release", "init", "shut", "--auto-publish")
+    del publisher.environment["OVERLAY_PASSPHRASE"]
+    elsewhere = publisher.overlay("release", "init", "shut", "--auto-publish", "--key-out", str(tmp_path))
+    for refused in (sealed, elsewhere):
+        assert refused.status == 2 and len(refused.complaint) == 2
+    assert not list(publisher.home.glob("release-shut*")) and not (publisher.home / "publish" / "shut").exists()
