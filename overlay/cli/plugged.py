@@ -207,7 +207,7 @@ class Plugged:
             )
             start(self._carrier.run)
         start(self.releasing.run)
-        changes = {**operations.handlers(), **ReleaseDesk(self.releasing, reports.full).handlers()}
+        changes = {**operations.handlers(), **ReleaseDesk(self.releasing, reports, reaching.session).handlers()}
         self._desk.open({**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **keeping(changes, self.engine)})
         self._show_all()
 

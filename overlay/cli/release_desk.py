@@ -6,16 +6,21 @@ as a record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+import trio
 
 from overlay import publishing
 from overlay.cli.releasing import Releasing
 from overlay.cli.words import number, optional, text, texts
+from overlay.directory.view import HostEntry
 from overlay.driver.control import Args, Handler
-from overlay.errors import Absent, OverlayError, UsageError
+from overlay.errors import Absent, OverlayError, ReachError, TrustError, UsageError
 from overlay.identity.keys import DIGEST, KEY
+from overlay.operating import REFUSED, UPGRADE
+from overlay.peers import Peer
 from overlay.records import kinds
 from overlay.records.record import Record, parse
 from overlay.records.releases import (
@@ -36,10 +41,13 @@ from overlay.records.releases import (
 from overlay.release import gate
 from overlay.release.draft import ReleaseDraft
 from overlay.release.subscription import Subscription
-from overlay.summaries import Full, announcement
+from overlay.reports import Reports
+from overlay.summaries import announcement
 from overlay.units import b64, unb64
+from overlay.wire.codec import ordered
+from overlay.wire.messages import Method
 
-YEAR: Final = 366 * 86_400
+ANSWER: Final = 10.0  # seconds for another node to say what it does
 
 
 @dataclass(slots=True)
@@ -47,7 +55,8 @@ class ReleaseDesk:
     """The desk of one running node."""
 
     releasing: Releasing
-    full: Full
+    reports: Reports
+    session: Callable[[HostEntry], Awaitable[Peer]]
 
     def handlers(self) -> Mapping[str, Handler]:
         """Command -> handler."""
@@ -158,18 +167,39 @@ class ReleaseDesk:
 
     async def upgrade(self, args: Args) -> object:
         """`overlay upgrade`: look again at once; what failed may be tried again. With ``now`` no announcement is waited for."""
-        wanted = optional(args, "channel")
-        names = [one.channel for one in self.releasing.kept.subscribed() if wanted in (None, one.channel)]
-        if not names:
-            raise Absent(f"{wanted or 'no channel'} is not subscribed here", "overlay subscribe CHANNEL", rule="not-subscribed")
-        for name in names:
-            await self.releasing.durable(self.releasing.kept.again(name))
-            if args.get("now") is True:
-                self.releasing.kept.urge(name)
-            if name in self.releasing.pushed:
-                self.releasing.pushed[name].set()
-        self.releasing.look_soon()
-        return {"channels": names}
+        wanted, urged = optional(args, "channel"), args.get("now") is True
+        if optional(args, "node") is not None:
+            entry = self.reports.find_node(text(args, "node"))
+            if entry.node_id != self.releasing.engine.node.identity.node_id:
+                return await self._upgrade_there(entry, wanted, urged)
+        return {"channels": await self.releasing.upgrade(wanted, urged=urged)}
+
+    async def _upgrade_there(self, entry: HostEntry, channel: str | None, urged: bool) -> object:
+        """`overlay upgrade NODE`: ask that node, which looks whether this one may."""
+        engine, name = self.releasing.engine, self.reports.full(entry.name)
+        peer = await self.session(entry)
+        heard, told = trio.Event(), []
+
+        def back(body: Any, now: float, at: float) -> None:
+            told.append(body)
+            heard.set()
+
+        asked = ordered({1: UPGRADE, 2: channel, 3: urged or None})
+        engine.node.calling.call(peer.session, Method.OPERATE, asked, back, engine.clock.now())
+        engine.step()
+        with trio.move_on_after(ANSWER):
+            await heard.wait()
+        match told:
+            case [{1: [*channels]}] if all(type(one) is str for one in channels):
+                return {"name": name, "channels": channels}
+            case [{2: word}] if word == REFUSED:
+                raise TrustError(
+                    f"{name} is not upgraded by this node's word", "it takes `operate` there: overlay grant PATH --to THIS_NODE --rights operate",
+                    rule="R07",
+                )
+            case [{2: "not-subscribed"}]:
+                raise Absent(f"{channel or 'no channel'} is not subscribed on {name}", "overlay subscribe CHANNEL, there", rule="not-subscribed")
+        raise ReachError(f"{name} did not answer", "try again; overlay why shows the paths that were tried", rule="operate")
 
     # -- looking
 
@@ -256,7 +286,7 @@ class ReleaseDesk:
                 "version": body.version, "threshold": body.threshold, "keys": [b64(key) for key in body.keys], "expires": keys.expires,
                 "warning": keys.expires - at < gate.EXPIRY_WARNING,
             } if isinstance(body, Channel) and keys is not None else None,
-            "mirrors": self._mirrors(name), **announcement(said, newest, self.full, at),
+            "mirrors": self._mirrors(name), **announcement(said, newest, self.reports.full, at),
         }
 
     def _mirrors(self, channel: str) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from overlay.cli.membership import private_file
 from overlay.cli.release_keys import PASSPHRASE, PUBLISH, all_sealed, new_keys, signers_of
 from overlay.driver.release_hints import measure, strip
 from overlay.driver.releases import Proved, Shelf, patches_from
-from overlay.errors import Absent, ConfigError, Malformed, NotRunning, OverlayError, TrustError, UsageError
+from overlay.errors import ConfigError, Malformed, NotRunning, OverlayError, TrustError, UsageError
 from overlay.identity.keys import Signer
 from overlay.records.releases import MAX_DELTAS, channel_of, channel_path
 from overlay.release import hint
@@ -335,14 +335,13 @@ def unsubscribe(call: Call) -> None:
 
 
 def upgrade(call: Call) -> None:
-    """``overlay upgrade [--channel C] [--now]``: look for something newer at once, and try again what failed."""
-    if call.values["node"]:
-        raise Absent("other nodes are not upgraded from here yet", "run overlay upgrade there", rule="upgrade")
-    args = {"now": call.values["now"], **({"channel": call.values["channel"]} if call.values["channel"] else {})}
+    """``overlay upgrade [NODE] [--channel C] [--now]``: look for something newer at once, and try again what failed."""
+    args = {"now": call.values["now"], **{key: call.values[key] for key in ("node", "channel") if call.values[key]}}
     answer = ask(call, "upgrade", args)
     if call.json:
         put_json(answer)
-    say(f"looking for something newer in {', '.join(map(str, answer.get('channels', [])))}")
+    where = f"{answer['name']} looks" if "name" in answer else "looking"
+    say(f"{where} for something newer in {', '.join(map(str, answer.get('channels', [])))}")
 
 
 def _tell(call: Call, value: dict[str, Any]) -> None:

@@ -38,7 +38,8 @@ from overlay.driver.run import Engine
 from overlay.driver.streams import CLOSED, Pipe, Streams
 from overlay.errors import Absent, Malformed, OverlayError, ReachError
 from overlay.machine import Log, Store
-from overlay.raised import ReleasesChanged, Streamed, ZonesChanged
+from overlay.operating import REFUSED
+from overlay.raised import OperateAsked, ReleasesChanged, Streamed, ZonesChanged
 from overlay.records import kinds
 from overlay.records.record import Record
 from overlay.records.releases import KERNEL, Artifact, Mirror, Release
@@ -48,6 +49,7 @@ from overlay.release.gate import Decision
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
 from overlay.wire.address import Address, worldwide
+from overlay.wire.codec import Value
 
 LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
 SOON: Final = 0.05  # seconds after news: what comes together is looked at together
@@ -88,6 +90,8 @@ class Releasing:
     def _heard(self, event: object) -> None:
         if isinstance(event, Streamed):
             self.streams.told(event.event)
+        elif isinstance(event, OperateAsked) and self._nursery is not None:
+            self._nursery.start_soon(self._operated, event)
         elif isinstance(event, ZonesChanged):
             if self._takes_notice(event):
                 self._news.set()
@@ -344,6 +348,32 @@ class Releasing:
             self.counters["releases_run"] += 1
             self.engine.let_out((Log("info", "release-active", {"channel": channel, "revision": body.revision}),))
             await trio.to_thread.run_sync(self.shelf.keep_only, channel, body.revision)
+
+    async def upgrade(self, wanted: str | None, *, urged: bool) -> list[str]:
+        """Look again at once, and try again what failed; ``urged``: wait for no announcement. The channels that were meant."""
+        names = [one.channel for one in self.kept.subscribed() if wanted in (None, one.channel)]
+        if not names:
+            raise Absent(f"{wanted or 'no channel'} is not subscribed here", "overlay subscribe CHANNEL", rule="not-subscribed")
+        for name in names:
+            await self.durable(self.kept.again(name))
+            if urged:
+                self.kept.urge(name)
+            if name in self.pushed:
+                self.pushed[name].set()
+        self._news.set()
+        return names
+
+    async def _operated(self, asked: OperateAsked) -> None:
+        """Somebody wants this node upgraded."""
+        body: Value = {2: REFUSED}
+        try:
+            if asked.rightful:
+                body = {1: [*await self.upgrade(asked.channel or None, urged=asked.urged)]}
+                self.engine.let_out((Log("info", "operated", {"name": asked.asker.dotted, "channel": asked.channel or "all"}),))
+        except Absent as why:
+            body = {2: why.rule}
+        self.engine.node.sessions.reply(asked.session, asked.ticket, body, self.engine.clock.now())
+        self.engine.step()
 
     # -- publishing
 

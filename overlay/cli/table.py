@@ -260,7 +260,7 @@ COMMANDS: Final = (
     Command(("unsubscribe",), RELEASES, "take a channel's releases no longer", "overlay.cli.releases:unsubscribe", (_CHANNEL,), (JSON,)),
     Command(
         ("upgrade",), RELEASES, "look for something newer at once", "overlay.cli.releases:upgrade",
-        (Argument("NODE", "another node", required=False, dashed=True),),
+        (Argument("NODE", "another node, over which this one holds `operate`", required=False, dashed=True),),
         (Option("--channel", "C", "only this one"), Option("--now", "", "do not wait for a turn; try again what failed"), JSON),
     ),
     Command(("config", "check"), MACHINE, "check overlay.toml", "overlay.cli.local:config_check", (), (JSON,)),

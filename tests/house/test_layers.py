@@ -22,6 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("overlay.setup",),
     ("overlay.remembered",),
     ("overlay.probing", "overlay.lan", "overlay.belonging", "overlay.outlook"),
+    ("overlay.operating",),
     ("overlay.node",),
     ("overlay.summaries",),
     ("overlay.acts", "overlay.reports", "overlay.unkept"),

@@ -152,10 +152,14 @@ def test_into_a_folder_where_others_may_write_nobody_publishes(publisher: Machin
     folder = publisher.home / "publish" / "open"
     folder.chmod(0o770)
     kept = put(publisher, "open", "app", b"one")
-    until(lambda: any("others may write" in line for line in publisher.done("status", "--json").json["problems"]), "it says so")
+
+    def told() -> bool:
+        return any("others may write" in line for line in publisher.done("status", "--json").json["problems"])
+
+    until(told, "it says so")
     assert kept.exists() and status(publisher, "open")["newest"] is None
     folder.chmod(0o700)
-    until(lambda: not kept.exists() and not publisher.done("status", "--json").json["problems"], "now it does")
+    until(lambda: not kept.exists() and not told(), "now it does")
 
 
 def test_keys_that_sign_by_themselves_are_neither_sealed_nor_elsewhere(publisher: Machine, tmp_path: Path) -> None:
@@ -166,3 +170,22 @@ def test_keys_that_sign_by_themselves_are_neither_sealed_nor_elsewhere(publisher
     for refused in (sealed, elsewhere):
         assert refused.status == 2 and len(refused.complaint) == 2
     assert not list(publisher.home.glob("release-shut*")) and not (publisher.home / "publish" / "shut").exists()
+
+
+def test_who_may_operate_a_node_has_it_try_again(publisher: Machine, far: Machine) -> None:
+    well, there = far.home.with_name("well-there"), far.done("status", "--json").json["name"]
+    here = publisher.done("status", "--json").json["name"]
+    publisher.done("release", "init", "there")
+    far.done("subscribe", "there", "--activate", f"test -e {well}")
+    publisher.done("release", "publish", "there", file(publisher, "there"))
+    until(lambda: status(far, "there")["failed"] == [1], "its command failed")
+    well.write_text("")
+    asked = publisher.done("upgrade", there, "--channel", "there", "--json")
+    assert asked.json == {"name": there, "channels": ["there"]}
+    until(lambda: status(far, "there")["revision"] == 1, "it runs there")
+    refused = far.overlay("upgrade", here, "--channel", "there")
+    assert refused.status == 4 and "operate" in refused.complaint[1]
+    absent = publisher.overlay("upgrade", there, "--channel", "nothing")
+    assert absent.status == 1 and len(absent.complaint) == 2
+    assert publisher.overlay("upgrade", "nobody.home.eu").status == 1
+    assert "operated" in (far.home / "log").read_text()
