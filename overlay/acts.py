@@ -47,7 +47,7 @@ def leave(node: Node, at: float) -> None:
     What it granted others stays, and with it the cluster.
     """
     mine = [r for r in node.book.records.values() if r.signer == node.identity.node_id]
-    node.publish([node.statements.withdrawal(r, at) for r in mine if r.kind in ("host", "cluster", "carry")], at)
+    node.publish([node.statements.withdrawal(r, at) for r in mine if r.kind in ("host", "cluster", "carry", "mirror", "running")], at)
     node.publish([node.statements.sign(r.name, "data", {}, at, item=r.item) for r in mine if r.kind == "data" and r.body], at)
     name = node.peers.own.chain[0] if node.peers.own is not None else None
     given_back = [name] if name is not None else []

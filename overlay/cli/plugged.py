@@ -167,7 +167,7 @@ class Plugged:
         names = self.names = Names(
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
-        names.holders = self.releasing.holders
+        names.holders = self.releasing.saying.holders
         self._world = Polite(names.authoritative, Cookies(os.urandom(16)), now=self.engine.clock.now, at=self.engine.clock.at)
         signing = self.signing = ZoneSigning(self.engine, names, self._home)
         upstream = Upstream(
@@ -220,7 +220,7 @@ class Plugged:
             )
             start(self._carrier.run)
         start(self.releasing.run)
-        changes = {**operations.handlers(), **ReleaseDesk(self.releasing).handlers()}
+        changes = {**operations.handlers(), **ReleaseDesk(self.releasing, reports, reaching.session).handlers()}
         looks = {**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **ZoneDesk(names, signing).handlers()}
         self._desk.open({**looks, **keeping(changes, self.engine)})
         self._show_all()

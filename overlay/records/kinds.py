@@ -15,6 +15,7 @@ from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY
 from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
+from overlay.records.observed import Observed, Running
 from overlay.records.record import MAX_SEQ, MAX_TIME, NEVER, PARSED, Draft, Record
 from overlay.records.releases import Channel, Halt, Mirror, Now, Release
 from overlay.records.zones import PLACE, EntryKey, Piece, ZoneSigner
@@ -307,7 +308,7 @@ class Invite:
 
 
 Zoning = EntryKey | ZoneSigner | Piece
-Releasing = Channel | Release | Now | Halt | Mirror
+Releasing = Channel | Release | Now | Halt | Mirror | Running | Observed
 Body = Root | Grant | Revoke | Bind | Host | Cluster | Carry | Data | Head | Invite | Zoning | Releasing
 
 
@@ -344,15 +345,17 @@ KINDS: dict[str, Kind] = {
     "halt": Kind(read=Halt.read, life=_YEAR, item=(4, 4), threshold=True),
     "now": Kind(read=Now.read, life=DAY, needs=frozenset({rights.ATTEST})),
     "mirror": Kind(read=Mirror.read, life=2 * HOUR, needs=frozenset({rights.OWN}), item=(1, 63), keeps=True),
+    "running": Kind(read=Running.read, life=2 * HOUR, needs=frozenset({rights.OWN}), item=(1, 63), keeps=True),
+    "observed": Kind(read=Observed.read, life=_YEAR, needs=frozenset({rights.ATTEST}), item=(1, 63)),
 }
 
-RELEASES = frozenset({"channel", "release", "halt", "now", "mirror"})  # what subscribers listen to
+RELEASES = frozenset({"channel", "release", "halt", "now", "mirror", "observed"})  # what subscribers listen to
 
 ZONE_KEYS = frozenset({"ksk", "zsk", "signed"})  # what makes zones checkable; it is no part of what they say
 
 # Unions over signers (DESIGN 3.1). Their signer takes one back by saying it once more, `withdrawn`, with the date of what
 # it buries: a record that merely vanished would come back from a node that was away.
-UNIONS = frozenset({"host", "cluster", "carry", "mirror", "observed"})
+UNIONS = frozenset({"host", "cluster", "carry", "mirror", "running", "observed"})
 
 
 @lru_cache(maxsize=PARSED)  # the grants of chains are read for each record below them

@@ -11,6 +11,7 @@ from overlay.errors import Malformed
 from overlay.name import ROOT, parse_path
 from overlay.records import kinds
 from overlay.records.kinds import KINDS, Bind, Body, Carry, Cluster, Data, Grant, Head, Host, Invite, Revoke, Root, version_item
+from overlay.records.observed import Observed, Running, Why
 from overlay.records.record import NEVER, Draft, Record, sign
 from overlay.records.releases import Artifact, Channel, Delta, Halt, Mirror, Now, Release
 from overlay.records.zones import BUCKET, KEYS, EntryKey, Piece, ZoneSigner, place
@@ -34,7 +35,7 @@ def record(
 
 ROOT_BODY = Root(version=1, zone="cloud.example.org", tld="cloud", keys=(KEY,), threshold=1, admission="open")
 FULL = Release(
-    revision=7, lowest=3, soak=0, waves=(), urls=("http://192.0.2.1/app/r7",), note="faster",
+    revision=7, lowest=3, soak=0, waves=(), urls=("http://192.0.2.1/app/r7",), note="faster", home=HOME,
     artifacts=(
         Artifact(length=5, root=DIGEST, platform="linux-x86_64", deltas=(Delta(base=6, length=2, root=KEY),)),
         Artifact(length=6, root=KEY, platform="macos"),
@@ -79,6 +80,12 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("zsk", b"", "eu/home", ZoneSigner(public=KEY)),
     ("signed", place(KEYS), "eu/home", Piece(data=b"x", serial=2**32 - 1, count=3, digest=DIGEST)),
     ("signed", place(BUCKET, 65_535, 255), "", Piece(data=b"", count=1)),
+    ("mirror", b"app", "eu/home/a", Mirror(revision=7, told=0)),
+    ("running", b"app", "eu/home/a", Running(revision=7, content=DIGEST, held=8, failed=8)),
+    ("running", b"kernel", "eu/home/a", Running(restless=True, incarnation=9)),
+    ("running", b"app", "eu/home/a", Running(withdrawn=True)),
+    ("observed", b"app", "eu/home", Observed(revision=7, release=DIGEST, stable=7, live=3, installed=3, restarted=3, healthy=3, addresses=(V4, V6))),
+    ("observed", b"app", "eu/home", Observed(revision=7, release=DIGEST, stable=6, live=2, holding=(("a", Why.FAILED), ("b", Why.RESTLESS)))),
 ]
 
 
@@ -120,6 +127,13 @@ WRONG = [
     ("halt", version_item(1), "download/app", {1: 2}, "item"),
     ("now", b"", "download/app", {1: 0, 2: DIGEST, 3: DIGEST}, "field-range"),
     ("mirror", b"App", "eu/home/a", {1: 1, 3: 0, 4: 0}, "item"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST]], 6: "no such/path"}, "release-home"),
+    ("running", b"App", "eu/home/a", {1: 1, 3: 1}, "item"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1]}, "observed-counts"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, -1]}, "observed-counts"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, 1], 5: [["a.b", 1]]}, "observed-holding"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, 1], 5: [["a"]]}, "observed-holding"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, 1], 5: [["a", 9]]}, "field-range"),
 ]
 
 
