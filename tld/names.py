@@ -38,6 +38,9 @@ MAX_CHAIN: Final = 8  # zones fetched for one query, one after the other
 _EDE_OTHER: Final = 0
 _PROOF: Final = frozenset({codes.DS, codes.RRSIG, codes.NSEC, codes.DNSKEY, codes.CDS, codes.CDNSKEY})
 UNCARRIED: Final = "nobody reachable and healthy carries this service"
+BOGUS: Final = (codes.EDE_BOGUS, "what signs this name does not hold: overlay doctor")
+EXPIRED: Final = (codes.EDE_EXPIRED, "signatures have ended and nobody renewed them: overlay doctor")
+STALE: Final = (codes.EDE_STALE, "as last heard: nobody has vouched for the root zone of late")
 HIDDEN: Final = "this node stands behind a NAT and has no address of its own: overlay ping reaches it"
 
 
@@ -160,6 +163,7 @@ class Names:
         proves = Evidence(at=at, head_issued=root.head_issued if root else None, peers=peers).proves
         if proves != self.world.proves:
             self.world = replace(self.world, proves=proves)
+            self.own.touch()
 
     def _build(self, view: ZoneView, old: ZoneView | None) -> None:
         made = difference(old, view) if old is not None else None
@@ -334,14 +338,15 @@ class Names:
             status = self.secure.status(answer, self._at)
             if status is Status.BOGUS and not query.flags & codes.CD:
                 self.resolving.counters["dns_bogus"] += 1
-                return Answer(rcode=codes.SERVFAIL, ede=(codes.EDE_BOGUS, "what signs this name does not hold: overlay doctor"))
+                return Answer(rcode=codes.SERVFAIL, ede=EXPIRED if self.secure.over else BOGUS)
             return replace(answer, ad=status is Status.SECURE)
         live = lookup(self.secure.own if _of_proof(query) else self.own, query.qname, query.qtype)
         if query.flags & codes.AD:
             proven = lookup(self.secure.own, query.qname, query.qtype, secure=True)
             if same(live, proven) and self.secure.status(proven, self._at) is Status.SECURE:
                 return replace(live, ad=True)
-        return live
+        old = self._at > 0 and self.world.joined and not self.world.proves
+        return replace(live, ede=STALE) if old and live.ede is None else live
 
     # -- what no zone holds
 

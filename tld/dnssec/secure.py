@@ -63,6 +63,7 @@ class Secure:
         self._stub = stub
         self._stale: set[Path] = set()  # zones to make anew when somebody asks
         self.entries: tuple[bytes, ...] = ()
+        self.over: set[Path] = set()  # zones whose signed version has ended
         self._suffixes = suffixes
         self._live = live
         self._held: dict[Path, _Held] = {}
@@ -75,9 +76,11 @@ class Secure:
     def put(self, path: Path, keys: Copy | None, zone: Copy | None) -> None:
         """From now on that signed version counts for the zone at ``path``; without one, what is live."""
         if keys is None or zone is None:
-            self._held.pop(path, None)
+            if self._held.pop(path, None) is not None:
+                self.over.add(path)
         else:
             self._held[path] = _Held(keys, zone)
+            self.over.discard(path)
         self.refresh(path)
 
     @property
@@ -96,6 +99,7 @@ class Secure:
         """That zone is held no longer."""
         self._held.pop(path, None)
         self._stale.discard(path)
+        self.over.discard(path)
         for suffix in self._suffixes:
             self._drop(labels(path, suffix))
 

@@ -14,7 +14,7 @@ from tld.dnssec.pieces import Copy
 from tld.dnssec.signing import LIFE, Signed, sign
 from tld.label import from_text, to_wire
 from tld.names import Names
-from tld.query import ask
+from tld.query import ask, options
 from tld.zone import RRset
 
 SOURCE = ("127.0.0.1", 5353)
@@ -195,3 +195,25 @@ def test_signed_sets_that_make_no_zone_together_leave_what_is_live(rtype: int) -
     names.sign(HOME, signing.keys(HOME), zone)
     assert said(names, "alice.home.eu.cloud.") == (2, False)
     assert said(names, "alice.home.eu.cloud.", do=False) == (0, False)
+
+
+def reason(names: Names, name: str, *, do: bool) -> bytes:
+    reply = names.stub(question(name, codes.A, do=do), SOURCE, False)
+    assert isinstance(reply, bytes)
+    start = reply.rindex(b"\0\0\x29")
+    return dict(options(reply[start + 11 :])).get(codes.OPTION_EDE, b"")[:2]
+
+
+def test_signatures_that_ended_and_copies_that_grew_old_are_told_apart_from_forgeries() -> None:
+    names, signing = signed()
+    assert reason(names, "alice.home.eu.cloud.", do=False) == b""
+    _signed_by_a_stranger(names, signing)
+    assert reason(names, "alice.home.eu.cloud.", do=True) == bytes((0, codes.EDE_BOGUS))
+    signing.sign(HOME)
+    names.sign(HOME, None, None)
+    assert reason(names, "alice.home.eu.cloud.", do=True) == bytes((0, codes.EDE_EXPIRED))
+    names.evidence(at=AT + 7_200, peers=1)
+    assert reason(names, "alice.home.eu.cloud.", do=False) == bytes((0, codes.EDE_STALE))
+    assert said(names, "alice.home.eu.cloud.", do=False)[0] == 0, "stale, and told"
+    names.evidence(at=AT, peers=1)
+    assert reason(names, "alice.home.eu.cloud.", do=False) == b""
