@@ -162,10 +162,13 @@ DNS_TCP = _limit("dns-tcp", 100, "connections", "client address", "research dns.
 DNS_TCP_IDLE = _limit("dns-tcp-idle", 10, "seconds", "connection", "RFC 7766 6.2.3", "dns_tcp_idle_closed")
 ANSWERS_OCTETS = _limit("answers-octets", 4_194_304, "octets", "level of the answer cache", "as many answers of 256 octets", "dns_cache_evicted")
 DNS_TCP_ALL = _limit("dns-tcp-all", 1_024, "connections", "listener", "4 KiB and two descriptors' room each; guess", "drop:dns-tcp-full")
+DNS_RATE = _limit("dns-rate", 50, "replies a second", "/24 or /56 and what is told", "guess: BIND's manual has 5 to 20, NSD 200", "drop:dns-rate")
+DNS_RATE_ALL = _limit("dns-rate-all", 1_000, "replies a second", "/24 or /56", "guess: 20 names at their full rate", "drop:dns-rate")
 DNS_FORWARDS = _limit("dns-forwards", 512, "queries", "listener", "guess: 500 qps of misses at 1 s each", "drop:dns-forwards-full")
 DNS_PIPELINE = _limit("dns-pipeline", 64, "queries", "TCP connection", "RFC 7766 6.2.1.1; guess", "dns_tcp_waits")
 MASTER_FILE = _limit("master-file", 64 * 1_048_576, "characters", "zone", "a million records; guess", "told:master")
 ANSWERS_CACHED = _limit("answers-cached", 16_384, "answers", "listener", "about 4 MiB of rendered answers", "dns_cache_evicted")
+COOKIES_KNOWN = _limit("cookies-known", 4_096, "clients", "listener", "1 MiB; each saves 15 us of SipHash; guess", "dns_cookies_forgotten")
 UPSTREAM = _limit("upstream", 512, "queries", "node", "guess: 512 sockets at most", "drop:upstream-full")
 UPSTREAM_SAME = _limit("upstream-same", 16, "queries", "question under way", "a loop feeds on repeats; people do not", "drop:upstream-full")
 

@@ -77,6 +77,7 @@ AD: Final = 0x0020
 CD: Final = 0x0010
 
 OPTION_NSID: Final = 3
+OPTION_COOKIE: Final = 10
 OPTION_EDE: Final = 15
 
 EDE_STALE: Final = 3

@@ -225,7 +225,7 @@ class Names:
 
     def stub(self, data: bytes, source: Source, udp: bool) -> bytes | Later | None:
         """The reply from memory, or who must be waited for, or None where nothing must be said (counted)."""
-        if udp and self._remembers and (reply := self.resolving.reply(data)) is not None:
+        if udp and self._remembers and (reply := self.resolving.reply(data, source)) is not None:
             return reply
         try:
             query = parse(data)

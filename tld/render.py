@@ -43,13 +43,14 @@ class Rendered:
         return query.ident.to_bytes(2, "big") + head + query.question + self.tail
 
 
-def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: bytes = b"") -> Rendered:
+def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: bytes = b"", room: int = 0) -> Rendered:
     """The rendering of ``answer`` for clients like ``query``'s: their transport, EDNS, DO and size.
 
-    ``ra`` sets the bit that says recursion is offered (stub). ``nsid`` is sent to whoever asks for it (RFC 5001).
+    ``ra`` sets the bit that says recursion is offered (stub). ``nsid`` is sent to whoever asks for it (RFC 5001). ``room``
+    octets of options are announced in OPT, which ends the message, and left to the caller to append: a cookie is the asker's own.
     """
-    opt = _opt(query, answer, nsid)
-    writer = _Writer(query, query.limit(udp=udp) - len(opt))
+    opt = _opt(query, answer, nsid, room)
+    writer = _Writer(query, query.limit(udp=udp) - len(opt) - room)
     counts = [0, 0, 0]
     truncated = False
     for section, rrsets in ((0, answer.answer), (1, answer.authority), (2, answer.additional[: answer.glue])):
@@ -74,15 +75,15 @@ def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: b
     )
 
 
-def refuse(query: Query, rcode: int, ede: tuple[int, str] | None = None, *, ra: bool = False) -> bytes:
+def refuse(query: Query, rcode: int, ede: tuple[int, str] | None = None, *, ra: bool = False, room: int = 0) -> bytes:
     """A whole reply that carries no records: FORMERR, NOTIMP, REFUSED, SERVFAIL, BADVERS ... The opcode is echoed."""
-    rendered = render(query, Answer(rcode=rcode, ede=ede), udp=True, ra=ra)
+    rendered = render(query, Answer(rcode=rcode, ede=ede), udp=True, ra=ra, room=room)
     reply = bytearray(rendered.reply(query))
     reply[2] |= query.flags >> 8 & 0x78  # opcode
     return bytes(reply)
 
 
-def _opt(query: Query, answer: Answer, nsid: bytes) -> bytes:
+def _opt(query: Query, answer: Answer, nsid: bytes, room: int) -> bytes:
     if query.edns is None:
         return b""
     data = b""
@@ -92,7 +93,7 @@ def _opt(query: Query, answer: Answer, nsid: bytes) -> bytes:
         text = answer.ede[1].encode()
         data += _TWO.pack(codes.OPTION_EDE, 2 + len(text)) + answer.ede[0].to_bytes(2, "big") + text
     ttl = answer.rcode >> 4 << 24 | (0x8000 if query.edns.do else 0)
-    return b"\0" + _FIXED.pack(codes.OPT, limits.EDNS, ttl, len(data)) + data
+    return b"\0" + _FIXED.pack(codes.OPT, limits.EDNS, ttl, len(data) + room) + data
 
 
 class _Writer:

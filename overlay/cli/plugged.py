@@ -11,6 +11,7 @@ decides nothing about them.
     |- Health.run               checks of carried services
     |- serve_whois              WHOIS, where it is configured
     |- Carrier.run              the virtual address, where there is one
+    |- beat                     seconds, for DNS cookies and rates
     `- _weigh                   the age of what proves absence
 """
 
@@ -64,11 +65,13 @@ from overlay.units import b64
 from overlay.wire.address import Address, parse_address
 from tld import whois
 from tld.driver.host import Resolvers
+from tld.driver.seconds import beat, with_cookies
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
 from tld.driver.whois import serve_whois
 from tld.explain import expand
+from tld.limiter import Limited
 from tld.names import Names
 
 ANSWER_LEAVES = 0.1  # seconds for an answer on the control socket
@@ -131,7 +134,7 @@ class Plugged:
                 if kind == "http":
                     await self.site.serve([sock])
                 elif sock.type == socket.SOCK_DGRAM and self.names is not None:
-                    await serve_udp(sock, self.names.authoritative)
+                    await serve_udp(sock, self._limited)
                 elif self.names is not None:
                     await serve_tcp(sock, self.names.authoritative)
             if scope.cancelled_caught:
@@ -169,6 +172,7 @@ class Plugged:
         self.counted |= {
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
         }
+        self._limited = Limited(names.authoritative)
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
         self.checks = NodeChecks(
@@ -187,6 +191,7 @@ class Plugged:
         self._public = partial(public_exists, upstream, names)
         start = self._nursery.start_soon
         start(upstream.run)
+        start(beat, with_cookies(names.authoritative, self.engine.clock.at), self.engine.clock.at, self._limited)
         start(self._weigh)
         start(Health(self.engine).run)
         for sock in (*self.listeners.dns_udp, *self.listeners.dns_tcp):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +20,7 @@ from overlay import limits
 from overlay.errors import ConfigError, OverlayError
 from overlay.wire.address import Address, parse_address
 from tld.authority import Authority
+from tld.driver.seconds import beat, with_cookies
 from tld.driver.server import serve_tcp, serve_udp
 from tld.label import to_text
 from tld.master import parse
@@ -76,6 +78,7 @@ async def serve(source: str, listen: Address, stdin: TextIO, stdout: TextIO) -> 
     udp, tcp = listen_on(listen)
     with udp, tcp:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(beat, with_cookies(authority, time.time), time.time)
             nursery.start_soon(serve_udp, udp, authority)
             nursery.start_soon(serve_tcp, tcp, authority)
             nursery.start_soon(_until_signal, nursery.cancel_scope)

@@ -1,0 +1,28 @@
+"""A second's beat for what an authoritative listener counts and stamps by time: cookies and rates (Trio)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import trio
+
+from tld.authority import Authority
+from tld.cookies import Cookies
+from tld.limiter import Limited
+
+
+def with_cookies(authority: Authority, at: Callable[[], float]) -> Cookies:
+    """Give ``authority`` cookies under a secret made now; what it remembers was rendered without room for them."""
+    authority.answers.clear()
+    cookies = authority.cookies = Cookies(os.urandom(16), at(), authority.counters)
+    return cookies
+
+
+async def beat(cookies: Cookies, at: Callable[[], float], limited: Limited | None = None) -> None:
+    """Tell both of each second, until cancelled. ``at`` gives UTC seconds."""
+    while True:
+        await trio.sleep(1)
+        cookies.tick(at(), os.urandom)
+        if limited is not None:
+            limited.tick()
