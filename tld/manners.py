@@ -58,7 +58,7 @@ class Polite:
     """A backend of ``driver/server.py`` around ``authority``. ``now`` is monotonic seconds, ``at`` UTC seconds; ``rated``: with rates."""
 
     def __init__(self, authority: Authority, cookies: Cookies, *, now: Callable[[], float], at: Callable[[], float], rated: bool = True) -> None:
-        self.authority = authority
+        self._answer = authority.answer
         self.counters = authority.counters
         self._cookies = cookies
         self._now = now
@@ -68,27 +68,26 @@ class Polite:
 
     def answer(self, data: bytes, source: Source, udp: bool) -> bytes | None:
         """The reply, with a cookie where one is asked for; None for silence."""
-        reply = self.authority.answer(data, source, udp)
+        reply = self._answer(data, source, udp)
         if reply is None:
             return None
         host = source[0]
-        option = cookie_of(data)
-        if option is not None:
+        if data[11] and (option := cookie_of(data)) is not None:
             at = int(self._at())
             good = self._cookies.good(option, host, at)
             cookie = self._cookies.make(option[:CLIENT], host, at)
-            if good or not udp or not (over := self._over(reply, host)):
+            if good or not udp or not self._rated or not (over := self._over(reply, host)):
                 return _with(reply, cookie, limits.EDNS if udp else 65_535)
             self.counters["dns_limited"] += 1
             return _with(_cut(reply, codes.BADCOOKIE), cookie, limits.EDNS) if over % SLIP == 0 else None
-        if not udp or not (over := self._over(reply, host)):
+        if not udp or not self._rated or not (over := self._over(reply, host)):
             return reply
         self.counters["dns_limited"] += 1
         return _cut(reply, 0) if over % SLIP == 0 else None
 
     def _over(self, reply: bytes, host: str) -> int:
         """Which answer over the rate this is; 0 for none."""
-        if host[:4] == "127." or host == "::1" or not self._rated:
+        if host[:4] == "127." or host == "::1":
             return 0
         now = self._now()
         network = _network(host)
