@@ -43,7 +43,8 @@ class Known:
         """The releases of a channel under its newest keys, the highest first; of two of one revision the one that counts."""
         keys = gate.newest_keys(self.said(channel), self.floor(channel))
         found: dict[int, tuple[Record, Release]] = {}
-        for record in sorted(self.said(channel), key=lambda r: r.digest):
+        named = {record.body[2] for record in self.said(channel) if record.kind == "now"}
+        for record in sorted(self.said(channel), key=lambda r: (r.digest not in named, r.digest)):
             body = kinds.read(record) if record.kind == "release" and keys is not None and record.via == keys.digest else None
             if isinstance(body, Release):
                 found.setdefault(body.revision, (record, body))

@@ -396,6 +396,9 @@ class Releasing:
         body = kinds.read(record)
         if not isinstance(body, Release):
             raise Malformed("that is no release", rule="release-draft")
+        if any(held.revision == body.revision and gate.content_of(held) != gate.content_of(body) for _, held in self.known.releases(channel)):
+            what = f"another r{body.revision} of {channel} has been published meanwhile"
+            raise UsageError(what, "publish this one anew: it gets the next number", rule="revision-taken")
         for artifact in body.artifacts:
             names = copies.get(artifact.platform, ())
             if len(names) != 1 + len(artifact.deltas):
