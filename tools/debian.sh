@@ -23,6 +23,8 @@ look() {
     want whois whois "WHOIS asked by its usual client"
     want zsh zsh "completion in zsh"
     want fish fish "completion in fish"
+    want kdig knot-dnsutils "signed transfers, judged by a second client"
+    want knotd knot "zones given to a real secondary"
     want dnsperf dnsperf "the benchmark of names"
     want dnsmasq dnsmasq-base "the benchmark of names, its yardstick"
     want nsd nsd "the benchmark of names, its second yardstick"
@@ -46,7 +48,7 @@ if test "$(id -u)" = 0 && command -v apt-get >/dev/null; then
     apt-get -qq update >/dev/null 2>&1 </dev/null || true
     for package in $missing; do
         DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$package" >/dev/null 2>&1 </dev/null || continue
-        case $package in unbound | nsd)
+        case $package in unbound | nsd | knot)
             if test -d /run/systemd/system; then systemctl -q disable --now "$package" || true; fi ;;
         esac
     done

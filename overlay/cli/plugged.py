@@ -11,7 +11,7 @@ decides nothing about them.
     |- Health.run               checks of carried services
     |- serve_whois              WHOIS, where it is configured
     |- Carrier.run              the virtual address, where there is one
-    |- beat                     seconds, for DNS cookies and rates
+    |- Outward.run              manners of the world's DNS: cookies, rates, keys, secondaries
     `- _weigh                   the age of what proves absence
 """
 
@@ -38,6 +38,7 @@ from overlay.cli.keeping import keeping
 from overlay.cli.mapping import Mapping
 from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
+from overlay.cli.outward import Outward
 from overlay.cli.public import public_exists
 from overlay.cli.reaching import Reaching
 from overlay.cli.release_desk import ReleaseDesk
@@ -65,13 +66,11 @@ from overlay.units import b64
 from overlay.wire.address import Address, parse_address
 from tld import whois
 from tld.driver.host import Resolvers
-from tld.driver.seconds import beat, with_cookies
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
 from tld.driver.whois import serve_whois
 from tld.explain import expand
-from tld.limiter import Limited
 from tld.names import Names
 
 ANSWER_LEAVES = 0.1  # seconds for an answer on the control socket
@@ -134,9 +133,9 @@ class Plugged:
                 if kind == "http":
                     await self.site.serve([sock])
                 elif sock.type == socket.SOCK_DGRAM and self.names is not None:
-                    await serve_udp(sock, self._limited)
+                    await serve_udp(sock, self._outward.backend)
                 elif self.names is not None:
-                    await serve_tcp(sock, self.names.authoritative)
+                    await serve_tcp(sock, self._outward.backend)
             if scope.cancelled_caught:
                 sock.close()
 
@@ -172,7 +171,8 @@ class Plugged:
         self.counted |= {
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
         }
-        self._limited = Limited(names.authoritative)
+        self._outward = Outward(names, self.config.dns, self.engine.clock.at)
+        self.counted["secondaries"] = self._outward.counters
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
         self.checks = NodeChecks(
@@ -191,7 +191,7 @@ class Plugged:
         self._public = partial(public_exists, upstream, names)
         start = self._nursery.start_soon
         start(upstream.run)
-        start(beat, with_cookies(names.authoritative, self.engine.clock.at), self.engine.clock.at, self._limited)
+        start(self._outward.run)
         start(self._weigh)
         start(Health(self.engine).run)
         for sock in (*self.listeners.dns_udp, *self.listeners.dns_tcp):

@@ -8,7 +8,7 @@ from overlay.units import b64
 from overlay.wire.address import Address
 from tests.fuzz.hunt import Decoder
 from tests.tld import views
-from tld import codes, label, master, query, rdata, reply, svcb, whois
+from tld import codes, label, master, query, rdata, reply, svcb, tsig, whois
 from tld.driver.host import parse_resolv_conf
 from tld.zone import ZoneError
 
@@ -96,6 +96,18 @@ def _reply(data: bytes) -> None:
             rdata.to_text(rrset.type, wire)
 
 
+_TSIG_KEY = {(b"k",): b"s" * 32}
+
+
+def _tsig(data: bytes) -> None:
+    found = tsig.split(data)
+    if found is not None:
+        assert len(found[0]) < len(data) and tsig.split(found[0]) is None
+        verdict = tsig.verify(data, _TSIG_KEY, 0)
+        assert verdict is not None and verdict.message == found[0]
+        tsig.answers(data, (b"k",), b"s" * 32, b"", 0)
+
+
 def _rdata_text(data: bytes) -> None:
     """``TYPE words``: what is taken stands on the wire, and comes back as text that means the same."""
     kind, _, text = _text(data).partition(" ")
@@ -162,6 +174,10 @@ DECODERS = (
         seeds=(b"alice.home.eu", b"eu/home", b"", b"www.home.eu.cloud.", b64(views.node(2)).encode()),
     ),
     Decoder(name="dns-query", run=_query, errors=(Malformed,), seeds=_QUERIES, words=_POINTERS),
+    Decoder(
+        name="dns-tsig", run=_tsig, errors=(Malformed,), words=(*_POINTERS, tsig.MARK, b"\x0bhmac-sha256\0", b"\0\x20"),
+        seeds=tuple(tsig.Signer((b"k",), b"s" * 32).sign(data, 0) for data in _QUERIES),
+    ),
     Decoder(name="dns-reply", run=_reply, errors=(Malformed,), seeds=(_ANSWER,), words=_POINTERS),
     Decoder(
         name="rdata-text", run=_rdata_text, errors=(UsageError,), text=True,

@@ -9,6 +9,7 @@ import trio
 
 from tld.authority import Authority
 from tld.cookies import Cookies
+from tld.keyed import Keyed
 from tld.limiter import Limited
 
 
@@ -19,10 +20,12 @@ def with_cookies(authority: Authority, at: Callable[[], float]) -> Cookies:
     return cookies
 
 
-async def beat(cookies: Cookies, at: Callable[[], float], limited: Limited | None = None) -> None:
-    """Tell both of each second, until cancelled. ``at`` gives UTC seconds."""
+async def beat(cookies: Cookies, at: Callable[[], float], limited: Limited | None = None, keyed: Keyed | None = None) -> None:
+    """Tell them of each second, until cancelled. ``at`` gives UTC seconds."""
     while True:
         await trio.sleep(1)
         cookies.tick(at(), os.urandom)
         if limited is not None:
             limited.tick()
+        if keyed is not None:
+            keyed.tick(at())

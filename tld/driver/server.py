@@ -23,6 +23,7 @@ from overlay import limits
 from overlay.wire.address import source_of
 from tld.authority import Source
 from tld.driver import batch
+from tld.transfer import Parts
 
 _TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EPERM})
 
@@ -46,8 +47,8 @@ class Backend(Protocol):
         """Shared with whoever publishes them."""
         ...
 
-    def answer(self, data: bytes, source: Source, udp: bool) -> bytes | Forward | None:
-        """The reply to ``data``, a :class:`Forward`, or None for silence. Must not raise on any octets, nor block."""
+    def answer(self, data: bytes, source: Source, udp: bool) -> bytes | Forward | Parts | None:
+        """The reply to ``data``, a :class:`Forward`, over TCP several messages, or None for silence. Must not raise on any octets, nor block."""
         ...
 
 
@@ -110,7 +111,9 @@ async def _drain_batches(sock: socket.socket, backend: Backend, forwards: _Forwa
             if isinstance(reply, Forward):
                 forwards.start(reply, source)
                 reply = None
-            elif reply is not None and len(reply) > batch.SIZE:
+            elif not isinstance(reply, bytes):
+                reply = None
+            elif len(reply) > batch.SIZE:
                 _send(sock, reply, source, counters)
                 reply = None
             replies.append(reply)
@@ -235,12 +238,12 @@ class _Connection:
                 heard = trio.current_time()
                 self.backend.counters["dns_tcp"] += 1
                 reply = self.backend.answer(data, self.source, False)
-                if isinstance(reply, Forward):
+                if isinstance(reply, (Forward, Parts)):
                     if not self.room.value:
                         self.backend.counters["dns_tcp_waits"] += 1
                     await self.room.acquire()
                     self.flying += 1
-                    nursery.start_soon(self._forward, reply)
+                    nursery.start_soon(self._later, reply)
                 elif reply is not None:
                     replies += len(reply).to_bytes(2, "big") + reply
                     if len(replies) > 65_536:
@@ -250,10 +253,12 @@ class _Connection:
             if replies:
                 await self._send(bytes(replies))
 
-    async def _forward(self, job: Forward) -> None:
+    async def _later(self, job: Forward | Parts) -> None:
         try:
-            reply = await job.run()
-            if reply is not None:
+            if isinstance(job, Parts):
+                for message in job.messages:
+                    await self._send(len(message).to_bytes(2, "big") + message)
+            elif (reply := await job.run()) is not None:
                 await self._send(len(reply).to_bytes(2, "big") + reply)
         finally:
             self.flying -= 1
