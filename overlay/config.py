@@ -46,6 +46,15 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    """Who may do more than ask. ``keys``: ``NAME:SECRET``; ``transfer``: names of keys; ``notify``: ``ZONE ADDRESS KEY``."""
+
+    keys: tuple[str, ...] = ()
+    transfer: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lan:
     """The own LAN. ``virtual_ip`` is ``IP/prefix`` in its shortest form, or empty."""
 
@@ -82,6 +91,7 @@ class Config:
 
     listen: Listen = field(default_factory=Listen)
     names: Names = field(default_factory=Names)
+    dns: Dns = field(default_factory=Dns)
     lan: Lan = field(default_factory=Lan)
     reach: Reach = field(default_factory=Reach)
     release: Release = field(default_factory=Release)
@@ -104,7 +114,7 @@ class InvalidConfig(ConfigError):
         self.problems = problems
 
 
-_KINDS: Final[dict[str, type]] = {"listen": Listen, "names": Names, "lan": Lan, "reach": Reach, "release": Release, "operate": Operate}
+_KINDS: Final[dict[str, type]] = {"listen": Listen, "names": Names, "dns": Dns, "lan": Lan, "reach": Reach, "release": Release, "operate": Operate}
 
 
 def parse(text: str, path: str) -> Config:
@@ -130,6 +140,7 @@ def parse(text: str, path: str) -> Config:
             problems.append(Problem(_line(lines, (name,)), f"{name} is a section: write it once as [{name}], its keys below"))
         else:
             sections[name] = _section(name, value, lines, problems)
+    problems += _missing_keys(sections.get("dns", {}), lines)
     if problems:
         raise InvalidConfig(path, tuple(sorted(problems)))
     return Config(**{name: _KINDS[name](**values) for name, values in sections.items()})
@@ -147,6 +158,15 @@ def _section(name: str, table: Mapping[str, object], lines: Mapping[tuple[str, .
         except ValueError as error:
             problems.append(Problem(line, f"[{name}] {key} {error}"))
     return values
+
+
+def _missing_keys(dns: Mapping[str, tuple[str, ...]], lines: Mapping[tuple[str, ...], int]) -> Iterator[Problem]:
+    """Names of keys that [dns] uses and does not have."""
+    held = {text.partition(":")[0] for text in dns.get("keys", ())}
+    for key in ("transfer", "notify"):
+        for text in dns.get(key, ()):
+            if (name := text.rpartition(" ")[2]) not in held:
+                yield Problem(_line(lines, ("dns", key)), f"[dns] {key} names the key {name[:80]!r}, which is not among keys")
 
 
 def _unknown_key(section: str, key: str) -> str:

@@ -158,7 +158,7 @@ FETCH_BODY = _limit("fetch-body", 65_536, "octets", "HTTP answer of a stranger",
 
 # Names (DESIGN 3.8)
 EDNS = _limit("edns", 1_232, "octets", "DNS datagram", "DNS flag day 2020; DESIGN 3.8", "dns_truncated")
-DNS_TCP = _limit("dns-tcp", 100, "connections", "client address", "research dns.md, 6", "drop:dns-tcp-full")
+DNS_TCP = _limit("dns-tcp", 100, "connections", "IPv4 address or /64", "research dns.md, 6", "drop:dns-tcp-full")
 DNS_TCP_IDLE = _limit("dns-tcp-idle", 10, "seconds", "connection", "RFC 7766 6.2.3", "dns_tcp_idle_closed")
 ANSWERS_OCTETS = _limit("answers-octets", 4_194_304, "octets", "level of the answer cache", "as many answers of 256 octets", "dns_cache_evicted")
 DNS_TCP_ALL = _limit("dns-tcp-all", 1_024, "connections", "listener", "4 KiB and two descriptors' room each; guess", "drop:dns-tcp-full")

@@ -6,6 +6,7 @@ reference (``docs/configuration.md``) share it. It refuses to know files, lines 
 
 from __future__ import annotations
 
+import base64
 import difflib
 import ipaddress
 import re
@@ -16,6 +17,7 @@ from overlay.errors import UsageError
 from overlay.wire.address import parse_address
 
 OFF: Final = ("off",)
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,15}")  # IFNAMSIZ of Linux less its final zero
 
 
@@ -73,6 +75,48 @@ def _upstreams(value: object) -> tuple[str, ...]:
             return str(parse_address(text, 53))
         except UsageError:
             raise ValueError(f"{text[:80]!r} is not the address of a resolver: write IP or IP:PORT") from None
+
+    return _texts(value, one)
+
+
+def _key_name(text: str) -> str:
+    if not _DOMAIN.fullmatch(text) or len(text) > 253:
+        raise ValueError(f"{text[:80]!r} is not the name of a key: write it as a domain name, such as secondary1")
+    return text.lower().removesuffix(".")
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    def one(text: str) -> str:
+        name, _, secret = text.removeprefix("hmac-sha256:").partition(":")
+        try:
+            octets = base64.b64decode(secret, validate=True)
+        except ValueError:
+            octets = b""
+        if len(octets) < 16:
+            raise ValueError(f"{name[:80]!r} has no secret of at least 16 octets in base64: write NAME:SECRET, as tsig-keygen or keymgr -t make them")
+        return f"{_key_name(name)}:{secret}"
+
+    found = _texts(value, one)
+    names = [text.partition(":")[0] for text in found]
+    if len(set(names)) < len(names):
+        raise ValueError("has two keys of one name")
+    return found
+
+
+def _key_names(value: object) -> tuple[str, ...]:
+    return _texts(value, _key_name)
+
+
+def _notified(value: object) -> tuple[str, ...]:
+    def one(text: str) -> str:
+        words = text.split()
+        if len(words) != 3 or not _DOMAIN.fullmatch(words[0]):
+            raise ValueError(f"{text[:80]!r} is not ZONE ADDRESS KEY, such as home.eu.cloud 192.0.2.53 secondary1")
+        try:
+            address = parse_address(words[1], 53)
+        except UsageError:
+            raise ValueError(f"{words[1][:80]!r} is not the address of a secondary: write IP or IP:PORT") from None
+        return f"{words[0].lower().removesuffix('.')} {address} {_key_name(words[2])}"
 
     return _texts(value, one)
 
@@ -166,6 +210,16 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
     "names": {
         "policy": Setting(_choice(*_POLICIES), "which world wins where a name is in both", _words(*_POLICIES)),
         "upstream": Setting(_upstreams, "resolvers for public names; empty: the system's own", "list of `IP` or `IP:PORT`"),
+    },
+    "dns": {
+        "keys": Setting(
+            _keys, "TSIG keys (RFC 8945) that secondaries share with this node: secrets, so keep this file to yourself (0600)",
+            "list of `NAME:SECRET`, HMAC-SHA256, the secret in base64 as `tsig-keygen` and `keymgr -t` make it",
+        ),
+        "transfer": Setting(_key_names, "keys whose holders may transfer zones (AXFR), over TCP; nobody else may", "list of names of keys"),
+        "notify": Setting(
+            _notified, "secondaries that are told when a zone changes (NOTIFY), signed with that key", "list of `ZONE ADDRESS KEY`",
+        ),
     },
     "lan": {
         "discovery": Setting(_truth, "look for neighbours by beacons, and send them", "`true` or `false`"),

@@ -40,13 +40,14 @@ SPF: Final = 99
 URI: Final = 256
 IXFR: Final = 251
 AXFR: Final = 252
+TSIG: Final = 250
 ANY: Final = 255
 CAA: Final = 257
 
 TYPE_NAMES: Final[dict[int, str]] = {
     number: name
     for name, number in list(globals().items())
-    if name.isupper() and type(number) is int and name not in ("OPT", "IXFR", "AXFR", "ANY")
+    if name.isupper() and type(number) is int and name not in ("OPT", "TSIG", "IXFR", "AXFR", "ANY")
 }
 TYPE_NUMBERS: Final[dict[str, int]] = {name: number for number, name in TYPE_NAMES.items()} | {"ANY": ANY, "AXFR": AXFR, "IXFR": IXFR}
 
@@ -54,6 +55,7 @@ IN: Final = 1
 CH: Final = 3
 
 QUERY: Final = 0  # the one opcode that is answered
+NOTIFY: Final = 4
 
 NOERROR: Final = 0
 FORMERR: Final = 1

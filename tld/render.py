@@ -48,8 +48,8 @@ def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: b
 
     ``ra`` sets the bit that says recursion is offered (stub). ``nsid`` is sent to whoever asks for it (RFC 5001).
     """
-    opt = _opt(query, answer, nsid)
-    writer = _Writer(query, query.limit(udp=udp) - len(opt))
+    opt = opt_of(query, answer, nsid)
+    writer = Writer(query, query.limit(udp=udp) - len(opt))
     counts = [0, 0, 0]
     truncated = False
     for section, rrsets in ((0, answer.answer), (1, answer.authority), (2, answer.additional[: answer.glue])):
@@ -84,7 +84,8 @@ def refuse(query: Query, rcode: int, ede: tuple[int, str] | None = None, *, ra: 
     return bytes(reply)
 
 
-def _opt(query: Query, answer: Answer, nsid: bytes) -> bytes:
+def opt_of(query: Query, answer: Answer, nsid: bytes = b"") -> bytes:
+    """The OPT record of a reply; empty where the query had none."""
     if query.edns is None:
         return b""
     data = b""
@@ -97,7 +98,7 @@ def _opt(query: Query, answer: Answer, nsid: bytes) -> bytes:
     return b"\0" + _FIXED.pack(codes.OPT, limits.EDNS, ttl, len(data)) + data
 
 
-class _Writer:
+class Writer:
     """The message while it grows: octets, and where each name was last written."""
 
     __slots__ = ("base", "limit", "out", "places")

@@ -26,6 +26,8 @@ look() {
     want whois whois "WHOIS asked by its usual client"
     want zsh zsh "completion in zsh"
     want fish fish "completion in fish"
+    want kdig knot-dnsutils "signed transfers, judged by a second client"
+    want knotd knot "zones given to a real secondary"
     want dnsperf dnsperf "the benchmark of names"
     want dnsmasq dnsmasq-base "the benchmark of names, its yardstick"
     want nsd nsd "the benchmark of names, its second yardstick"
@@ -51,6 +53,8 @@ if test "$(id -u)" = 0 && command -v apt-get >/dev/null; then
         DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$package" >/dev/null 2>&1 </dev/null || continue
         case $package in unbound | nsd | bind9)
             if test -d /run/systemd/system; then systemctl -q disable --now "$(test "$package" = bind9 && echo named || echo "$package")" || true; fi ;;
+        case $package in unbound | nsd | knot)
+            if test -d /run/systemd/system; then systemctl -q disable --now "$package" || true; fi ;;
         esac
     done
     look

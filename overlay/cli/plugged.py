@@ -11,6 +11,7 @@ decides nothing about them.
     |- Health.run               checks of carried services
     |- serve_whois              WHOIS, where it is configured
     |- Carrier.run              the virtual address, where there is one
+    |- Outward.run              manners of the world's DNS: cookies, rates, keys, secondaries
     `- _weigh                   the age of what proves absence
 """
 
@@ -37,6 +38,7 @@ from overlay.cli.keeping import keeping
 from overlay.cli.mapping import Mapping
 from overlay.cli.node_checks import NodeChecks
 from overlay.cli.operations import Operations
+from overlay.cli.outward import Outward
 from overlay.cli.public import public_exists
 from overlay.cli.reaching import Reaching
 from overlay.cli.release_desk import ReleaseDesk
@@ -66,14 +68,12 @@ from overlay.session.relaying import SHORT
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
 from tld import whois
-from tld.cookies import Cookies
 from tld.driver.host import Resolvers
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
 from tld.driver.whois import serve_whois
 from tld.explain import expand
-from tld.manners import Polite
 from tld.names import Names
 
 ANSWER_LEAVES = 0.1  # seconds for an answer on the control socket
@@ -106,7 +106,7 @@ class Plugged:
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
         self.signing: ZoneSigning | None = None
-        self._world: Polite | None = None  # who answers the world's queries
+        self._outward: Outward | None = None  # who answers the world's queries
         self._home = home
         self.checks: NodeChecks | None = None
         self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters, "releases": self.releasing.counters}
@@ -138,10 +138,10 @@ class Plugged:
             with scope:
                 if kind == "http":
                     await self.site.serve([sock])
-                elif sock.type == socket.SOCK_DGRAM and self._world is not None:
-                    await serve_udp(sock, self._world)
-                elif self._world is not None:
-                    await serve_tcp(sock, self._world)
+                elif sock.type == socket.SOCK_DGRAM and self._outward is not None:
+                    await serve_udp(sock, self._outward.backend)
+                elif self._outward is not None:
+                    await serve_tcp(sock, self._outward.backend)
             if scope.cancelled_caught:
                 sock.close()
 
@@ -168,7 +168,6 @@ class Plugged:
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
         names.holders = self.releasing.saying.holders
-        self._world = Polite(names.authoritative, Cookies(os.urandom(16)), now=self.engine.clock.now, at=self.engine.clock.at)
         signing = self.signing = ZoneSigning(self.engine, names, self._home)
         upstream = Upstream(
             Resolvers(
@@ -180,6 +179,8 @@ class Plugged:
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
             "signing": signing.counters,
         }
+        self._outward = outward = Outward(names, self.config.dns, now=self.engine.clock.now, at=self.engine.clock.at)
+        self.counted["secondaries"] = outward.counters
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
         self.checks = NodeChecks(
@@ -198,6 +199,7 @@ class Plugged:
         self._public = partial(public_exists, upstream, names)
         start = self._nursery.start_soon
         start(upstream.run)
+        start(outward.run)
         start(self._weigh)
         start(signing.run)
         start(Health(self.engine).run)

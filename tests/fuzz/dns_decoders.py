@@ -8,7 +8,7 @@ from overlay.units import b64
 from overlay.wire.address import Address
 from tests.fuzz.hunt import Decoder
 from tests.tld import views
-from tld import codes, label, master, query, rdata, reply, svcb, whois
+from tld import codes, label, master, query, rdata, reply, svcb, tsig, whois
 from tld.dnssec.canonical import canonical_set
 from tld.dnssec.pieces import pack, unpack
 from tld.dnssec.signing import Rrsig, Signed
@@ -99,6 +99,18 @@ def _reply(data: bytes) -> None:
             rdata.to_text(rrset.type, wire)
 
 
+_TSIG_KEY = {(b"k",): b"s" * 32}
+
+
+def _tsig(data: bytes) -> None:
+    found = tsig.split(data)
+    if found is not None:
+        assert len(found[0]) < len(data) and tsig.split(found[0]) is None
+        verdict = tsig.verify(data, _TSIG_KEY, 0)
+        assert verdict is not None and verdict.message == found[0]
+        tsig.answers(data, (b"k",), b"s" * 32, b"", 0)
+
+
 def _rdata_text(data: bytes) -> None:
     """``TYPE words``: what is taken stands on the wire, and comes back as text that means the same."""
     kind, _, text = _text(data).partition(" ")
@@ -184,6 +196,10 @@ DECODERS = (
     Decoder(name="zone-pieces", run=_pieces, errors=(Malformed,), seeds=(_PACKED,), words=_POINTERS, longest=8_192),
     Decoder(name="rrsig", run=_rrsig, errors=(Malformed,), seeds=(_SIGNED.rrsigs[0].rdata,)),
     Decoder(name="dns-cookie", run=lambda data: cookie_of(data), errors=(), seeds=_QUERIES, words=(b"\0\x0a\0\x08", b"\0\0\x29")),
+    Decoder(
+        name="dns-tsig", run=_tsig, errors=(Malformed,), words=(*_POINTERS, tsig.MARK, b"\x0bhmac-sha256\0", b"\0\x20"),
+        seeds=tuple(tsig.Signer((b"k",), b"s" * 32).sign(data, 0) for data in _QUERIES),
+    ),
     Decoder(name="dns-reply", run=_reply, errors=(Malformed,), seeds=(_ANSWER,), words=_POINTERS),
     Decoder(
         name="rdata-text", run=_rdata_text, errors=(UsageError,), text=True,

@@ -259,6 +259,24 @@ async def test_an_idle_stream_is_closed(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.trio
+async def test_a_stream_that_brings_an_octet_now_and_then_is_closed_as_an_idle_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DNS_TCP_IDLE", 0.2)
+    backend = Echo()
+
+    async def act(connect: Callable[[], object]) -> None:
+        async with await connect() as stream:  # type: ignore[misc]
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.send_all(b"\xff\xff")
+                while True:
+                    await stream.send_all(b"x")
+                    await trio.sleep(0.02)
+
+    with trio.fail_after(5):
+        await with_tcp(backend, act)
+    assert backend.counters["dns_tcp_idle_closed"] == 1
+
+
+@pytest.mark.trio
 async def test_a_client_has_a_bounded_number_of_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DNS_TCP", 2)
     backend = Echo()

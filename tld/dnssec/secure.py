@@ -158,6 +158,25 @@ class Secure:
         held = self._held.get(path)
         return min(held.zone.until, held.keys.until) if held is not None else None
 
+    def serial_of(self, origin: Name) -> int | None:
+        """Of the zone at ``origin``, as who asks for proof has it."""
+        zone = self.zones.get(origin)
+        return zone.serial if zone is not None else None
+
+    def whole(self, origin: Name) -> Zone | None:
+        """The zone at ``origin`` with the name servers and the glue of its cuts as they are live: what other name servers take over."""
+        zone, live = self.zones.get(origin), self._live.get(origin)
+        if zone is None or live is None or not zone.signed:
+            return zone
+        nodes = dict(zone.nodes)
+        cuts = {name for name in zone.redirects if codes.NS in zone.nodes[name]}
+        for name, node in live.nodes.items():
+            if name in cuts and codes.NS in node:
+                nodes[name] = {**nodes[name], codes.NS: node[codes.NS]}
+            elif any(name[depth:] in cuts for depth in range(1, len(name) - len(origin))):
+                nodes[name] = {rtype: node[rtype] for rtype in (codes.A, codes.AAAA) if rtype in node}
+        return replace(zone, nodes=nodes)
+
     # -- what it is worth
 
     def status(self, answer: Answer, at: float) -> Status:

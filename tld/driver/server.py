@@ -20,8 +20,10 @@ from typing import Protocol
 import trio
 
 from overlay import limits
+from overlay.wire.address import source_of
 from tld.authority import Source
 from tld.driver import batch
+from tld.transfer import Parts
 
 _TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED, errno.EPERM})
 
@@ -45,8 +47,8 @@ class Backend(Protocol):
         """Shared with whoever publishes them."""
         ...
 
-    def answer(self, data: bytes, source: Source, udp: bool) -> bytes | Forward | None:
-        """The reply to ``data``, a :class:`Forward`, or None for silence. Must not raise on any octets, nor block."""
+    def answer(self, data: bytes, source: Source, udp: bool) -> bytes | Forward | Parts | None:
+        """The reply to ``data``, a :class:`Forward`, over TCP several messages, or None for silence. Must not raise on any octets, nor block."""
         ...
 
 
@@ -109,7 +111,9 @@ async def _drain_batches(sock: socket.socket, backend: Backend, forwards: _Forwa
             if isinstance(reply, Forward):
                 forwards.start(reply, source)
                 reply = None
-            elif reply is not None and len(reply) > batch.SIZE:
+            elif not isinstance(reply, bytes):
+                reply = None
+            elif len(reply) > batch.SIZE:
                 _send(sock, reply, source, counters)
                 reply = None
             replies.append(reply)
@@ -159,32 +163,33 @@ async def serve_tcp(listener: socket.socket, backend: Backend) -> None:
     counters = backend.counters
     clients: Counter[str] = Counter()
 
-    async def client(stream: trio.SocketStream, source: Source) -> None:
+    async def client(stream: trio.SocketStream, source: Source, who: str) -> None:
         try:
             await _Connection(stream, source, backend).run()
         finally:
-            clients[source[0]] -= 1
-            if not clients[source[0]]:
-                del clients[source[0]]
+            clients[who] -= 1
+            if not clients[who]:
+                del clients[who]
 
     async with trio.open_nursery() as nursery:
         while True:
             try:
                 conn, source = await trio_listener.accept()
+                who = source_of(source[0]) or source[0]
             except OSError as fault:
                 if fault.errno not in _TRANSIENT:
                     raise
                 counters["drop:dns-tcp-accept"] += 1
                 await trio.sleep(0.1)  # out of descriptors: let others finish
                 continue
-            if clients[source[0]] >= limits.DNS_TCP or clients.total() >= limits.DNS_TCP_ALL:
+            if clients[who] >= limits.DNS_TCP or clients.total() >= limits.DNS_TCP_ALL:
                 counters["drop:dns-tcp-full"] += 1
                 conn.close()
-                if not clients[source[0]]:
-                    del clients[source[0]]
+                if not clients[who]:
+                    del clients[who]
                 continue
-            clients[source[0]] += 1
-            nursery.start_soon(client, trio.SocketStream(conn), source)
+            clients[who] += 1
+            nursery.start_soon(client, trio.SocketStream(conn), source, who)
 
 
 class _Connection:
@@ -199,7 +204,7 @@ class _Connection:
         self.flying = 0
 
     async def run(self) -> None:
-        """Serve until the client closes, falls silent for 10 s, or stops reading."""
+        """Serve until the client closes, brings no whole query for 10 s, or stops reading."""
         try:
             async with self.stream, trio.open_nursery() as nursery:
                 await self._receive(nursery)
@@ -210,11 +215,13 @@ class _Connection:
 
     async def _receive(self, nursery: trio.Nursery) -> None:
         buffer = bytearray()
+        heard = trio.current_time()  # the last whole query: an octet now and then keeps no connection
         while True:
-            with trio.move_on_after(limits.DNS_TCP_IDLE) as idle:
+            with trio.move_on_at(heard + limits.DNS_TCP_IDLE) as idle:
                 received = await self.stream.receive_some(65_536)
             if idle.cancelled_caught:
                 if self.flying:
+                    heard = trio.current_time()
                     continue  # not idle: a reply is still due
                 raise trio.TooSlowError
             if not received:
@@ -228,14 +235,15 @@ class _Connection:
                     break
                 data = bytes(buffer[position + 2 : end])
                 position = end
+                heard = trio.current_time()
                 self.backend.counters["dns_tcp"] += 1
                 reply = self.backend.answer(data, self.source, False)
-                if isinstance(reply, Forward):
+                if isinstance(reply, (Forward, Parts)):
                     if not self.room.value:
                         self.backend.counters["dns_tcp_waits"] += 1
                     await self.room.acquire()
                     self.flying += 1
-                    nursery.start_soon(self._forward, reply)
+                    nursery.start_soon(self._later, reply)
                 elif reply is not None:
                     replies += len(reply).to_bytes(2, "big") + reply
                     if len(replies) > 65_536:
@@ -245,10 +253,12 @@ class _Connection:
             if replies:
                 await self._send(bytes(replies))
 
-    async def _forward(self, job: Forward) -> None:
+    async def _later(self, job: Forward | Parts) -> None:
         try:
-            reply = await job.run()
-            if reply is not None:
+            if isinstance(job, Parts):
+                for message in job.messages:
+                    await self._send(len(message).to_bytes(2, "big") + message)
+            elif (reply := await job.run()) is not None:
                 await self._send(len(reply).to_bytes(2, "big") + reply)
         finally:
             self.flying -= 1

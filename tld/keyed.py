@@ -1,0 +1,123 @@
+"""What those may who share a key with this server: signed answers and zone transfers. Pure.
+
+Decides by the key's name alone, never by an address: a query with TSIG is checked, answered, and the answer signed; one
+whose signature does not hold is told why and gets nothing else. AXFR and IXFR are refused to everybody without a key for
+them. It stands around the backend that answers everybody. Rules: RFC 8945 (TSIG), RFC 5936 2, RFC 1995 (transfer).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from overlay.errors import Malformed
+from tld import codes, tsig
+from tld.authority import Source
+from tld.label import Name
+from tld.query import Query, parse
+from tld.render import refuse
+from tld.transfer import Parts, held_serial, only_soa, transfer, up_to_date
+from tld.zone import Zone
+
+_NOT_GIVEN = (codes.EDE_PROHIBITED, "this key may not transfer zones")
+_TCP_ONLY = (codes.EDE_NOT_SUPPORTED, "zones are transferred over TCP only")
+
+
+class Inner(Protocol):
+    """Who answers everybody: ``Authority``, or ``Polite`` around it."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Where all of them count."""
+        ...
+
+    def answer(self, data: bytes, source: Source, udp: bool) -> bytes | None:
+        """The reply, or None for silence."""
+        ...
+
+
+class Held(Protocol):
+    """The zones that may be transferred, whole."""
+
+    def whole(self, origin: Name) -> Zone | None:
+        """The zone at ``origin``, as it is now."""
+        ...
+
+
+class Keyed:
+    """A backend of ``driver/server.py`` around ``inner``. ``keys``: name -> secret; ``transfer``: those that may have ``zones``.
+
+    :meth:`tick` wants to be called once a second.
+    """
+
+    __slots__ = ("_at", "_inner", "_keys", "_transfer", "_zones")
+
+    def __init__(self, inner: Inner, zones: Held, keys: Mapping[Name, bytes], transfer: frozenset[Name], at: float) -> None:
+        self._inner = inner
+        self._zones = zones
+        self._keys = keys
+        self._transfer = transfer
+        self._at = int(at)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Shared with the inner backend."""
+        return self._inner.counters
+
+    def tick(self, at: float) -> None:
+        """It is ``at`` now, UTC."""
+        self._at = int(at)
+
+    def answer(self, data: bytes, source: Source, udp: bool) -> bytes | Parts | None:
+        """The inner backend's reply to what is not signed, else ours."""
+        if tsig.MARK not in data:
+            return self._inner.answer(data, source, udp)
+        try:
+            query = parse(data)
+        except Malformed:
+            return self._inner.answer(data, source, udp)  # which says nothing, and counts it
+        try:
+            verdict = tsig.verify(data, self._keys, self._at)
+        except Malformed:
+            self.counters["dns_fault:formerr"] += 1
+            return refuse(query, codes.FORMERR)
+        if verdict is None:
+            return self._inner.answer(data, source, udp)
+        if verdict.error:
+            self.counters["dns_tsig_refused"] += 1
+            return tsig.reject(refuse(query, codes.NOTAUTH), verdict, self._keys, self._at)
+        return self._signed(query, verdict, source, udp)
+
+    def _signed(self, query: Query, verdict: tsig.Verdict, source: Source, udp: bool) -> bytes | Parts | None:
+        signer = tsig.Signer(verdict.name, self._keys[verdict.name], verdict.tsig.mac)
+        if not query.fault and query.qclass == codes.IN and query.qtype in (codes.AXFR, codes.IXFR):
+            return self._moved(query, verdict, signer, udp)
+        reply = self._inner.answer(verdict.message, source, udp)
+        if reply is None:
+            return None
+        signed = signer.sign(reply, self._at)
+        if udp and len(signed) > query.limit(udp=True):
+            cut = bytearray(refuse(query, codes.NOERROR))
+            cut[2] |= codes.TC >> 8
+            signed = tsig.Signer(verdict.name, self._keys[verdict.name], verdict.tsig.mac).sign(bytes(cut), self._at)
+        return signed
+
+    def _moved(self, query: Query, verdict: tsig.Verdict, signer: tsig.Signer, udp: bool) -> bytes | Parts:
+        zone = self._zones.whole(query.qname)
+        if verdict.name not in self._transfer:
+            return signer.sign(refuse(query, codes.REFUSED, _NOT_GIVEN), self._at)
+        if zone is None:
+            return signer.sign(refuse(query, codes.NOTAUTH), self._at)
+        if query.qtype == codes.IXFR:
+            held = held_serial(verdict.message, query)
+            if udp or (held is not None and up_to_date(held, zone.serial)):
+                return signer.sign(only_soa(zone, query), self._at)
+        if udp:
+            return signer.sign(refuse(query, codes.REFUSED, _TCP_ONLY), self._at)
+        self.counters["dns_transfers"] += 1
+        return Parts(self._each(transfer(zone, query), signer))
+
+    def _each(self, messages: Iterator[bytes], signer: tsig.Signer) -> Iterator[bytes]:
+        for message in messages:
+            yield signer.sign(message, self._at)
