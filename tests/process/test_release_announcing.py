@@ -51,11 +51,11 @@ def test_it_waits_elsewhere_until_the_publishers_cluster_was_well_on_it(publishe
     publisher.done("release", "publish", "tried", file(publisher, "tried1"), "--soak", "3s")
     until(lambda: status(publisher, "tried")["failed"] == [1], "its command failed")
     until(lambda: (far.home / "releases" / "tried" / "r1").exists(), "the octets came before their turn")
-    until(lambda: status(far, "tried")["holding"], "it is told who holds it back")
-    seen = status(far, "tried")
     founder = told(publisher, "status")["name"]
+    held_back = [{"name": founder, "why": "its command failed there"}]
+    until(lambda: status(far, "tried")["holding"] == held_back, "it is told who holds it back")
+    seen = status(far, "tried")
     assert (seen["revision"], seen["newest"], seen["announced"], seen["rule"]) == (None, 1, False, "G10")
-    assert seen["holding"] == [{"name": founder, "why": "its command failed there"}]
     assert f"r1 is held back by {founder}: its command failed there" in far.done("release", "status", "tried", "--why").out
     assert (latest(publisher, "tried"), latest(far, "tried")) == (0, 0)
     assert publisher.ask("tried.download.cloud") == far.ask("tried.download.cloud") == ["NOERROR"]
