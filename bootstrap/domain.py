@@ -84,10 +84,11 @@ def read_ways(texts: Iterable[bytes], counters: Counter[str]) -> tuple[WayIn, ..
     return tuple(found)
 
 
-def zone_lines(zone: str, tld: str, overlay_id: bytes, ways: Sequence[WayIn], addresses: Sequence[str]) -> str:
+def zone_lines(zone: str, tld: str, overlay_id: bytes, ways: Sequence[WayIn], addresses: Sequence[str], ds: Sequence[str] = ()) -> str:
     """What to publish: master-file lines in two blocks, of which a person takes one.
 
-    ``ways`` are the nodes to knock at, ``addresses`` the bare IP addresses that the zone's own name shall have.
+    ``ways`` are the nodes to knock at, ``addresses`` the bare IP addresses that the zone's own name shall have, ``ds`` whole
+    lines of DS records.
     """
     text = [
         "; keep your DNS host: publish these records there",
@@ -101,7 +102,7 @@ def zone_lines(zone: str, tld: str, overlay_id: bytes, ways: Sequence[WayIn], ad
         text.append(_line(zone, "NS", f"ns{number}.{zone}."))
     for number, glue in enumerate(hosts, 1):
         text.extend(_address_line(f"ns{number}.{zone}", address) for address in glue)
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, *ds]) + "\n"
 
 
 def _fields(text: bytes) -> dict[str, str]:

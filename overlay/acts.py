@@ -7,6 +7,7 @@ publishes and keeps goes out with the node's next step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from overlay.errors import Absent, TrustError, UsageError
 from overlay.machine import Store
@@ -46,7 +47,7 @@ def leave(node: Node, at: float) -> None:
     What it granted others stays, and with it the cluster.
     """
     mine = [r for r in node.book.records.values() if r.signer == node.identity.node_id]
-    node.publish([node.statements.withdrawal(r, at) for r in mine if r.kind in ("host", "cluster", "carry")], at)
+    node.publish([node.statements.withdrawal(r, at) for r in mine if r.kind in ("host", "cluster", "carry", "mirror", "running")], at)
     node.publish([node.statements.sign(r.name, "data", {}, at, item=r.item) for r in mine if r.kind == "data" and r.body], at)
     name = node.peers.own.chain[0] if node.peers.own is not None else None
     given_back = [name] if name is not None else []
@@ -184,3 +185,8 @@ def take_root(node: Node, record: Record, at: float) -> None:
     if record.kind not in ("root", "grant") or record.via:
         raise UsageError("that is nothing that root keys sign", "give a draft of `overlay root`", rule="root-draft")
     node.publish([record], at)
+
+
+def say_of_zone(node: Node, path: Path, said: list[list[Any]], at: float) -> None:
+    """Publish what makes a zone checkable, each as [kind, item, body, life in seconds]."""
+    node.publish([node.statements.sign(path, kind, body, at, item=item, life=life) for kind, item, body, life in said], at)

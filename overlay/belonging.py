@@ -118,7 +118,7 @@ class Belonging:
         passport = peer.passport
         return passport.node_id if peer.admitted and passport is not None and passport.cluster == self._presence.cluster else None
 
-    def told(self, peer: Peer | None) -> Value:
+    def told(self, peer: Peer | None, body: Value, now: float) -> Value:
         """All that is known of members, for one that asks; ``Malformed`` for others."""
         if peer is None or self._mate(peer) is None:
             raise Malformed("a question among members, from somebody else", rule="message-stranger")

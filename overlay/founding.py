@@ -57,11 +57,11 @@ class Plan:
         return cls(zone=zone, tld=tld, admission=admission, name=name, threshold=threshold)
 
 
-def founding_record(plan: Plan, root_keys: Sequence[Signer], at: int) -> Record:
-    """Root version 1; its digest is the overlay's id."""
+def founding_record(plan: Plan, root_keys: Sequence[Signer], at: int, entries: Sequence[bytes] = ()) -> Record:
+    """Root version 1; its digest is the overlay's id. ``entries``: the key-signing keys of the root zone, if it is to be signed."""
     body = Root(
         version=1, zone=plan.zone, tld=plan.tld, keys=tuple(sorted(key.public for key in root_keys)), threshold=plan.threshold,
-        admission=plan.admission,
+        admission=plan.admission, entries=tuple(entries),
     ).body()
     return sign(Draft(name=ROOT, kind="root", item=version_item(1), seq=1, issued=at, expires=NEVER, body=body), root_keys, NO_OVERLAY)
 

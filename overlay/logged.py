@@ -56,6 +56,10 @@ EVENTS: Final[dict[str, Event]] = {
     "service-up": Event("info", {"name": "of the service", "proto": "`tcp` or `udp`"}, "a service that this node carries passes its check"),
     "virtual-ip-carried": Event("info", {"address": "`[lan] virtual_ip`"}, "this node leads its cluster and has taken the virtual address"),
     "virtual-ip-dropped": Event("info", {"address": "`[lan] virtual_ip`", "why": "in words"}, "it has the virtual address no more"),
+    "operated": Event("info", {"name": "who asked", "channel": "what for, or all"}, "a holder of `operate` had this node look for something newer"),
+    "release-published": Event(
+        "info", {"channel": "its name", "revision": "its number", "file": "the name of what was put there"}, "a file was published by itself",
+    ),
     "release-here": Event("info", {"channel": "its name", "revision": "its number"}, "all octets of a release are here, and proved"),
     "release-active": Event("info", {"channel": "its name", "revision": "its number"}, "the command for a revision has run, and all is well"),
     "mended": Event("info", {"about": "as in `problem`", "what": "what it was"}, "a problem is gone"),

@@ -30,6 +30,7 @@ from overlay.machine import CloseTcp, CloseUdp, Effect, Log, OpenTcp, Raise, Sen
 from overlay.name import Path
 from overlay.nat.stun import STUN, Stun
 from overlay.newcomer import Granted, own_passport, take_grants
+from overlay.operating import operate
 from overlay.outlook import KNOCK, Outlook, OutlookPorts
 from overlay.peers import Admitted, AskPeer, Known, Peer, Peers, Reject
 from overlay.presence import Presence
@@ -309,13 +310,12 @@ class Node:
             elif self.directory is None or self.belonging is None:
                 self.sessions.refuse(event.session, event.ticket, "not-ready", now)
             elif event.method is Method.WAYS:
-                ways = self.directory.holdings.ways(self.setup.entropy(1)[0])
-                self.sessions.reply(event.session, event.ticket, [record.raw for record in ways], now)
-            elif event.method in (Method.PUNCH, Method.DIAL_BACK):
-                desk = self.reach if event.method is Method.PUNCH else self.outlook
-                self.sessions.reply(event.session, event.ticket, desk.called(peer, event.body, now), now)
-            elif event.method is Method.MATES:
-                self.sessions.reply(event.session, event.ticket, self.belonging.told(peer), now)
+                self.sessions.reply(event.session, event.ticket, [r.raw for r in self.directory.holdings.ways(self.setup.entropy(1)[0])], now)
+            elif event.method in (Method.PUNCH, Method.DIAL_BACK, Method.MATES):
+                desk = {Method.PUNCH: self.reach.called, Method.DIAL_BACK: self.outlook.called, Method.MATES: self.belonging.told}[event.method]
+                self.sessions.reply(event.session, event.ticket, desk(peer, event.body, now), now)
+            elif event.method is Method.OPERATE:
+                self._raise(operate(event, peer, self.book, self.name, at))
             else:
                 self.directory.called(event.session, event.ticket, event.method, event.body, now, at)
         except Malformed as why:

@@ -156,6 +156,7 @@ class Offered:
     slots: int = 0
     served: int = 0
     partial: bool = False
+    told: int = 0  # the revision that strangers hear of; 0: none
 
 
 def offer(node: Node, offered: Offered, at: float) -> bool:
@@ -169,10 +170,14 @@ def offer(node: Node, offered: Offered, at: float) -> bool:
             return False
         node.publish([node.statements.withdrawal(held, at)], at)
         return True
-    body = Mirror(revision=offered.revision, addresses=offered.addresses, slots=offered.slots, served=offered.served, partial=offered.partial)
+    told = offered.told if offered.told != offered.revision and not offered.partial else None
+    body = Mirror(
+        revision=offered.revision, addresses=offered.addresses, slots=offered.slots, served=offered.served, partial=offered.partial,
+        told=told,
+    )
     if held is not None and standing is not None:
-        same = (standing.revision, standing.addresses, standing.withdrawn, standing.partial, bool(standing.slots)) == (
-            body.revision, body.addresses, False, body.partial, bool(body.slots))
+        same = (standing.revision, standing.addresses, standing.withdrawn, standing.partial, bool(standing.slots), standing.told) == (
+            body.revision, body.addresses, False, body.partial, bool(body.slots), body.told)
         rest = MIRROR_LIFE / 2 if standing == body else MIRROR_PAUSE
         if same and at < held.issued + rest:
             return False

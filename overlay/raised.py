@@ -53,6 +53,18 @@ class ReleasesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class OperateAsked:
+    """Somebody wants this node to take what is newest of a channel (empty: of all); ``rightful``: it may. Whoever sees to it answers the call."""
+
+    session: int
+    ticket: int
+    asker: Path
+    channel: str
+    urged: bool
+    rightful: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Streamed:
     """What happened to a stream, or to the session that carried it."""
 

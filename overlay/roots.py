@@ -7,7 +7,8 @@ Pure: files and keys come as values. Whether the record counts is the judge's bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import ClassVar, Self
@@ -16,7 +17,7 @@ from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY, SIGNATURE, Signer, verify
 from overlay.name import ROOT
 from overlay.records import kinds
-from overlay.records.kinds import Grant, Root, version_item
+from overlay.records.kinds import MAX_ENTRIES, Grant, Root, version_item
 from overlay.records.record import DOMAIN, NEVER, Draft, Record, parse
 from overlay.records.trust import since
 from overlay.units import b64, unb64
@@ -115,13 +116,20 @@ class RootDraft:
         return f"grant of {', '.join(body[1])} on {header[1] or 'the root'} to {b64(header[3])} until {until}{final}"
 
 
-def next_version(roots: Sequence[Record], keys: Iterable[bytes], threshold: int, admission: str | None, at: int) -> RootDraft:
-    """Root version v+1 with these keys: the thresholds of v and of v+1 must sign."""
+def next_version(
+    roots: Sequence[Record], keys: Iterable[bytes], threshold: int, admission: str | None, at: int, entries: Sequence[bytes] = (),
+) -> RootDraft:
+    """Root version v+1 with these keys: the thresholds of v and of v+1 must sign.
+
+    The first of ``entries`` signs the root zone from then on. The one before stays in reserve, so that whoever pinned it is not
+    left alone: anchors change more slowly than keys (RFC 5011).
+    """
     newest = kinds.read(roots[-1])
     assert isinstance(newest, Root)
+    chosen = (*entries[:1], *newest.entries[:1], *entries[1:])[:MAX_ENTRIES] if entries else newest.entries
     body = Root(
         version=newest.version + 1, zone=newest.zone, tld=newest.tld, keys=tuple(sorted(keys)), threshold=threshold,
-        admission=admission or newest.admission, previous=roots[-1].digest,
+        admission=admission or newest.admission, previous=roots[-1].digest, entries=chosen,
     )
     draft = Draft(name=ROOT, kind="root", item=version_item(body.version), seq=body.version, issued=at, expires=NEVER, body=body.body())
     return RootDraft(roots[0].digest, draft.content(), (_ruler(newest), _ruler(body)))
@@ -158,6 +166,29 @@ def _ruler(root: Root) -> Ruler:
     return Ruler(root.threshold, frozenset(root.keys))
 
 
+def entry_keys(seeds: Sequence[bytes]) -> list[Signer]:
+    """The key-signing keys of the root zone that belong to these root keys: one in use, one in reserve, at another key where there is one."""
+    return [entry_key(seeds[0], 1), entry_key(seeds[1] if len(seeds) > 1 else seeds[0], 2)]
+
+
+def entry_key(seed: bytes, number: int) -> Signer:
+    """A key-signing key of the root zone, derived from a root key: whoever holds the one has the other."""
+    return Signer.from_seed(hashlib.blake2s(b"overlay root zone entry %d" % number, key=seed).digest())
+
+
+def held_entries(texts: Mapping[str, str], overlay_id: bytes, wanted: Collection[bytes]) -> list[Signer]:
+    """Those of the ``wanted`` keys (public halves) that the root keys in these files (name -> text) give."""
+    found = []
+    for where, text in texts.items():
+        try:
+            their_overlay, seed = read_seed(text, where)
+        except UsageError:
+            continue
+        keys = [entry_key(seed, number) for number in (1, 2)] if their_overlay == overlay_id else []
+        found += [key for key in keys if key.public in wanted]
+    return found
+
+
 def key_file(overlay_id: bytes, seed: bytes) -> str:
     """The text of a file that holds one root key."""
     return f"{_KEY_TITLE}\n{b64(overlay_id)}\n{b64(seed)}\n"
@@ -165,10 +196,16 @@ def key_file(overlay_id: bytes, seed: bytes) -> str:
 
 def read_key(text: str, where: str) -> tuple[bytes, Signer]:
     """A root key's file -> (overlay id, the key); a ``UsageError`` that names the file otherwise."""
+    overlay_id, seed = read_seed(text, where)
+    return overlay_id, Signer.from_seed(seed)
+
+
+def read_seed(text: str, where: str) -> tuple[bytes, bytes]:
+    """A root key's file -> (overlay id, the secret that all is derived from)."""
     try:
         title, overlay_id, seed = text.splitlines()
         if title != _KEY_TITLE:
             raise ValueError
-        return unb64(overlay_id, DIGEST), Signer.from_seed(unb64(seed, KEY))
+        return unb64(overlay_id, DIGEST), unb64(seed, KEY)
     except (ValueError, UsageError):
         raise UsageError(f"{where} does not hold a root key", "name a file that `overlay init` or `overlay root` wrote", rule="root-key") from None

@@ -33,6 +33,7 @@ TLSA: Final = 52
 CDS: Final = 59
 CDNSKEY: Final = 60
 OPENPGPKEY: Final = 61
+ZONEMD: Final = 63
 SVCB: Final = 64
 HTTPS: Final = 65
 SPF: Final = 99
@@ -65,9 +66,10 @@ REFUSED: Final = 5
 YXDOMAIN: Final = 6
 NOTAUTH: Final = 9
 BADVERS: Final = 16  # its low four bits stand in the header, the rest in OPT
+BADCOOKIE: Final = 23
 RCODE_NAMES: Final[dict[int, str]] = {
     NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP",
-    REFUSED: "REFUSED", YXDOMAIN: "YXDOMAIN", NOTAUTH: "NOTAUTH", BADVERS: "BADVERS",
+    REFUSED: "REFUSED", YXDOMAIN: "YXDOMAIN", NOTAUTH: "NOTAUTH", BADVERS: "BADVERS", BADCOOKIE: "BADCOOKIE",
 }  # fmt: skip
 
 QR: Final = 0x8000
@@ -84,6 +86,8 @@ OPTION_EDE: Final = 15
 
 EDE_STALE: Final = 3
 EDE_FORGED: Final = 4
+EDE_BOGUS: Final = 6
+EDE_EXPIRED: Final = 7
 EDE_NOT_READY: Final = 14
 EDE_BLOCKED: Final = 15
 EDE_PROHIBITED: Final = 18

@@ -47,6 +47,9 @@ RETRY: Final = 3_600
 EXPIRE: Final = 604_800
 MINIMUM: Final = 30  # no negative sticks longer (GOALS, Names)
 MAX_CLUSTERS: Final = 1_024  # clusters whose addresses `clusters` shows: 2 each are 32 KiB, half of what DNS can carry
+# A second name for a zone's only name server: BIND does not look up an address for which it would have to ask that very address,
+# and the name server of a cluster is a node under its own name, which people ask for.
+ALONE: Final = b"ns"
 MAX_NS: Final = 8  # name servers of one cut: with glue they fit a referral of 1,232 octets
 GENERATED_ONLY: Final = frozenset({codes.SOA, codes.OPT, codes.RRSIG, codes.NSEC, codes.DNSKEY, 50, 51})  # 50, 51: NSEC3
 
@@ -118,6 +121,7 @@ def amend(zone: Zone, made: Difference, *, suffix: Name, bootstrap: Bootstrap | 
     for cut in made.changed:
         for gateway in _gateways_at(old.gateways, cut):
             nodes.pop(labels(gateway.cluster.node, suffix), None)
+        nodes.pop((ALONE, *labels(cut, suffix)), None)
         draft.delegate(cut, _gateways_at(view.gateways, cut), made.anybody)
     if view.path == ROOT and old.gateways[:MAX_CLUSTERS] != view.gateways[:MAX_CLUSTERS]:
         draft.everywhere(bootstrap)
@@ -168,6 +172,12 @@ class _Draft:
         self._hosts = {entry.node_id: {a.host for a in entry.host.addresses} for entry in view.hosts}
 
     @cached_property
+    def _taken(self) -> set[Name]:
+        """The names at which somebody says something."""
+        view = self.view
+        return {labels(name, self.suffix) for entries in (view.hosts, view.carries, view.data) for name in [entry.name for entry in entries]}
+
+    @cached_property
     def _cuts(self) -> set[Name]:
         return {labels(cut, self.suffix) for cut in self.view.cuts}
 
@@ -192,7 +202,7 @@ class _Draft:
             if self._allowed(entry.name):
                 self._addresses(labels(entry.name, self.suffix), (a.host for a in entry.host.addresses))
                 if not entry.host.addresses:  # behind a NAT: it exists, and strangers reach it nowhere
-                    self.empty.append(labels(entry.name, self.suffix))
+                    self._add(labels(entry.name, self.suffix), codes.TXT, HOST_TTL, text_rdata("state=hidden"))
         by_name: dict[Path, list[CarryEntry]] = {}
         for carrier in self.view.carries:
             if self._allowed(carrier.name):
@@ -213,7 +223,9 @@ class _Draft:
         """What the root says of all clusters, as far as one set of records may go."""
         for gateway in self.view.gateways[:MAX_CLUSTERS]:
             self._addresses((CLUSTERS, *self.suffix), (a.host for a in gateway.cluster.addresses))
-        self.empty += [(word, *self.suffix) for word in (CLUSTERS, DOWNLOAD, ID, WHOAMI)]
+        if (CLUSTERS, *self.suffix) not in self.sets:
+            self._add((CLUSTERS, *self.suffix), codes.TXT, HOST_TTL, text_rdata("state=unreachable"))
+        self.empty += [(word, *self.suffix) for word in (DOWNLOAD, ID, WHOAMI)]
         if bootstrap is not None:
             self._bootstrap(bootstrap)
 
@@ -251,6 +263,9 @@ class _Draft:
                 self._addresses(target, (a.host for a in gateway.cluster.addresses))
         if not chosen:
             self._add(owner, codes.NS, NS_TTL, to_wire((b"ns1", *self.suffix)))
+        elif len(chosen) == 1 and under(labels(chosen[0].cluster.node, self.suffix), owner) and (ALONE, *owner) not in self._taken:
+            self._add(owner, codes.NS, NS_TTL, to_wire((ALONE, *owner)))
+            self._addresses((ALONE, *owner), (a.host for a in chosen[0].cluster.addresses))
 
     def _service(self, name: Name, carriers: Sequence[CarryEntry]) -> None:
         """A AAAA SRV of the carriers that are healthy and reachable, TXT of all: a service that is down is NODATA."""

@@ -2,7 +2,8 @@
 
 Decides rcode, AA and the three sections: exact match, empty non-terminal, wildcard (RFC 4592), referral with glue, CNAME
 and DNAME (RFC 6672) chains across the zones held, DS on the parent's side (RFC 4035 3.1.4.1), data below a cut or DNAME
-occluded, NODATA apart from NXDOMAIN with the SOA that times both (RFC 2308), ANY answered with one set (RFC 8482).
+occluded, NODATA apart from NXDOMAIN with the SOA that times both (RFC 2308), ANY answered with one set (RFC 8482). To whoever
+asks for it (DO), with signatures and the NSEC records that prove what is not there (RFC 4035 3.1).
 Refuses to know the query's octets, the client, and who ordered the records in their sets.
 """
 
@@ -26,6 +27,7 @@ _NO_TRANSFER = (codes.EDE_NOT_SUPPORTED, "zone transfer is not offered")
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What was found. The first ``glue`` sets of ``additional`` are needed: without them a referral is useless.
+    ``ad``: all of it was validated here.
 
     ``ede`` is an extended error (RFC 8914): code and text, sent where the client speaks EDNS.
     """
@@ -37,13 +39,15 @@ class Answer:
     additional: tuple[RRset, ...] = ()
     glue: int = 0
     ede: tuple[int, str] | None = None
+    ad: bool = False
 
 
-def lookup(zones: Zones, qname: Name, qtype: int) -> Answer:
-    """The authoritative answer. REFUSED (EDE 20) for a name that no zone held covers."""
+def lookup(zones: Zones, qname: Name, qtype: int, *, secure: bool = False) -> Answer:
+    """The authoritative answer, with DNSSEC records where ``secure``. REFUSED (EDE 20) for a name that no zone held covers."""
     if qtype in (codes.AXFR, codes.IXFR):
         return Answer(rcode=codes.REFUSED, ede=_NO_TRANSFER)
     answer: list[RRset] = []
+    proof: list[RRset] = []
     name = qname
     seen = {name}
     for _ in range(MAX_CHAIN):
@@ -51,21 +55,26 @@ def lookup(zones: Zones, qname: Name, qtype: int) -> Answer:
         if zone is None:
             break
         found = _find(zone, name, qtype)
-        answer += found.answer
+        answer += _with_signatures(zone, found.answer, found.source) if secure else found.answer
+        if secure:
+            proof += _proof(zone, found, name)
         if found.follow is None:
-            return _finish(zones, found, tuple(answer))
+            return _finish(zones, zone, found, tuple(answer), tuple(dict.fromkeys(proof)), secure=secure)
         name = found.follow
         if name in seen or found.once:
             break  # a loop, or a DNAME that leads into itself: the client has all that there is to know
         seen.add(name)
     if not answer:
         return Answer(rcode=codes.REFUSED, ede=_NOT_OURS)
-    return Answer(aa=True, answer=tuple(answer))
+    return Answer(aa=True, answer=tuple(answer), authority=tuple(dict.fromkeys(proof)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one zone says about one name. ``follow``: where a CNAME leads; ``once``: but do not go there."""
+    """What one zone says about one name. ``follow``: where a CNAME leads; ``once``: but do not go there.
+
+    ``source`` is the wildcard that stands for the name, where one does; ``encloser`` the nearest name that exists.
+    """
 
     rcode: int = codes.NOERROR
     answer: tuple[RRset, ...] = ()
@@ -73,6 +82,8 @@ class _Found:
     referral: RRset | None = None
     follow: Name | None = None
     once: bool = False
+    source: Name | None = None
+    encloser: Name | None = None
 
 
 def _zone_for(zones: Zones, name: Name, qtype: int) -> Zone | None:
@@ -100,10 +111,10 @@ def _find(zone: Zone, name: Name, qtype: int) -> _Found:
         encloser = encloser[1:]
     wildcard = nodes.get((b"*", *encloser))
     if wildcard is None:
-        return _Found(rcode=codes.NXDOMAIN, negative=zone.negative)
+        return _Found(rcode=codes.NXDOMAIN, negative=zone.negative, encloser=encloser)
     if codes.NS in wildcard and qtype != codes.DS:  # undefined by RFC 4592 4.2; answered as BIND, NSD and Knot do
         return _Found(referral=replace(wildcard[codes.NS], name=name))
-    return _at(zone, wildcard, name, qtype)
+    return replace(_at(zone, wildcard, name, qtype), source=(b"*", *encloser))
 
 
 def _at(zone: Zone, node: Node, name: Name, qtype: int) -> _Found:
@@ -127,16 +138,53 @@ def _dname(dname: RRset, name: Name, depth: int) -> _Found:
     return _Found(answer=(dname, cname), follow=follow, once=under(target, dname.name))
 
 
-def _finish(zones: Zones, found: _Found, answer: tuple[RRset, ...]) -> Answer:
+def _with_signatures(zone: Zone, rrsets: Iterable[RRset], source: Name | None = None) -> list[RRset]:
+    """Each set followed by its signatures, as far as it is signed. ``source``: the wildcard that they were expanded from."""
+    found = []
+    for rrset in rrsets:
+        found.append(rrset)
+        rrsigs = zone.signatures.get((source if source is not None else rrset.name, rrset.type))
+        if rrsigs is not None:
+            found.append(rrsigs if rrsigs.name == rrset.name else replace(rrsigs, name=rrset.name))
+    return found
+
+
+def _proof(zone: Zone, found: _Found, name: Name) -> list[RRset]:
+    """The NSEC records, signed, that prove what ``found`` says is not there (RFC 4035 3.1.3, 3.1.4)."""
+    if not zone.signed:
+        return []
+    if found.referral is not None:
+        ds = zone.nodes.get(found.referral.name, {}).get(codes.DS)
+        names = [] if ds is not None else [found.referral.name]
+        needed = [ds] if ds is not None else []
+    else:
+        needed = []
+        names = []
+        if found.encloser is not None:  # no such name, and no wildcard in its place
+            names = [name, (b"*", *found.encloser)]
+        elif found.source is not None:  # a wildcard counts where nothing is nearer
+            names = [name] if found.negative is None else [name, found.source]
+        elif found.negative is not None:
+            names = [name]
+    needed += [nsec for one in names if (nsec := zone.denial(one)) is not None]
+    return _with_signatures(zone, dict.fromkeys(needed))
+
+
+def _finish(zones: Zones, zone: Zone, found: _Found, answer: tuple[RRset, ...], proof: tuple[RRset, ...], *, secure: bool) -> Answer:
     if found.referral is not None:
         additional, glue = _glue(zones, found.referral)
-        return Answer(aa=bool(answer), answer=answer, authority=(found.referral,), additional=additional, glue=glue)
+        return Answer(aa=bool(answer), answer=answer, authority=(found.referral, *proof), additional=additional, glue=glue)
+    negative: tuple[RRset, ...] = ()
+    if found.negative is not None:
+        negative = (found.negative,)
+        if secure and (rrsigs := zone.signatures.get((zone.origin, codes.SOA))) is not None:
+            negative = (found.negative, replace(rrsigs, ttl=found.negative.ttl))
     return Answer(
         rcode=found.rcode,
         aa=True,
         answer=answer,
-        authority=(found.negative,) if found.negative is not None else (),
-        additional=_addresses(zones, answer[-1]) if found.answer else (),
+        authority=(*negative, *proof),
+        additional=_addresses(zones, found.answer[-1], secure=secure) if found.answer else (),
     )
 
 
@@ -153,7 +201,7 @@ def _glue(zones: Zones, cut: RRset) -> tuple[tuple[RRset, ...], int]:
     return tuple(needed + others), len(needed)
 
 
-def _addresses(zones: Zones, rrset: RRset) -> tuple[RRset, ...]:
+def _addresses(zones: Zones, rrset: RRset, *, secure: bool) -> tuple[RRset, ...]:
     """What the client of an NS, MX, SRV, SVCB or HTTPS set asks next, where it is held here."""
     additional: list[RRset] = []
     for target in targets(rrset):
@@ -161,7 +209,9 @@ def _addresses(zones: Zones, rrset: RRset) -> tuple[RRset, ...]:
         if zone is None:
             continue
         for rtype in (codes.A, codes.AAAA):
-            additional += [found for found in _find(zone, target, rtype).answer if found.type == rtype]
+            found = _find(zone, target, rtype)
+            sets = [rrset for rrset in found.answer if rrset.type == rtype]
+            additional += sets
     return tuple(additional)
 
 

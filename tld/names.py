@@ -23,6 +23,8 @@ from overlay.wire.address import Address
 from tld import codes, download
 from tld.authority import Authority, Source
 from tld.delegation import HOST_TTL, Bootstrap, amend, build, difference, labels, text_rdata
+from tld.dnssec.pieces import Copy
+from tld.dnssec.secure import Secure, Status
 from tld.engine import Answer, lookup
 from tld.label import Name, from_text, from_wire, to_wire
 from tld.query import Query, ask, parse
@@ -34,7 +36,11 @@ from tld.zone import RRset, Zone, Zones
 
 MAX_CHAIN: Final = 8  # zones fetched for one query, one after the other
 _EDE_OTHER: Final = 0
+_PROOF: Final = frozenset({codes.DS, codes.RRSIG, codes.NSEC, codes.DNSKEY, codes.CDS, codes.CDNSKEY})
 UNCARRIED: Final = "nobody reachable and healthy carries this service"
+BOGUS: Final = (codes.EDE_BOGUS, "what signs this name does not hold: overlay doctor")
+EXPIRED: Final = (codes.EDE_EXPIRED, "signatures have ended and nobody renewed them: overlay doctor")
+STALE: Final = (codes.EDE_STALE, "as last heard: nobody has vouched for the root zone of late")
 HIDDEN: Final = "this node stands behind a NAT and has no address of its own: overlay ping reaches it"
 
 
@@ -82,12 +88,14 @@ class Names:
         self.views: dict[Path, ZoneView] = {}
         self.world = World(policy=policy, tld=self.tld, zone=self.zone)
         self.counters: Counter[str] = Counter()  # what building zones left out
-        self.authoritative = Authority(self.zones, special=self._for_asker, nsid=nsid)
-        self.resolving = Authority(self.own, special=self._for_ourselves, ra=True)
         self._suffix = self.zone if policy == "suffix-only" else self.tld
+        self.secure = Secure((self.tld, self.zone), self.zones, self.counters, stub=self._suffix)
+        self.authoritative = Authority(self.zones, special=self._for_asker, finder=self._provable, nsid=nsid)
+        self.resolving = Authority(self.own, special=self._for_ourselves, finder=self._resolved, ra=True)
         self._remembers = policy != "public-first"  # there the public DNS is asked each time
         self._bootstrap = Bootstrap(overlay_id=overlay_id, tld=tld)
         self.holders: download.Holders = download.nobody  # who gives away releases
+        self._at = 0.0  # UTC seconds, as last told
         self._public: tuple[str, ...] = ()
         self._hosts: dict[Path, dict[bytes, Host]] = {}  # per zone: node id -> name, addresses
         self._gates: dict[bytes, Host] | None = None  # the same of the root's gateways, once somebody asks
@@ -117,12 +125,19 @@ class Names:
             self.zones.drop(labels(path, suffix))
             self.own.drop(labels(path, suffix))
             self._winding.discard(labels(path, suffix))
+        self.secure.drop(path)
         self._down.pop(path, None)
         if path == ROOT:
             self._second_level, self._gates = frozenset(), None
         self._hosts.pop(path, None)
         self._cuts.pop(path, None)
         self._see()
+
+    def sign(self, path: Path, keys: Copy | None, zone: Copy | None) -> None:
+        """That signed version of a zone counts from now on for whoever asks for proof; None: there is none."""
+        self.secure.put(path, keys, zone)
+        self.zones.touch()
+        self.own.touch()
 
     def set_public_address(self, *hosts: str) -> None:
         """This node's public addresses (``whoami`` through the stub), as they are known now; none: not known."""
@@ -143,10 +158,12 @@ class Names:
 
     def evidence(self, *, at: float, peers: int) -> None:
         """Weigh anew whether absence from the root zone held proves anything: at least once a minute, at UTC ``at``."""
+        self._at = at
         root = self.views.get(ROOT)
         proves = Evidence(at=at, head_issued=root.head_issued if root else None, peers=peers).proves
         if proves != self.world.proves:
             self.world = replace(self.world, proves=proves)
+            self.own.touch()
 
     def _build(self, view: ZoneView, old: ZoneView | None) -> None:
         made = difference(old, view) if old is not None else None
@@ -163,6 +180,7 @@ class Names:
             self.zones.put(zone)
             if suffix == self._suffix:
                 self.own.put(zone if ours is view else build(ours, suffix=suffix, bootstrap=bootstrap, counters=Counter()))
+        self.secure.refresh(view.path)
         if made is not None and view.path == ROOT:
             self._second_level |= {cut.labels[0].encode() for cut in made.fresh}
         up = {carrier.name for carrier in ours.carries if carrier.carry.healthy and carrier.reach}
@@ -225,7 +243,7 @@ class Names:
 
     def stub(self, data: bytes, source: Source, udp: bool) -> bytes | Later | None:
         """The reply from memory, or who must be waited for, or None where nothing must be said (counted)."""
-        if udp and self._remembers and (reply := self.resolving.reply(data, source)) is not None:
+        if udp and self._remembers and (reply := self.resolving.reply(data)) is not None:
             return reply
         try:
             query = parse(data)
@@ -304,21 +322,57 @@ class Names:
             return self.failed(query, (codes.EDE_NO_REACHABLE_AUTHORITY, "delegated to name servers outside of the overlay"))
         return self.resolving.respond(query, source, udp)
 
+    # -- with proof, and without
+
+    def _provable(self, query: Query) -> Answer:
+        """For the world: the signed version where proof is asked for, else what is live."""
+        return lookup(self.secure.zones if _of_proof(query) else self.zones, query.qname, query.qtype, secure=query.secure)
+
+    def _resolved(self, query: Query) -> Answer:
+        """For this machine, as a validating resolver: AD where what is said was signed and the signatures hold (RFC 4035 3.2.3).
+
+        Whoever does not ask for proof gets what is live, LAN addresses included; AD where that is what is signed.
+        """
+        if query.secure:
+            answer = lookup(self.secure.own, query.qname, query.qtype, secure=True)
+            status = self.secure.status(answer, self._at)
+            if status is Status.BOGUS and not query.flags & codes.CD:
+                self.resolving.counters["dns_bogus"] += 1
+                return Answer(rcode=codes.SERVFAIL, ede=EXPIRED if self.secure.over else BOGUS)
+            return replace(answer, ad=status is Status.SECURE)
+        live = lookup(self.secure.own if _of_proof(query) else self.own, query.qname, query.qtype)
+        if query.flags & codes.AD:
+            proven = lookup(self.secure.own, query.qname, query.qtype, secure=True)
+            if same(live, proven) and self.secure.status(proven, self._at) is Status.SECURE:
+                return replace(live, ad=True)
+        old = self._at > 0 and self.world.joined and not self.world.proves
+        return replace(live, ede=STALE) if old and live.ede is None else live
+
     # -- what no zone holds
 
     def _for_asker(self, query: Query, source: Source) -> Answer | None:
-        return self._special(query.qname, query.qtype, (source[0],), self.zones)
+        proof = _of_proof(query)
+        return self._special(query.qname, query.qtype, (source[0],), self.secure.zones if proof else self.zones, secure=proof)
 
     def _for_ourselves(self, query: Query, source: Source) -> Answer | None:
-        return self._special(query.qname, query.qtype, self._public, self.own)
+        proof = _of_proof(query)
+        return self._special(query.qname, query.qtype, self._public, self.secure.own if proof else self.own, secure=proof)
 
-    def _special(self, qname: Name, qtype: int, who: Collection[str], zones: Zones) -> Answer | None:
+    def _special(self, qname: Name, qtype: int, who: Collection[str], zones: Zones, *, secure: bool = False) -> Answer | None:
         for suffix in (self.tld, self.zone):
             depth = len(qname) - len(suffix)
             if depth > 0 and qname[depth - 1] in (WHOAMI, ID, DOWNLOAD) and qname[depth:] == suffix:
                 root = zones.get(suffix)
                 if root is None:
                     return None
+                if secure and codes.NS in root.nodes.get(qname[depth - 1 :], {}):  # a cut without DS: a zone of its own, unsigned
+                    if depth == 1 and qtype == codes.DS:
+                        return None
+                    root = _cut(root, qname[depth - 1 :])
+                    if depth == 1 and qtype in (codes.SOA, codes.NS):
+                        return Answer(aa=True, answer=(root.negative if qtype == codes.SOA else root.nodes[qname][codes.NS],))
+                    if depth == 1 and qname[0] == ID:
+                        return Answer(aa=True, authority=(root.negative,))
                 if qname[depth - 1] == DOWNLOAD:
                     return self._download(root, qname, qtype, depth)
                 if qname[depth - 1] == WHOAMI:
@@ -326,8 +380,8 @@ class Names:
                 return None if depth == 1 else self._by_id(root, qname, qtype, depth)
         for down in self._down.values():
             if qname in down:
-                answer = lookup(zones, qname, qtype)
-                return answer if answer.answer else replace(answer, ede=(_EDE_OTHER, down[qname]))
+                answer = lookup(zones, qname, qtype, secure=secure and qtype not in _PROOF)
+                return answer if answer.answer or secure else replace(answer, ede=(_EDE_OTHER, down[qname]))
         return None
 
     def _download(self, root: Zone, qname: Name, qtype: int, depth: int) -> Answer:
@@ -373,6 +427,24 @@ def along(name: Name, qtype: int, sets: tuple[RRset, ...]) -> tuple[RRset, ...]:
             break
         name = tuple(label.lower() for label in from_wire(alias.rdatas[0])[0])
     return tuple(kept)
+
+
+def _of_proof(query: Query) -> bool:
+    """Whether the signed version is what is asked for: by the DO bit, or by a type that only it has."""
+    return query.secure or query.qtype in _PROOF
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Whether two answers say the same: proofs and the order of records aside."""
+    if one.rcode != other.rcode or one.aa != other.aa:
+        return False
+    said = [{(r.name, r.type, frozenset(r.rdatas)) for r in answer.answer if r.type != codes.RRSIG} for answer in (one, other)]
+    return said[0] == said[1]
+
+
+def _cut(root: Zone, name: Name) -> Zone:
+    """The root as it stands above one of its unsigned cuts: what is not there is timed by a SOA of the cut's own."""
+    return replace(root, negative=replace(root.negative, name=name))
 
 
 def end_of(answer: Answer, qtype: int) -> Name | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
-from typing import Final
 
 from overlay import limits
 from overlay.errors import Malformed
 from tld import codes
+from tld.cookies import lawful
 from tld.label import MAX_LABEL, MAX_NAME, Name, skip
 
 _HEADER = Struct("!HHHHHH")
@@ -23,7 +23,6 @@ _MAX_RECORDS = 16  # records behind the question of a query that are looked at (
 _META = frozenset(range(128, 256)) - {codes.ANY, codes.AXFR, codes.IXFR}  # RFC 6895 3.1: QTYPEs and meta types
 PLAIN = 512  # octets that a client without EDNS takes over UDP, RFC 1035 2.3.4
 TCP = 65_535
-COOKIE_LENGTHS: Final = frozenset({8, *range(16, 41)})  # RFC 7873 4; any other is FORMERR, 5.2.2
 _SIZES = (limits.EDNS, 1_220, 1_024, PLAIN)  # advertised sizes are rounded down to these, so that few renderings are cached
 
 
@@ -72,6 +71,11 @@ class Query:
         """The RD bit, which answers copy."""
         return bool(self.flags & codes.RD)
 
+    @property
+    def secure(self) -> bool:
+        """The DO bit: signatures and proofs are wanted (RFC 3225)."""
+        return self.edns is not None and self.edns.do
+
     def limit(self, *, udp: bool) -> int:
         """Octets that the answer may have: 65,535 over TCP; over UDP 512, with EDNS up to 1,232 in four steps."""
         if not udp:
@@ -81,19 +85,16 @@ class Query:
         return _limit(self.edns.size)
 
 
-Key = tuple[bytes, int, int]  # question in lower case; limit in octets; 0 no EDNS, 1 EDNS, 2 EDNS with DO
+Key = tuple[bytes, int, int]  # question in lower case; limit in octets; 0 no EDNS, 1 EDNS, 2 EDNS with DO, and 4 where AD is set
 
 
-def key_of(query: Query, *, udp: bool, room: int = 0) -> Key:
-    """What renderings of answers are remembered by: queries of one key have the same answer but for id, RD and spelling.
-
-    ``room`` octets are kept free for what is appended to the rendering.
-    """
-    return query.key, query.limit(udp=udp) - room, 0 if query.edns is None else 2 if query.edns.do else 1
+def key_of(query: Query, *, udp: bool) -> Key:
+    """What renderings of answers are remembered by: queries of one key have the same answer but for id, RD and spelling."""
+    return query.key, query.limit(udp=udp), (0 if query.edns is None else 2 if query.edns.do else 1) | (query.flags & codes.AD) >> 3
 
 
-def outline(data: bytes) -> tuple[Key, int, bytes] | None:
-    """The key of an ordinary UDP query, the end of its question, its cookie; without parsing. None where anything is unusual.
+def outline(data: bytes) -> tuple[Key, int] | None:
+    """The key of an ordinary UDP query and the end of its question, without parsing; None where anything is unusual.
 
     Only for looking up what :func:`parse` and :func:`key_of` have once accepted: nothing here proves that the name is
     well-formed, but a key that equals a well-formed one belongs to a well-formed question.
@@ -103,22 +104,19 @@ def outline(data: bytes) -> tuple[Key, int, bytes] | None:
     if end < 17 or end > size or data[2] & 0xF8 or data[4:11] != b"\0\1\0\0\0\0\0":
         return None
     question = data[12 : end - 4].lower() + data[end - 4 : end]
+    wants = (data[3] & codes.AD) >> 3
     if size == end:
-        return ((question, PLAIN, 0), end, b"") if data[11] == 0 else None
+        return ((question, PLAIN, wants), end) if data[11] == 0 else None
     if data[11] != 1 or size < end + 11 or data[end : end + 3] != b"\0\0\x29" or data[end + 6]:
         return None
     length = data[end + 9] << 8 | data[end + 10]
     if size != end + 11 + length:
         return None
-    cookie = b""
-    if length:
-        if length < 4 or data[end + 13] << 8 | data[end + 14] != length - 4 or (code := data[end + 11 : end + 13]) == b"\0\3":
-            return None  # more options than one, or NSID, which has an answer of its own
-        if code == b"\0\x0a":
-            if length - 4 not in COOKIE_LENGTHS:
-                return None
-            cookie = data[end + 15 :]
-    return (question, _limit(data[end + 3] << 8 | data[end + 4]), 2 if data[end + 7] & 0x80 else 1), end, cookie
+    if length and (length < 4 or data[end + 13] << 8 | data[end + 14] != length - 4 or data[end + 11 : end + 13] == b"\0\3"):
+        return None  # more options than one (a cookie, most often), or NSID, which has an answer of its own
+    if length and data[end + 11 : end + 13] == b"\0\x0a" and not lawful(length - 4):
+        return None
+    return (question, _limit(data[end + 3] << 8 | data[end + 4]), (2 if data[end + 7] & 0x80 else 1) | wants), end
 
 
 def _limit(advertised: int) -> int:
@@ -197,10 +195,10 @@ def _edns(data: bytes, offset: int, answers: int, authority: int, additional: in
             if found is not None or index < answers + authority or data[start] != 0:
                 raise Malformed("OPT in the wrong place, twice, or with a name", rule="dns-opt")
             version = ttl >> 16 & 0xFF
-            told = () if version else options(data[offset - length : offset])  # what another version writes there is not ours to split
-            found = Edns(version, rclass, bool(ttl & 0x8000), told)
-            if (cookie := found.option(codes.OPTION_COOKIE)) is not None and len(cookie) not in COOKIE_LENGTHS:
-                raise Malformed("a cookie of a length that none has", rule="dns-cookie")
+            read = () if version else options(data[offset - length : offset])  # what a later version puts there is not known
+            if any(code == codes.OPTION_COOKIE and not lawful(len(value)) for code, value in read):
+                raise Malformed("a cookie of a wrong length", rule="dns-opt")  # RFC 7873 5.2.2
+            found = Edns(version, rclass, bool(ttl & 0x8000), read)
     if offset != len(data):
         raise Malformed("octets behind the last record", rule="dns-trailing")
     return found

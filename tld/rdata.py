@@ -363,6 +363,7 @@ FIELDS: dict[int, tuple[Field, ...]] = {
     codes.CDNSKEY: (_U16, _U8, _U8, _BASE64),
     codes.RRSIG: (_TYPE, _U8, _U8, _U32, _SIGNED_TIME, _SIGNED_TIME, _U16, _NAME, _BASE64),
     codes.NSEC: (_NAME, _BITMAP),
+    codes.ZONEMD: (_U32, _U8, _U8, _HEX),
 }
 
 

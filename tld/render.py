@@ -43,14 +43,13 @@ class Rendered:
         return query.ident.to_bytes(2, "big") + head + query.question + self.tail
 
 
-def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: bytes = b"", room: int = 0) -> Rendered:
+def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: bytes = b"") -> Rendered:
     """The rendering of ``answer`` for clients like ``query``'s: their transport, EDNS, DO and size.
 
-    ``ra`` sets the bit that says recursion is offered (stub). ``nsid`` is sent to whoever asks for it (RFC 5001). ``room``
-    octets of options are announced in OPT, which ends the message, and left to the caller to append: a cookie is the asker's own.
+    ``ra`` sets the bit that says recursion is offered (stub). ``nsid`` is sent to whoever asks for it (RFC 5001).
     """
-    opt = opt_of(query, answer, nsid, room)
-    writer = Writer(query, query.limit(udp=udp) - len(opt) - room)
+    opt = opt_of(query, answer, nsid)
+    writer = Writer(query, query.limit(udp=udp) - len(opt))
     counts = [0, 0, 0]
     truncated = False
     for section, rrsets in ((0, answer.answer), (1, answer.authority), (2, answer.additional[: answer.glue])):
@@ -66,6 +65,8 @@ def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: b
             if writer.add(rrset):
                 counts[2] += len(rrset.rdatas)
     flags = codes.QR | answer.rcode & 15 | (codes.AA if answer.aa else 0) | (codes.TC if truncated else 0) | (codes.RA if ra else 0)
+    if answer.ad and (query.flags & codes.AD or query.secure):  # RFC 6840 5.8
+        flags |= codes.AD
     counts[2] += bool(opt)
     questions = 1 if query.question else 0
     return Rendered(
@@ -75,15 +76,15 @@ def render(query: Query, answer: Answer, *, udp: bool, ra: bool = False, nsid: b
     )
 
 
-def refuse(query: Query, rcode: int, ede: tuple[int, str] | None = None, *, ra: bool = False, room: int = 0) -> bytes:
+def refuse(query: Query, rcode: int, ede: tuple[int, str] | None = None, *, ra: bool = False) -> bytes:
     """A whole reply that carries no records: FORMERR, NOTIMP, REFUSED, SERVFAIL, BADVERS ... The opcode is echoed."""
-    rendered = render(query, Answer(rcode=rcode, ede=ede), udp=True, ra=ra, room=room)
+    rendered = render(query, Answer(rcode=rcode, ede=ede), udp=True, ra=ra)
     reply = bytearray(rendered.reply(query))
     reply[2] |= query.flags >> 8 & 0x78  # opcode
     return bytes(reply)
 
 
-def opt_of(query: Query, answer: Answer, nsid: bytes = b"", room: int = 0) -> bytes:
+def opt_of(query: Query, answer: Answer, nsid: bytes = b"") -> bytes:
     """The OPT record of a reply; empty where the query had none."""
     if query.edns is None:
         return b""
@@ -94,7 +95,7 @@ def opt_of(query: Query, answer: Answer, nsid: bytes = b"", room: int = 0) -> by
         text = answer.ede[1].encode()
         data += _TWO.pack(codes.OPTION_EDE, 2 + len(text)) + answer.ede[0].to_bytes(2, "big") + text
     ttl = answer.rcode >> 4 << 24 | (0x8000 if query.edns.do else 0)
-    return b"\0" + _FIXED.pack(codes.OPT, limits.EDNS, ttl, len(data) + room) + data
+    return b"\0" + _FIXED.pack(codes.OPT, limits.EDNS, ttl, len(data)) + data
 
 
 class Writer:

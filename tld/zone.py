@@ -8,12 +8,13 @@ where records come from (``master``, ``delegation``) and how questions are answe
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from overlay.errors import ConfigError
 from tld import codes
-from tld.label import Name, to_text, under
+from tld.label import Name, order, to_text, under
 
 MAX_TTL = 2**31 - 1  # RFC 2181 8
 
@@ -37,13 +38,31 @@ Node = dict[int, RRset]  # type -> set; empty for an empty non-terminal
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """One zone. Build it with :func:`build`. ``nodes`` has every name that exists, ``redirects`` those with a cut or DNAME."""
+    """One zone. Build it with :func:`build`. ``nodes`` has every name that exists, ``redirects`` those with a cut or DNAME.
+
+    A zone that came with its DNSSEC records has in ``signatures`` the RRSIG set of each set signed, and in ``denials`` the
+    names with NSEC in canonical order; both are empty in a zone that is not signed.
+    """
 
     origin: Name
     serial: int
     nodes: dict[Name, Node] = field(repr=False)
     redirects: frozenset[Name] = field(repr=False)  # below the apex with NS, or anywhere with DNAME
     negative: RRset = field(repr=False)  # SOA with TTL min(TTL, MINIMUM), RFC 2308 5
+    signatures: dict[tuple[Name, int], RRset] = field(repr=False, default_factory=dict)  # by owner and type covered
+    denials: tuple[tuple[bytes, ...], ...] = field(repr=False, default=())  # as ``label.order`` spells them
+
+    @property
+    def signed(self) -> bool:
+        """Whether it can prove what it says, and what it does not."""
+        return bool(self.denials)
+
+    def denial(self, name: Name) -> RRset | None:
+        """The NSEC at ``name`` or, where it has none, the one before it: which covers it. None in a zone that is not signed."""
+        if not self.denials:
+            return None
+        owner = self.denials[bisect_right(self.denials, order(name)) - 1][::-1]
+        return self.nodes[owner][codes.NSEC]
 
     def rrsets(self) -> Iterator[RRset]:
         """All sets, the SOA first, then in canonical order of names, by type."""
@@ -85,13 +104,30 @@ def build(origin: Name, rrsets: Iterable[RRset]) -> Zone:
         for depth in range(1, len(name) - len(origin)):
             nodes.setdefault(name[depth:], {})
     rdata = soa.rdatas[0]
+    signatures = _signatures(nodes)
     return Zone(
         origin=origin,
         serial=int.from_bytes(rdata[-20:-16], "big"),
         nodes=nodes,
         redirects=frozenset(name for name, node in nodes.items() if codes.DNAME in node or (codes.NS in node and name != origin)),
         negative=replace(soa, ttl=min(soa.ttl, int.from_bytes(rdata[-4:], "big"))),
+        signatures=signatures,
+        denials=tuple(sorted(order(name) for name, node in nodes.items() if codes.NSEC in node)) if (origin, codes.NSEC) in signatures else (),
     )
+
+
+def _signatures(nodes: dict[Name, Node]) -> dict[tuple[Name, int], RRset]:
+    """RRSIG records by what they cover, with the TTL of that (RFC 4034 3)."""
+    found: dict[tuple[Name, int], RRset] = {}
+    for name, node in nodes.items():
+        if codes.RRSIG in node:
+            by_type: dict[int, list[bytes]] = {}
+            for rdata in node[codes.RRSIG].rdatas:
+                by_type.setdefault(int.from_bytes(rdata[:2], "big"), []).append(rdata)
+            for rtype, rdatas in by_type.items():
+                if rtype in node:
+                    found[name, rtype] = RRset(name, codes.RRSIG, node[rtype].ttl, tuple(rdatas))
+    return found
 
 
 def _check(origin: Name, nodes: dict[Name, Node]) -> None:

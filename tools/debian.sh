@@ -15,6 +15,9 @@ look() {
     want ip iproute2 "all tests in network namespaces"
     want unbound unbound "all tests in network namespaces (it is the public DNS there)"
     want dig bind9-dnsutils "all tests in network namespaces, and dig as judge elsewhere"
+    want named bind9 "BIND as a validating resolver, in network namespaces"
+    want drill ldnsutils "drill's chase of signatures, and ldns-verify-zone over exported zones"
+    want dnssec-verify bind9-utils "dnssec-verify and named-checkzone over exported zones"
     want nft nftables "closed ways in network namespaces"
     # The router alone: no package of a service, and its binary runs in a test's own namespace only.
     want miniupnpd miniupnpd-nftables "ports mapped at a real router, in network namespaces"
@@ -48,8 +51,8 @@ if test "$(id -u)" = 0 && command -v apt-get >/dev/null; then
     apt-get -qq update >/dev/null 2>&1 </dev/null || true
     for package in $missing; do
         DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$package" >/dev/null 2>&1 </dev/null || continue
-        case $package in unbound | nsd | knot)
-            if test -d /run/systemd/system; then systemctl -q disable --now "$package" || true; fi ;;
+        case $package in unbound | nsd | knot | bind9)
+            if test -d /run/systemd/system; then systemctl -q disable --now "$(test "$package" = bind9 && echo named || echo "$package")" || true; fi ;;
         esac
     done
     look

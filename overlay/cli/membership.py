@@ -20,7 +20,7 @@ from overlay.machine import Store as Write
 from overlay.records import kinds
 from overlay.records.kinds import Root
 from overlay.records.record import MAX_TIME, Record, parse
-from overlay.roots import key_file
+from overlay.roots import entry_keys, key_file
 from overlay.setup import FOUNDING, OWN, PASSPORT, found
 from overlay.units import b64
 from overlay.wire.address import parse_address
@@ -148,6 +148,7 @@ class Founded:
     plan: Plan
     identity: Identity
     root_key_files: tuple[Path, ...]
+    entries: tuple[bytes, ...]  # key-signing keys of the root zone
 
 
 def found_overlay(home: Path, plan: Plan, *, keys: int, root_out: Path | None, advertised: tuple[str, ...], at: int) -> Founded:
@@ -163,13 +164,14 @@ def found_overlay(home: Path, plan: Plan, *, keys: int, root_out: Path | None, a
         identity = load_identity(home, make=True)
         seeds = [secrets.token_bytes(32) for _ in range(keys)]
         signers = [Signer.from_seed(seed) for seed in seeds]
-        root = founding_record(plan, signers, at)
+        entries = tuple(key.public for key in entry_keys(seeds))
+        root = founding_record(plan, signers, at, entries)
         grants = founder_grants(plan, root, signers, identity, at)
         files = _write_root_keys(root_out or home, seeds, root.digest)
         stores = found(root, grants, identity, at)
         stores += [*pinned(root.digest, plan.zone), Write(OWN, ADVERTISED, encode(list(advertised))), Write(OWN, LAST, str(at).encode())]
         store.commit_now(stores)
-    return Founded(root, plan, identity, files)
+    return Founded(root, plan, identity, files, entries)
 
 
 def _write_root_keys(directory: Path, seeds: list[bytes], overlay_id: bytes) -> tuple[Path, ...]:

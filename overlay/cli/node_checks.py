@@ -41,6 +41,7 @@ class NodeChecks:
     began: float
     reach: Callable[[bytes, tuple[Address, ...]], Awaitable[bytes]]
     ports: Callable[[], list[Finding]] = list  # of the ports mapped at the router
+    zones: Callable[[float], list[Finding]] | None = None  # of signed zones, by the uptime in seconds
     _count: int = 0
     _count_at: float = 0.0
 
@@ -58,7 +59,8 @@ class NodeChecks:
         problems = [Finding(about, FAILED, line, "see overlay log") for about, line in self.engine.problems.items()]
         wanted = {kind: tuple(texts) for kind, texts in dataclasses.asdict(self.listen).items() if kind in BUILT}
         found = [one for one in found if one.check not in self.engine.problems]
-        return [*found, *findings.listeners(wanted, self.engine.listeners.bound()), *self.ports(), *problems]
+        zones = self.zones(clock.now() - self.began) if self.zones is not None else []
+        return [*found, *findings.listeners(wanted, self.engine.listeners.bound()), *self.ports(), *zones, *problems]
 
     def warnings(self) -> list[str]:
         """What `overlay status` warns of; the engine's problems stand there by themselves."""

@@ -11,7 +11,7 @@ decides nothing about them.
     |- Health.run               checks of carried services
     |- serve_whois              WHOIS, where it is configured
     |- Carrier.run              the virtual address, where there is one
-    |- Outward.run              manners of the world's DNS: cookies, rates, keys, secondaries
+    |- Outward.run              secondaries told of changes, where there are any
     `- _weigh                   the age of what proves absence
 """
 
@@ -43,6 +43,9 @@ from overlay.cli.public import public_exists
 from overlay.cli.reaching import Reaching
 from overlay.cli.release_desk import ReleaseDesk
 from overlay.cli.releasing import Releasing
+from overlay.cli.signing import ZoneSigning
+from overlay.cli.zone_desk import ZoneDesk
+from overlay.cli.zone_findings import signed_zones
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
@@ -65,12 +68,14 @@ from overlay.session.relaying import SHORT
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
 from tld import whois
+from tld.cookies import Cookies
 from tld.driver.host import Resolvers
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
 from tld.driver.whois import serve_whois
 from tld.explain import expand
+from tld.manners import Polite
 from tld.names import Names
 
 ANSWER_LEAVES = 0.1  # seconds for an answer on the control socket
@@ -102,6 +107,9 @@ class Plugged:
         self.joined: Path | None = None
         self.asked: AdmissionAsked | None = None  # a person has to say yes
         self.names: Names | None = None
+        self.signing: ZoneSigning | None = None
+        self._outward: Outward | None = None  # who answers the world's queries
+        self._home = home
         self.checks: NodeChecks | None = None
         self.counted = {"drivers": self.engine.counters, "http": self.site.counters, "log": log.counters, "releases": self.releasing.counters}
         self._incarnation = incarnation
@@ -132,9 +140,9 @@ class Plugged:
             with scope:
                 if kind == "http":
                     await self.site.serve([sock])
-                elif sock.type == socket.SOCK_DGRAM and self.names is not None:
+                elif sock.type == socket.SOCK_DGRAM and self._outward is not None:
                     await serve_udp(sock, self._outward.backend)
-                elif self.names is not None:
+                elif self._outward is not None:
                     await serve_tcp(sock, self._outward.backend)
             if scope.cancelled_caught:
                 sock.close()
@@ -161,7 +169,10 @@ class Plugged:
         names = self.names = Names(
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
-        names.holders = self.releasing.holders
+        names.holders = self.releasing.saying.holders
+        world = Polite(names.authoritative, Cookies(os.urandom(16)), now=self.engine.clock.now, at=self.engine.clock.at)
+        outward = self._outward = Outward(world, lambda: names.secure.zones, self.config.dns, self.engine.clock.at)
+        signing = self.signing = ZoneSigning(self.engine, names, self._home)
         upstream = Upstream(
             Resolvers(
                 clock=trio.current_time, own=self._own_dns, configured=tuple(parse_address(text, 53) for text in self.config.names.upstream),
@@ -170,9 +181,8 @@ class Plugged:
         )
         self.counted |= {
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
+            "signing": signing.counters, "secondaries": outward.counters,
         }
-        self._outward = Outward(names, self.config.dns, self.engine.clock.at)
-        self.counted["secondaries"] = self._outward.counters
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
         self.checks = NodeChecks(
@@ -191,8 +201,9 @@ class Plugged:
         self._public = partial(public_exists, upstream, names)
         start = self._nursery.start_soon
         start(upstream.run)
-        start(self._outward.run)
+        start(outward.run)
         start(self._weigh)
+        start(signing.run)
         start(Health(self.engine).run)
         for sock in (*self.listeners.dns_udp, *self.listeners.dns_tcp):
             self._serve("dns", sock)
@@ -203,6 +214,7 @@ class Plugged:
         for sock in self.listeners.whois:
             start(serve_whois, sock, self._whois, self.engine.counters)
         self.checks.ports = mapping.findings
+        self.checks.zones = partial(signed_zones, signing)
         self.counted["portmap"] = mapping.machine.counters
         start(mapping.run, self.wait)
         if self._root is not None:
@@ -212,8 +224,9 @@ class Plugged:
             )
             start(self._carrier.run)
         start(self.releasing.run)
-        changes = {**operations.handlers(), **ReleaseDesk(self.releasing).handlers()}
-        self._desk.open({**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **keeping(changes, self.engine)})
+        changes = {**operations.handlers(), **ReleaseDesk(self.releasing, reports, reaching.session).handlers()}
+        looks = {**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **ZoneDesk(names, signing).handlers()}
+        self._desk.open({**looks, **keeping(changes, self.engine)})
         self._show_all()
 
     @property
@@ -283,17 +296,25 @@ class Plugged:
             holdings = self.node.directory.holdings
             for path in (parse_path(unit.removeprefix("zone:")) for unit in units):
                 if path == ROOT or (path in self.node.book.cuts and holdings.holds(path)):
-                    self.names.update(holdings.view(path))
+                    self._hold(path)
             self._look_at_evidence()
 
+    def _hold(self, path: Path) -> None:
+        """That zone, live and signed, to names."""
+        if self.names is not None and self.signing is not None and self.node.directory is not None:
+            self.names.update(self.node.directory.holdings.view(path))
+            self.signing.show(path)
+            self.signing.look_soon()
+
     def _show_all(self) -> None:
-        if self.names is None or self.node.directory is None:
+        if self.names is None or self.signing is None or self.node.directory is None:
             return
         zones = self.node.directory.holdings.zones()
         for path in [path for path in self.names.views if path not in zones]:
             self.names.drop(path)
+            self.signing.forget(path)
         for path in zones:
-            self.names.update(self.node.directory.holdings.view(path))
+            self._hold(path)
         self._look_at_evidence()
 
     def _look_at_evidence(self) -> None:
@@ -317,8 +338,7 @@ class Plugged:
             self.engine.step()
             with trio.move_on_after(0.5):
                 await self._news.wait()
-        if self.names is not None:
-            self.names.update(node.directory.holdings.view(path))
+        self._hold(path)
 
     async def _ask_public(self, label: str) -> None:
         """Whether a label that somebody wants to claim exists publicly: the node waits for it."""

@@ -5,6 +5,7 @@ It decides nothing yet but what the command line hands over and what it gets bac
 
 from __future__ import annotations
 
+import importlib
 import re
 import socket
 import time
@@ -87,7 +88,8 @@ def found(home: Path, founding: Founding, config: Config) -> Founded:
     )
     shown = hosts or tuple(one.host for one in advertised(interfaces()) if routable(one.host))
     ways = (WayIn(tuple(Address(host, port) for host in shown)[:8], made.identity.exchange_public),) if shown else ()
-    publish = zone_lines(plan.zone, plan.tld, made.root.digest, ways, shown).splitlines()
+    ds = importlib.import_module("tld.dnssec.export").anchor(tuple(plan.zone.encode().split(b".")), made.entries)
+    publish = zone_lines(plan.zone, plan.tld, made.root.digest, ways, shown, ds).splitlines()
     talk = [
         f"founded the overlay {plan.zone}, id {b64(made.root.digest)}; this node is {plan.name.fqdn(plan.tld)}",
         f"root key{'s' if len(made.root_key_files) > 1 else ''}: {', '.join(map(str, made.root_key_files))} (keep a copy where nobody else reads it)",

@@ -78,7 +78,7 @@ class Reaching:
         name = self.reports.full(entry.name)
         if entry.node_id == self.node.identity.node_id:
             return {"name": name, "path": "lan", "sent": count, "received": count, "rtt_ms": [0.0] * count}
-        peer = await self._session(entry)
+        peer = await self.session(entry)
         rtts: list[float] = []
         for turn in range(count):
             if turn:
@@ -95,7 +95,8 @@ class Reaching:
             raise ReachError(f"{name} did not answer", "overlay why shows the paths that were tried", rule="ping")
         return {"name": name, "path": self.reports.path_of(peer), "sent": count, "received": len(rtts), "rtt_ms": rtts}
 
-    async def _session(self, entry: HostEntry) -> Peer:
+    async def session(self, entry: HostEntry) -> Peer:
+        """A session with a node: the one that there is, or a new one. ``ReachError`` where none comes of it."""
         clock = self.engine.clock
         peer = self.node.peers.by_node(entry.node_id)
         if peer is None and (entry.host.addresses or entry.host.relays):

@@ -23,7 +23,8 @@ from bootstrap.mirror import WELL_KNOWN, read_way_in
 from overlay.cli.client import put_json, say
 from overlay.cli.grammar import Call
 from overlay.cli.home import made, own
-from overlay.cli.releasing import AGAIN, PLATFORMS
+from overlay.cli.release_known import PLATFORMS
+from overlay.cli.releasing import AGAIN
 from overlay.directory.book import Book
 from overlay.driver.release_fetch import Fetching, GivenUp, Source, hint_of
 from overlay.driver.releases import Shelf

@@ -6,11 +6,8 @@ Keys of channels never leave this process but into files that only their owner m
 
 from __future__ import annotations
 
-import getpass
 import importlib
 import os
-import re
-import secrets
 import sys
 import time
 from contextlib import suppress
@@ -22,17 +19,16 @@ from overlay.cli.grammar import Call
 from overlay.cli.home import own
 from overlay.cli.layout import shown, table
 from overlay.cli.membership import private_file
+from overlay.cli.release_keys import PASSPHRASE, PUBLISH, all_sealed, new_keys, signers_of
 from overlay.driver.release_hints import measure, strip
-from overlay.driver.release_patch import LARGEST, make
-from overlay.driver.releases import Proved, Shelf
-from overlay.errors import Absent, ConfigError, Malformed, NotRunning, OverlayError, TrustError, UsageError
+from overlay.driver.releases import Proved, Shelf, patches_from
+from overlay.errors import ConfigError, Malformed, NotRunning, OverlayError, TrustError, UsageError
 from overlay.identity.keys import Signer
 from overlay.records.releases import MAX_DELTAS, channel_of, channel_path
 from overlay.release import hint
-from overlay.release.draft import ReleaseDraft, read_release_key, release_key_file, sealed_key
+from overlay.release.draft import ReleaseDraft
 from overlay.units import b64
 
-PASSPHRASE: Final = "OVERLAY_PASSPHRASE"
 LONG: Final = 300.0  # seconds for a node to hash again what was copied in: 64 GiB at 1.2 GB/s take a minute
 BAR: Final = 50 * 1_048_576  # octets from which on a copy shows how far it is
 
@@ -48,12 +44,17 @@ def init(call: Call) -> None:
     if threshold is not None and threshold > (count or 1):
         raise UsageError(f"--threshold {threshold} of {count or 1} keys makes no sense", "say --keys N, at least as many", rule="threshold")
     home = Path(found(call, "release.list", {})[0])
+    if values["auto_publish"] and (values["key_out"] or os.environ.get(PASSPHRASE)):
+        raise UsageError(
+            "a node that publishes by itself needs the keys in its home, not sealed",
+            f"leave --key-out away and {PASSPHRASE} unset, or publish by hand", rule="auto-publish",
+        )
     rows = ask(call, "release.list", {})
     known = any(row.get("channel") == channel for row in rows)
-    old = _signers(home, channel, values["key"]) if known else []
+    old = signers_of(home, channel, values["key"]) if known else []
     files: dict[Path, Signer] = {}
     if not known or count is not None:
-        files = _new_keys(Path(values["key_out"]) if values["key_out"] else home, channel, count or 1)
+        files = new_keys(Path(values["key_out"]) if values["key_out"] else home, channel, count or 1, sealed=not values["auto_publish"])
     args: dict[str, Any] = {"channel": channel, "keys": [b64(signer.public) for signer in files.values()]}
     if files:
         args["threshold"] = threshold or 1
@@ -66,76 +67,28 @@ def init(call: Call) -> None:
     draft.sign([*files.values(), *old])
     for path in files:
         say(f"wrote {path}")
-    if files and not _sealed(files):
+    if files and not all_sealed(files) and not values["auto_publish"]:
         say(f"warning: the keys are not encrypted; set {PASSPHRASE}, or type a passphrase at a terminal, to have them so")
-    _finish(call, draft, home / f"release-{channel}.draft", {"channel": channel, "keys": [str(path) for path in files]})
+    told: dict[str, Any] = {"channel": channel, "keys": [str(path) for path in files]}
     if values["auto_publish"]:
-        say("warning: --auto-publish is not acted on yet: publish each revision with overlay release publish")
+        told["auto_publish"] = str(_open_folder(home, channel))
+    _finish(call, draft, home / f"release-{channel}.draft", told)
+    if values["auto_publish"]:
+        say(f"what is put into {told['auto_publish']} is published by itself; the keys are not encrypted: who takes this machine over publishes too")
 
 
-def _new_keys(folder: Path, channel: str, count: int) -> dict[Path, Signer]:
-    taken = len(_in(folder, channel))
-    first = taken + 1
-    names = [f"release-{channel}{'' if count == 1 and not taken else f'-{first + number}'}.key" for number in range(count)]
-    for name in names:
-        if (folder / name).exists():
-            raise ConfigError(f"{folder / name} exists", "choose another --key-out, or move it away", rule="release-key")
-    passphrase = _passphrase(new=True)
-    made = {}
-    for name in names:
-        seed = secrets.token_bytes(32)
-        path = folder / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            private_file(path, release_key_file(channel, seed, passphrase, secrets.token_bytes(16)))
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}", "choose another --key-out", rule="release-key") from None
-        made[path] = Signer.from_seed(seed)
-    return made
-
-
-def _sealed(files: dict[Path, Signer]) -> bool:
-    return all(sealed_key(path.read_text()) for path in files)
-
-
-def _passphrase(*, new: bool) -> str:
-    """Of the environment, or typed; none where there is neither."""
-    given = os.environ.get(PASSPHRASE)
-    if given is not None:
-        return given
-    if sys.stdin is None or not sys.stdin.isatty():
-        return ""
+def _open_folder(home: Path, channel: str) -> Path:
+    """The folder from which the node publishes by itself: its owner's alone."""
+    folder = home / PUBLISH / channel
     try:
-        typed = getpass.getpass("passphrase for the channel's keys (empty: none): " if new else "passphrase: ")
-        if new and typed and getpass.getpass("again: ") != typed:
-            raise UsageError("the two passphrases differ", "type the same twice", rule="passphrase")
-    except EOFError:
-        return ""
-    return typed
-
-
-def _in(folder: Path, channel: str) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if re.fullmatch(rf"release-{channel}(-[0-9]+)?\.key", path.name))
-    except OSError:
-        return []
-
-
-def _signers(home: Path, channel: str, named: tuple[str, ...]) -> list[Signer]:
-    """The keys of the files that were named, or of those in the home."""
-    signers, passphrase = [], None
-    for path in [Path(text) for text in named] or _in(home, channel):
-        try:
-            text = path.read_text(errors="replace")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a key that is there: --key FILE", rule="release-key") from None
-        if sealed_key(text) and passphrase is None:
-            passphrase = _passphrase(new=False)
-        theirs, signer = read_release_key(text, str(path), passphrase or "")
-        if theirs != channel:
-            raise TrustError(f"{path} is a key of {theirs[:60]}", f"name a key of {channel}: --key FILE", rule="release-key")
-        signers.append(signer)
-    return signers
+        for one in (folder.parent, folder):
+            one.mkdir(mode=0o700, exist_ok=True)
+            owner = home.stat()
+            if os.geteuid() == 0 and owner.st_uid != 0:
+                os.chown(one, owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}", "make room, or mend that disk", rule="auto-publish") from None
+    return folder
 
 
 # -- drafts
@@ -169,7 +122,7 @@ def sign(call: Call) -> None:
     draft = _read_draft(path)
     say(draft.describe())
     said = draft.said()
-    if not draft.sign(_signers(Path(own(call.home)), channel_of(said.name), values["key"])) and draft.missing() > 0:
+    if not draft.sign(signers_of(Path(own(call.home)), channel_of(said.name), values["key"])) and draft.missing() > 0:
         raise TrustError("none of these keys is asked for, or they have signed already", "name another key: --key FILE", rule="release-key")
     out = Path(values["out"]) if values["out"] else path
     if said.kind != "release" and draft.missing() <= 0:
@@ -203,7 +156,7 @@ def publish(call: Call) -> None:
     patches: list[Proved] = []
     try:
         bases = _bases(values["signed"], ask(call, "release.list", {"channel": channel}))
-        deltas = _patches(shelf, channel, copied, bases, patches)
+        deltas = patches_from(shelf, channel, copied, bases, patches)
         if values["signed"]:
             draft = _signed(Path(values["signed"]), channel, copied, deltas)
         else:
@@ -216,7 +169,7 @@ def publish(call: Call) -> None:
             draft = _draft(answer)
             if draft.said().body[2][0][1:3] != [copied.length, copied.root]:
                 raise TrustError("the node's draft is not of this file", "is it a node of ours?", rule="release-draft")
-            draft.sign(_signers(home, channel, values["key"]))
+            draft.sign(signers_of(home, channel, values["key"]))
         if draft.missing() > 0:
             for copy in (copied, *patches):
                 shelf.discard(channel, copy.name)
@@ -240,21 +193,6 @@ def _bases(signed: str | None, rows: Any) -> list[int]:
         artifact = _read_draft(Path(signed)).said().body.get(2, [[]])[0]
         return [delta[0] for delta in (artifact[3] if len(artifact) == 4 else [])]
     return sorted((row["revision"] for row in rows if row.get("held")), reverse=True)[:MAX_DELTAS]
-
-
-def _patches(shelf: Shelf, channel: str, copied: Proved, bases: list[int], made: list[Proved]) -> list[tuple[int, Proved]]:
-    """Patches from these revisions, put on the shelf beside the copy; each is noted in ``made`` as soon as it is there."""
-    found = []
-    if not bases or copied.length > LARGEST:
-        return []
-    new = (shelf.folder / channel / copied.name).read_bytes()
-    for base in bases:
-        path = shelf.place(channel, base)
-        patch = make(path.read_bytes(), new) if path.is_file() and path.stat().st_size <= LARGEST else None
-        if patch is not None:
-            made.append(shelf.put_in(channel, patch))
-            found.append((base, made[-1]))
-    return found
 
 
 def _copied(shelf: Shelf, file: Path, channel: str) -> Proved:
@@ -303,7 +241,7 @@ def _halting(call: Call, *, lifted: bool) -> None:
     args = {"channel": channel, "revision": values["n"], "lifted": lifted, **({"note": values["note"]} if values["note"] else {})}
     home, answer = found(call, "release.halting", args)
     draft = _draft(answer)
-    signers = _signers(Path(home), channel, values["key"])
+    signers = signers_of(Path(home), channel, values["key"])
     for signer in signers:
         if draft.missing() > 0:
             draft.sign([signer])
@@ -336,8 +274,15 @@ def status(call: Call) -> None:
     answer = ask(call, "release.status", {"channel": call.values["channel"]})
     if call.values["why"] and not call.json:
         put(f"{shown(answer.get('state'))}: {shown(answer.get('reason') or 'nothing stands in its way')}")
+        for row in answer.get("holding", []):
+            put(f"r{answer.get('newest')} is held back by {row.get('name')}: {row.get('why')}")
         return
-    _object(call, answer)
+    short = {key: value for key, value in answer.items() if key not in ("holding", "clusters")}
+    _object(call, answer if call.json else short)
+    rows = answer.get("clusters", [])
+    if rows and not call.json:
+        heads = ("cluster", "revision", "stable", "live", "installed", "restarted", "healthy")
+        put(table([[*(row.get(head) for head in heads), ", ".join(row.get("development", []))] for row in rows], (*heads, "in development")))
 
 
 def verify(call: Call) -> None:
@@ -390,13 +335,13 @@ def unsubscribe(call: Call) -> None:
 
 
 def upgrade(call: Call) -> None:
-    """``overlay upgrade [--channel C] [--now]``: look for something newer at once, and try again what failed."""
-    if call.values["node"]:
-        raise Absent("other nodes are not upgraded from here yet", "run overlay upgrade there", rule="upgrade")
-    answer = ask(call, "upgrade", {"channel": call.values["channel"]} if call.values["channel"] else {})
+    """``overlay upgrade [NODE] [--channel C] [--now]``: look for something newer at once, and try again what failed."""
+    args = {"now": call.values["now"], **{key: call.values[key] for key in ("node", "channel") if call.values[key]}}
+    answer = ask(call, "upgrade", args)
     if call.json:
         put_json(answer)
-    say(f"looking for something newer in {', '.join(map(str, answer.get('channels', [])))}")
+    where = f"{answer['name']} looks" if "name" in answer else "looking"
+    say(f"{where} for something newer in {', '.join(map(str, answer.get('channels', [])))}")
 
 
 def _tell(call: Call, value: dict[str, Any]) -> None:

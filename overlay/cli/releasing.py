@@ -4,30 +4,31 @@ It carries: from the book to the machines of ``overlay/release/``, from there to
 statements. It decides nothing about trust.
 
     Releasing.run
-    |- _watch          looks at every channel when something is said of it, and now and then
+    |- _look           says what is due, when something is said of a channel, and now and then
+    |- Spool.run       publishes what is put into a folder
     `- _take           one task a subscribed channel with something to do: fetch, then run
 """
 
 from __future__ import annotations
 
 import os
-import platform
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 from trio_util import RepeatedEvent
 
-from overlay import limits, publishing
+from overlay import observing, publishing
+from overlay.cli.release_known import PLATFORMS, Known
 from overlay.cli.release_mates import Mates
+from overlay.cli.release_saying import NEVER, Saying
+from overlay.cli.release_spool import Spool
+from overlay.directory.book import zone_unit
 from overlay.driver import release_patch
-from overlay.driver.http import Request
-from overlay.driver.listen import name_of
 from overlay.driver.release_fetch import Fetching, Source, url_sources
 from overlay.driver.release_pages import Pages, Shown
 from overlay.driver.release_run import activate, healthy
@@ -37,18 +38,18 @@ from overlay.driver.run import Engine
 from overlay.driver.streams import CLOSED, Pipe, Streams
 from overlay.errors import Absent, Malformed, OverlayError, ReachError
 from overlay.machine import Log, Store
-from overlay.raised import ReleasesChanged, Streamed
-from overlay.records import channels, kinds
+from overlay.operating import REFUSED
+from overlay.raised import OperateAsked, ReleasesChanged, Streamed, ZonesChanged
+from overlay.records import kinds
 from overlay.records.record import Record
-from overlay.records.releases import ANY, KERNEL, Artifact, Mirror, Release
+from overlay.records.releases import KERNEL, Artifact, Mirror, Release
 from overlay.release import gate, speech
-from overlay.release.gate import Decision, artifact_for
-from overlay.release.hint import LIFE, Hint
+from overlay.release.draft import ReleaseDraft
+from overlay.release.gate import Decision
 from overlay.release.merkle import root_of
 from overlay.release.subscription import ACTIVE, FAILED, TABLE, Subscriptions, Todo
-from overlay.units import DAY
 from overlay.wire.address import Address, worldwide
-from tld.download import Holder
+from overlay.wire.codec import Value
 
 LOOK: Final = 20.0  # seconds between looks without news: dates pass, disks are mended
 SOON: Final = 0.05  # seconds after news: what comes together is looked at together
@@ -58,7 +59,6 @@ PATIENT: Final = 5.0  # seconds, and as many as a line of SLOWEST takes, that a 
 SLOWEST: Final = 1_000_000  # octets a second
 HTTP_PORTS: Final = (80, 8053)  # where a node serves that nobody asked for another port (CONTRACT, `[listen] http`)
 TOLD: Final = 0.3  # seconds for the others of the cluster to hear that this node fetches
-PLATFORMS: Final = (f"{sys.platform}-{platform.machine().lower()}", sys.platform, ANY)
 
 
 class Releasing:
@@ -70,7 +70,11 @@ class Releasing:
         self.counters: Counter[str] = Counter()
         self.kept = Subscriptions(engine.node.setup.stored.get(TABLE, {}))
         self.counters["drop:stored-release"] += self.kept.damaged
-        self.pages = Pages(self.shelf, self.newest, self.shown, self.counters, hint=self._hint, changed=self.look_soon)
+        self.known = Known(engine, self.shelf, self.kept)
+        self.mates = Mates(engine, self.known.said, now=engine.clock.now)
+        self.pages = Pages(self.shelf, self.known.newest, self.known.shown, self.counters, changed=self.look_soon)
+        self.saying = Saying(self.known, self.pages, self.mates, self.counters)
+        self.pages.hint = self.saying.hint
         self.state: dict[str, str] = {}  # channel -> what goes on, in words
         self.pushed: dict[str, RepeatedEvent] = {}
         self._news = RepeatedEvent()
@@ -78,7 +82,7 @@ class Releasing:
         self._nursery: trio.Nursery | None = None
         now = engine.clock.now
         self.swarming = Swarming(self.shelf, self.counters, now=now, near=self._is_near)
-        self.mates = Mates(engine, self.said, now=now)
+        self.spool = Spool(home, self.known, self.draft, self.publish)
         self.streams = Streams(engine.node.sessions.streams, now=now, step=engine.step, accept=self._accept)
         engine.node.sessions.streams.kinds.add(speech.KIND)
         engine.subscribe(self._heard)
@@ -86,10 +90,20 @@ class Releasing:
     def _heard(self, event: object) -> None:
         if isinstance(event, Streamed):
             self.streams.told(event.event)
+        elif isinstance(event, OperateAsked) and self._nursery is not None:
+            self._nursery.start_soon(self._operated, event)
+        elif isinstance(event, ZonesChanged):
+            if self._takes_notice(event):
+                self._news.set()
         elif isinstance(event, ReleasesChanged):
             self._news.set()
             if event.channel in self.pushed:
                 self.pushed[event.channel].set()
+
+    def _takes_notice(self, event: ZonesChanged) -> bool:
+        """Whether that may be news of what a mate runs."""
+        own = self.engine.node.presence
+        return own is not None and zone_unit(own.cluster) in event.units and bool(self.kept.channels or self.saying.observing.standings)
 
     def _is_near(self, node_id: bytes) -> bool:
         peer, own = self.engine.node.peers.by_node(node_id), self.engine.node.presence
@@ -108,8 +122,8 @@ class Releasing:
         sharing = None
         if wanted is not None:
             channel, revision, root = wanted
-            for _, body in self.releases(channel):
-                artifact = self.artifact(body)
+            for _, body in self.known.releases(channel):
+                artifact = self.known.artifact(body)
                 if artifact is not None and (body.revision, artifact.root) == (revision, root):
                     sharing = self.swarming.find(channel, revision, artifact.length, root)
         if peer is None or peer.passport is None:
@@ -121,160 +135,31 @@ class Releasing:
         """Something changed here."""
         self._news.set()
 
-    # -- what is known
-
-    def said(self, channel: str) -> list[Record]:
-        """All that is said of a channel."""
-        return publishing.published(self.engine.node, channel)
-
-    def floor(self, channel: str) -> gate.Floor | None:
-        """Below what this node never goes back, where it takes the channel."""
-        mark = self.kept.channels.get(channel)
-        return mark.floor if mark is not None else None
-
-    def releases(self, channel: str) -> list[tuple[Record, Release]]:
-        """The releases of a channel under its newest keys, the highest first; of two of one revision the one that counts."""
-        keys = gate.newest_keys(self.said(channel), self.floor(channel))
-        found: dict[int, tuple[Record, Release]] = {}
-        for record in sorted(self.said(channel), key=lambda r: r.digest):
-            body = kinds.read(record) if record.kind == "release" and keys is not None and record.via == keys.digest else None
-            if isinstance(body, Release):
-                found.setdefault(body.revision, (record, body))
-        return [found[revision] for revision in sorted(found, reverse=True)]
-
-    def artifact(self, body: Release) -> Artifact | None:
-        """What of a release is meant for this machine."""
-        return artifact_for(body, PLATFORMS) or (body.artifacts[0] if len(body.artifacts) == 1 else None)
-
-    def shown(self, channel: str, revision: int) -> Shown | None:
-        """A release whose octets are here."""
-        for record, body in self.releases(channel):
-            artifact = self.artifact(body)
-            if body.revision == revision and artifact is not None and self.shelf.holds(channel, revision, artifact.length):
-                return Shown(channel, revision, artifact.length, artifact.root, partial(self._records, channel, record), artifact.deltas)
-        return None
-
-    def newest(self, channel: str) -> Shown | None:
-        """The newest release whose octets are here, and that is not halted."""
-        said = self.said(channel)
-        keys = gate.newest_keys(said, self.floor(channel))
-        for _, body in self.releases(channel):
-            shown = self.shown(channel, body.revision)
-            if shown is not None and keys is not None and not gate.halted(said, keys, body.revision):
-                return shown
-        return None
-
-    def _records(self, channel: str, release: Record) -> Sequence[bytes]:
-        """A release, what vouches for it, and all that both stand on up to the root: enough to judge it with the overlay's id alone."""
-        book = self.engine.node.book
-        said = [r for r in self.said(channel) if r.kind in ("channel", "halt") or (r.kind == "now" and r.body[2] == release.digest)]
-        chain = {link.digest: link for record in (release, *said) for link in book.chain_of(record)}
-        roots = self.engine.node.trust.roots
-        return list(dict.fromkeys(record.raw for record in (release, *said, *chain.values(), *roots)))
-
-    def _hint(self, request: Request, shown: Shown) -> bytes:
-        """How to reach this node, for who fetches a release: at the address where it was asked, then elsewhere."""
-        node, root = self.engine.node, self.engine.node.trust.root
-        if node.presence is None or root is None:
-            return b""
-        here = Address(request.local.host.partition("%")[0], node.setup.port)
-        addresses = tuple(dict.fromkeys([here, *node.presence.addresses]))
-        told = Hint(
-            overlay_id=node.setup.overlay_id, zone=root.zone, tld=root.tld, addresses=addresses, exchange=node.identity.exchange_public,
-            node_id=node.identity.node_id, expires=int(self.engine.clock.at()) + LIFE, root=shown.root,
-        )
-        return told.trailer(node.identity.signer)
-
-    def addresses(self) -> tuple[Address, ...]:
-        """Where others reach this node's HTTP."""
-        presence = self.engine.node.presence
-        hosts = tuple(dict.fromkeys(address.host for address in presence.addresses)) if presence is not None else ()
-        found = []
-        for bound in map(name_of, self.engine.listeners.http):
-            found += [Address(host, bound.port) for host in hosts if bound.host in (host, "0.0.0.0" if ":" not in host else "::")]
-        return tuple(dict.fromkeys(found))[:4]
-
-    def holders(self, channel: str) -> list[Holder] | None:
-        """Who gives away a channel's releases, for the names below `download`; None where there is no such channel."""
-        said = self.said(channel)
-        if channel != KERNEL and all(record.kind != "channel" for record in said):
-            return None
-        known = {body.revision for _, body in self.releases(channel)}
-        found = []
-        for record in said:
-            mirror = kinds.read(record)
-            if isinstance(mirror, Mirror) and not mirror.withdrawn and not mirror.partial and mirror.revision in known:
-                mine = record.signer == self.engine.node.identity.node_id
-                slots, served = (self.pages.free, self.pages.served[channel]) if mine else (mirror.slots, mirror.served)
-                hosts = tuple(dict.fromkeys(address.host for address in mirror.addresses))
-                found.append(Holder(hosts, mirror.revision, slots, served, any(address.port == 80 for address in mirror.addresses)))
-        return found
-
     # -- the run
 
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.spool.run)
+            await self.durable(self.kept.started(KERNEL, self.engine.clock.at()))
             while True:
-                await self._look(nursery)
-                with trio.move_on_after(LOOK):
+                wake = self._look(nursery)
+                with trio.move_on_after(max(0.0, min(LOOK, wake - self.engine.clock.now()))):
                     await self._news.wait()
                 await trio.sleep(SOON)
 
-    async def _look(self, nursery: trio.Nursery) -> None:
-        node = self.engine.node
-        if node.presence is None:
-            return
-        at = self.engine.clock.at()
-        for channel in publishing.channels(node):
-            self._say(partial(publishing.vouch, node, channel, at))
-            self._say(partial(publishing.offer, node, self._offered(channel), at))
-            self._warn(channel, at)
+    def _look(self, nursery: trio.Nursery) -> float:
+        """Say what is due and do what is to be done; when to look again at the latest."""
+        if self.engine.node.presence is None:
+            return NEVER
+        wake = self.saying.look()
         self.engine.step()
         for wanted in self.kept.subscribed():
             if wanted.channel not in self._busy:
                 self._busy.add(wanted.channel)
                 nursery.start_soon(self._take, wanted.channel)
-
-    def _warn(self, channel: str, at: float) -> None:
-        """Who declared a channel, or takes it, hears in time that its keys end: past that nothing new is installed."""
-        mark = self.kept.channels.get(channel)
-        keys = gate.newest_keys(self.said(channel), self.floor(channel))
-        if keys is None:
-            return
-        mine = self.engine.node.identity.node_id in channels.signers(keys) or (mark is not None and mark.subscription is not None)
-        left = keys.expires - at
-        near = mine and left < min(gate.EXPIRY_WARNING, (keys.expires - keys.issued) / 4)
-        line = f"its keys end in {max(0, int(left)) // DAY} days, then nothing new is installed: overlay release init {channel}" if near else ""
-        self.engine.problem(f"channel {channel}", line)
-
-    def _say(self, act: partial[bool]) -> bool:
-        try:
-            return act()
-        except OverlayError as why:  # a right that has lapsed, a clock that is wrong: what stands goes on until its date
-            self.counters[f"unsaid:{why.rule}"] += 1
-            return False
-
-    def _offered(self, channel: str) -> publishing.Offered:
-        """Who holds a release gives it away; where many of a cluster do, the first few are enough, and the others stay out of the table."""
-        node, newest = self.engine.node, self.newest(channel)
-        fetching = self.mates.fetching.get(channel)
-        if fetching is not None and (newest is None or newest.revision < fetching):
-            return publishing.Offered(channel=channel, revision=fetching, partial=True)
-        if newest is None or node.presence is None:
-            return publishing.Offered(channel=channel)
-        mates = 0
-        for record in self.said(channel):
-            mirror = kinds.read(record) if record.kind == "mirror" else None
-            if isinstance(mirror, Mirror) and not mirror.withdrawn and not mirror.partial and mirror.revision >= newest.revision:
-                mates += record.name.parent == node.presence.cluster and record.signer < node.identity.node_id
-        if mates >= limits.MIRRORS:
-            self.counters["mirrors_enough"] += 1
-            return publishing.Offered(channel=channel)
-        return publishing.Offered(
-            channel=channel, revision=newest.revision, addresses=self.addresses(), slots=self.pages.free, served=self.pages.served[channel],
-        )
+        return wake
 
     async def durable(self, stores: list[Store]) -> None:
         """Make it last before anything else is done."""
@@ -284,10 +169,21 @@ class Releasing:
         await self.engine.settled()
 
     def todo(self, channel: str, decision: Decision) -> Todo:
-        """What is to be done with a channel."""
-        artifact = self.artifact(decision.body) if decision.release is not None else None
+        """What is to be done with a channel: first with what may be installed, then with what is to come."""
+        todo = self._one(channel, decision)
+        if todo.act or decision.coming is None:
+            return todo
+        return self._one(channel, replace(decision, release=decision.coming, coming=None, why="G10"))
+
+    def _one(self, channel: str, decision: Decision) -> Todo:
+        artifact = self.known.artifact(decision.body) if decision.release is not None else None
         held = artifact is not None and self.shelf.holds(channel, decision.body.revision, artifact.length)
         return self.kept.todo(channel, decision, held, PLATFORMS if artifact is None else (artifact.platform,))
+
+    def look(self, channel: str) -> tuple[Decision, list[Store]]:
+        """What may be installed here, and what must be durable before anything is done about it."""
+        own = self.engine.node.presence
+        return self.kept.look(channel, self.known.said(channel), self.engine.clock.at(), own.cluster if own is not None else None)
 
     async def _take(self, channel: str) -> None:
         """Do what is to be done with a subscribed channel, until there is nothing."""
@@ -295,7 +191,7 @@ class Releasing:
         news = self.pushed.setdefault(channel, RepeatedEvent())
         try:
             while self.kept.of(channel).subscription is not None:
-                decision, stores = self.kept.look(channel, self.said(channel), self.engine.clock.at())
+                decision, stores = self.look(channel)
                 await self.durable(stores)
                 todo = self.todo(channel, decision)
                 self._tell(channel, todo)
@@ -334,7 +230,7 @@ class Releasing:
         node, own = self.engine.node, self.engine.node.presence
         lan = node.belonging.near() if node.belonging is not None else {}
         found: list[tuple[tuple[bool, int, int], list[Source]]] = []
-        for record in self.said(channel):
+        for record in self.known.said(channel):
             mirror = kinds.read(record) if record.kind == "mirror" and record.signer != node.identity.node_id else None
             if isinstance(mirror, Mirror) and not mirror.withdrawn and not mirror.partial and mirror.revision == body.revision:
                 far = own is None or record.name.parent != own.cluster
@@ -346,9 +242,11 @@ class Releasing:
                     near = [Address(host, port) for host in lan.get(record.signer, ()) for port in ports]
                     addresses = list(dict.fromkeys([*near, *addresses]))
                 found.append((order, [Source(address, path) for address in addresses]))
+        seen = [vote.said for vote in gate.votes_of(self.known.said(channel)).values() if vote.said.revision == body.revision]
+        told = [Source(address, f"/{channel}/r{body.revision}") for said in seen for address in said.addresses]
         listed = [source for _, sources in sorted(found, key=lambda entry: entry[0]) for source in sources]
-        own_addresses = self.addresses()
-        return [source for source in (*listed, *url_sources(body.urls)) if source.address not in own_addresses]
+        own_addresses = self.known.addresses()
+        return [source for source in dict.fromkeys((*listed, *told, *url_sources(body.urls))) if source.address not in own_addresses]
 
     async def _fetch(self, channel: str, todo: Todo) -> None:
         assert todo.artifact is not None
@@ -370,7 +268,7 @@ class Releasing:
         self.mates.fetching[channel] = body.revision
         try:
             if self.mates.company():
-                self._say(partial(publishing.offer, self.engine.node, self._offered(channel), self.engine.clock.at()))
+                self.saying.offer(channel)
                 self.engine.step()
                 await trio.sleep(TOLD)
             until = now() + PATIENT + artifact.length / SLOWEST
@@ -399,7 +297,7 @@ class Releasing:
 
     async def _patched(self, channel: str, body: Release, artifact: Artifact) -> bool:
         """Make it of a revision that is here, where there is a patch for that. False where the whole must come."""
-        here = {base.revision: self.artifact(base) for _, base in self.releases(channel)}
+        here = {base.revision: self.known.artifact(base) for _, base in self.known.releases(channel)}
         for delta in sorted(artifact.deltas, key=lambda delta: delta.length):
             base = here.get(delta.base)
             if base is None or release_patch.library() is None or not self.shelf.holds(channel, delta.base, base.length):
@@ -451,14 +349,51 @@ class Releasing:
             self.engine.let_out((Log("info", "release-active", {"channel": channel, "revision": body.revision}),))
             await trio.to_thread.run_sync(self.shelf.keep_only, channel, body.revision)
 
+    async def upgrade(self, wanted: str | None, *, urged: bool) -> list[str]:
+        """Look again at once, and try again what failed; ``urged``: wait for no announcement. The channels that were meant."""
+        names = [one.channel for one in self.kept.subscribed() if wanted in (None, one.channel)]
+        if not names:
+            raise Absent(f"{wanted or 'no channel'} is not subscribed here", "overlay subscribe CHANNEL", rule="not-subscribed")
+        for name in names:
+            await self.durable(self.kept.again(name))
+            if urged:
+                self.kept.urge(name)
+            if name in self.pushed:
+                self.pushed[name].set()
+        self._news.set()
+        return names
+
+    async def _operated(self, asked: OperateAsked) -> None:
+        """Somebody wants this node upgraded."""
+        body: Value = {2: REFUSED}
+        try:
+            if asked.rightful:
+                body = {1: [*await self.upgrade(asked.channel or None, urged=asked.urged)]}
+                self.engine.let_out((Log("info", "operated", {"name": asked.asker.dotted, "channel": asked.channel or "all"}),))
+        except Absent as why:
+            body = {2: why.rule}
+        self.engine.node.sessions.reply(asked.session, asked.ticket, body, self.engine.clock.now())
+        self.engine.step()
+
     # -- publishing
+
+    def draft(self, channel: str, artifacts: tuple[Artifact, ...], **said: Any) -> ReleaseDraft:
+        """A release for the channel's keys to sign: the next revision where ``said`` names none. Its home is this cluster, where that tries it."""
+        node, at = self.engine.node, self.engine.clock.at()
+        revision = said.pop("revision", 0) or publishing.highest(node, channel) + 1
+        at_once = said.get("waves") == () and said.get("soak") == 0
+        body = Release(
+            revision=revision, artifacts=artifacts, home=None if at_once else observing.home_of(node, channel, at),
+            urls=tuple(f"http://{address}/{channel}/r{revision}" for address in self.known.addresses()[:1]), **said,
+        )
+        return publishing.draft_release(node, channel, body, self.known.floor(channel), at)
 
     async def publish(self, channel: str, name: str, record: Record, patches: Sequence[str] = ()) -> Shown:
         """Take what was copied in and signed, and say it."""
         node, at = self.engine.node, self.engine.clock.at()
         node.trust.judge(record, at, node.book.links.get)
         body = kinds.read(record)
-        artifact = self.artifact(body) if isinstance(body, Release) else None
+        artifact = self.known.artifact(body) if isinstance(body, Release) else None
         if artifact is None or not isinstance(body, Release):
             raise Malformed("that is no release for this machine", rule="release-draft")
         await trio.to_thread.run_sync(self.shelf.adopt, channel, name, body.revision, artifact.length, artifact.root)
@@ -466,10 +401,9 @@ class Releasing:
             adopt = partial(self.shelf.adopt, channel, copy, body.revision, delta.length, delta.root, f".from-{delta.base}")
             await trio.to_thread.run_sync(adopt)
         publishing.say(node, record, at)
-        self._say(partial(publishing.vouch, node, channel, at))
-        self._say(partial(publishing.offer, node, self._offered(channel), at))
+        self.saying.publish(channel)
         await self.durable([])
         self._news.set()
-        shown = self.shown(channel, body.revision)
+        shown = self.known.shown(channel, body.revision)
         assert shown is not None
         return shown

@@ -6,12 +6,14 @@ It decides which key files are meant, what is written where, and when a draft is
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from overlay.cli.client import ask, put, put_json, say
@@ -21,9 +23,10 @@ from overlay.cli.membership import ROOT_KEY, private_file
 from overlay.errors import Absent, ConfigError, NotRunning, OverlayError, TrustError, UsageError
 from overlay.founding import FOUNDER_LIFE
 from overlay.identity.keys import Signer
+from overlay.name import ROOT
 from overlay.records.record import Record, parse
 from overlay.records.rights import FOUNDER, parse_rights
-from overlay.roots import RootDraft, due, entrusted, key_file, next_version, read_key, renewal
+from overlay.roots import RootDraft, due, entrusted, entry_keys, held_entries, key_file, next_version, read_key, renewal
 from overlay.units import b64, unb64
 
 MAX_KEYS = 16  # overlay/records/kinds.py, Root
@@ -64,7 +67,8 @@ def rotate(call: Call) -> None:
     version = roots[-1].body[1] + 1
     seeds = [secrets.token_bytes(32) for _ in range(count)]
     new = [Signer.from_seed(seed) for seed in seeds]
-    draft = next_version(roots, [signer.public for signer in new], threshold, values["admission"], int(time.time()))
+    entries = [key.public for key in entry_keys(seeds)]
+    draft = next_version(roots, [signer.public for signer in new], threshold, values["admission"], int(time.time()), entries)
     draft.sign([*new, *_signers(home, values["key"], roots[0].digest)])
     files = [out / (f"root-v{version}.key" if count == 1 else f"root-v{version}-{number}.key") for number in range(1, count + 1)]
     taken = [path for path in files if path.exists()]
@@ -90,6 +94,10 @@ def sign(call: Call) -> None:
         return
     roots, grants, _ = _held(call)
     waiting = [grant for grant in grants if due(grant, time.time())]
+    zone = _sign_zone(call, home, roots[0].digest)
+    if not waiting and zone is not None:
+        _tell(call, {"renewed": [], "zone_until": zone}, [])
+        return
     if not waiting:
         _tell(call, {"renewed": []}, [])
         say("nothing that the root keys gave is near its end")
@@ -100,6 +108,27 @@ def sign(call: Call) -> None:
         say(draft.describe())
         draft.sign(signers)
         _finish(call, draft, Path(values["out"] or home / "root-grant.draft").with_suffix(f".{number}.draft" if number > 1 else ".draft"))
+
+
+def _sign_zone(call: Call, home: Path, overlay_id: bytes) -> int | None:
+    """Sign the root zone's key set ahead, where that is due: until when it holds (UTC seconds); None where nothing was to be done."""
+    asked = ask(call, "root.keyset", {})
+    if not asked["due"]:
+        return None
+    files = [Path(text) for text in call.values["key"]] or _in_home(home)
+    held = held_entries({str(path): _read(path) for path in files}, overlay_id, [unb64(key) for key in asked["entries"]])
+    if not held:
+        say("the root zone's keys want to be signed, and none of these root keys is one that does: name another with --key FILE")
+        return None
+    bring = importlib.import_module  # names are brought when there is something to sign
+    keys = [bring("tld.dnssec.keys").ZoneKey(unb64(public), entry) for public, entry in asked["keys"]]
+    origins = [bring("tld.label").from_text(text) for text in asked["origins"]]
+    entry = bring("tld.dnssec.keys").SigningKey(held[0], True)
+    pieces = bring("overlay.cli.zone_keys").key_pieces(ROOT, origins, keys, entry, int(time.time()), asked["serial"])
+    sent = [[b64(item), b64(body[1]), body.get(2, 0), body.get(3, 0), b64(body.get(4, b""))] for item, body in pieces]
+    until: int = ask(call, "root.keyset.publish", {"pieces": sent})["until"]
+    say(f"signed the keys of the root zone until {datetime.fromtimestamp(until, UTC).date()}")
+    return until
 
 
 def grant(call: Call) -> None:

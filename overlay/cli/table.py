@@ -186,10 +186,29 @@ COMMANDS: Final = (
         "Joins nothing. With - each line of stdin names a file that replaces the zone before.",
     ),
     Command(
+        ("zone", "export"), NAMES, "a zone as a signed master file", "overlay.cli.zoning:export",
+        (Argument("PATH", "where the zone begins; / is the root", dashed=True),),
+        (Option("--bootstrap", "", "as it stands below the bootstrap zone"), JSON),
+        "From any node that holds the zone. On one that may sign it, with the digest over all of it (ZONEMD).",
+    ),
+    Command(
+        ("zone", "roll"), NAMES, "change a zone's key-signing key", "overlay.cli.zoning:roll",
+        (Argument("PATH", "where the zone begins", dashed=True),), (JSON,),
+        "On a node that holds `sign` there. Nothing is interrupted: both keys stand until every resolver has heard of the new one.",
+    ),
+    Command(
+        ("dns", "anchor"), NAMES, "the trust anchor for validating resolvers", "overlay.cli.zoning:anchor", (),
+        (
+            Option("--dnskey", "", "as DNSKEY instead of DS"),
+            Option("--bootstrap", "", "for the bootstrap zone: DS records for the zone above it"), JSON,
+        ),
+        "An installed anchor goes with the policy exclusive.",
+    ),
+    Command(
         ("release", "init"), RELEASES, "open a channel, or renew or change its keys", "overlay.cli.releases:init", (_CHANNEL,),
         (
             Option("--threshold", "K", "so many keys must sign (1)", number(1, 8)), Option("--keys", "N", "make so many keys (1)", number(1, 8)),
-            Option("--auto-publish", "", "reserved: not acted on yet"),
+            Option("--auto-publish", "", "what is put into HOME/publish/CHANNEL is published by itself"),
             Option("--key-out", "DIR", "where the keys are written (the home)"), _RELEASE_KEY, JSON,
         ),
         "Keys are encrypted where a passphrase is typed or stands in OVERLAY_PASSPHRASE. Again on a known channel: the next version of its keys.",
@@ -248,7 +267,7 @@ COMMANDS: Final = (
     ),
     Command(
         ("release", "status"), RELEASES, "how far a channel is here", "overlay.cli.releases:status", (_CHANNEL,),
-        (Option("--why", "", "why nothing newer is installed, in one line"), JSON),
+        (Option("--why", "", "why nothing newer is installed, and who holds it back"), JSON),
     ),
     Command(
         ("subscribe",), RELEASES, "take a channel's releases", "overlay.cli.releases:subscribe", (_CHANNEL,),
@@ -260,7 +279,7 @@ COMMANDS: Final = (
     Command(("unsubscribe",), RELEASES, "take a channel's releases no longer", "overlay.cli.releases:unsubscribe", (_CHANNEL,), (JSON,)),
     Command(
         ("upgrade",), RELEASES, "look for something newer at once", "overlay.cli.releases:upgrade",
-        (Argument("NODE", "another node", required=False, dashed=True),),
+        (Argument("NODE", "another node, over which this one holds `operate`", required=False, dashed=True),),
         (Option("--channel", "C", "only this one"), Option("--now", "", "do not wait for a turn; try again what failed"), JSON),
     ),
     Command(("config", "check"), MACHINE, "check overlay.toml", "overlay.cli.local:config_check", (), (JSON,)),

@@ -19,7 +19,7 @@ from overlay.machine import Store
 from overlay.name import ROOT, Path
 from overlay.records import kinds, rights
 from overlay.records.claims import holders
-from overlay.records.kinds import RELEASES, Body, Cluster
+from overlay.records.kinds import RELEASES, ZONE_KEYS, Body, Cluster
 from overlay.records.record import Identity, Record, parse
 from overlay.records.releases import spoken_of
 from overlay.records.trust import Trust, Verdict, chain_of, kept_until
@@ -46,7 +46,8 @@ class Book:
         self.channels: dict[bytes, Record] = {}  # by digest: what is said in a channel stands on its record as on a grant
         self.links = ChainMap(self.grants, self.channels)  # what a record may name as that which it stands on
         self.published: dict[str, dict[bytes, Record]] = {}  # what is said of each channel, by the keys of the records
-        self._grants_at: dict[Path, dict[bytes, Record]] = {}  # the same by path
+        self.zone_keys: dict[Path, dict[bytes, Record]] = {}  # what makes zones checkable, by zone and key of the record
+        self._grants_at: dict[Path, dict[bytes, Record]] = {}  # grants by path
         self._grants_to: dict[bytes, list[Record]] = {}  # the same by subject
         self.units: dict[Unit, Replica] = {TABLE: Replica(), zone_unit(ROOT): Replica()}
         self.outline = Outline(self._named)
@@ -187,7 +188,7 @@ class Book:
 
     def unit_of(self, record: Record) -> Unit:
         """The unit that a record belongs to."""
-        if record.kind in ("root", "revoke", "cluster", "head") or record.kind in RELEASES:
+        if record.kind in ("root", "revoke", "cluster", "head", "ksk") or record.kind in RELEASES:
             return TABLE
         if record.kind == "grant" and record.body.get(1) != [rights.OWN]:
             return TABLE
@@ -200,6 +201,9 @@ class Book:
         self._members[unit][record.key] = record
         if record.kind in RELEASES:
             self.published.setdefault(spoken_of(record), {})[record.key] = record
+        if record.kind in ZONE_KEYS:
+            self.zone_keys.setdefault(record.name, {})[record.key] = record
+            self.outline.touched |= {record.name, self.outline.zone_of(record.name.parent)} if record.kind == "ksk" else set()
         if shows and (unit != TABLE or record.kind == "root"):
             self._changed.add(unit)
         if unit == TABLE:
@@ -213,6 +217,8 @@ class Book:
         self._members[unit].pop(record.key, None)
         if record.kind in RELEASES:
             self.published[spoken_of(record)].pop(record.key, None)
+        if record.kind in ZONE_KEYS:
+            self.zone_keys[record.name].pop(record.key, None)
         if shows and unit != TABLE:
             self._changed.add(unit)
         if unit == TABLE and (record.kind == "grant" or not replaced):

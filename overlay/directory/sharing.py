@@ -20,7 +20,7 @@ from overlay.records.record import Identity, Record
 
 def beside(book: Book, path: Path) -> list[Record]:
     """What the table says about the zone at ``path``: its gateways, heads and grants."""
-    return [*book.grants_on(path), *(r for r in book.members(TABLE) if r.name == path and r.kind in ("cluster", "head"))]
+    return [*book.grants_on(path), *(r for r in book.members(TABLE) if r.name == path and r.kind in ("cluster", "head", "ksk"))]
 
 
 def begins(book: Book, path: Path) -> list[Record]:

@@ -14,7 +14,7 @@ from overlay.directory.view import CarryEntry, DataEntry, GatewayEntry, HostEntr
 from overlay.name import ROOT, Path
 from overlay.records import rights
 from overlay.records.claims import given, holders, outranked
-from overlay.records.kinds import Carry, Data, Host
+from overlay.records.kinds import ZONE_KEYS, Carry, Data, Host
 from overlay.records.record import Record
 
 
@@ -34,6 +34,8 @@ def view(book: Book, path: Path) -> ZoneView:
     data: dict[tuple[Path, bytes], Record] = {}
     serial = 0
     for record in records:
+        if record.kind in ZONE_KEYS:
+            continue
         serial = max(serial, record.issued)
         via = book.grants.get(record.via)
         if via is not None and record.kind != "grant" and frozenset(via.body.get(1, ())) == {rights.OWN}:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overlay.driver.release_patch import apply
+from overlay.driver.release_patch import LARGEST, apply, make
 from overlay.errors import Absent, Malformed, StateError, UsageError
 from overlay.records.releases import Artifact, Delta
 from overlay.release.merkle import LEAF, Growing, layer, leaf_hash, leaf_span, leaves_of, read_layer, root_of
@@ -262,6 +262,21 @@ class Part:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def patches_from(shelf: Shelf, channel: str, copied: Proved, bases: Sequence[int], made: list[Proved]) -> list[tuple[int, Proved]]:
+    """Patches from these revisions to what was copied in, put beside it; each is noted in ``made`` as soon as it is there."""
+    found = []
+    if not bases or copied.length > LARGEST:
+        return []
+    new = (shelf.folder / channel / copied.name).read_bytes()
+    for base in bases:
+        path = shelf.place(channel, base)
+        patch = make(path.read_bytes(), new) if path.is_file() and path.stat().st_size <= LARGEST else None
+        if patch is not None:
+            made.append(shelf.put_in(channel, patch))
+            found.append((base, made[-1]))
+    return found
 
 
 def patched(shelf: Shelf, channel: str, delta: Delta, revision: int, artifact: Artifact) -> None:

@@ -16,7 +16,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import trio
 
@@ -98,24 +98,30 @@ async def _reached(address: Address, proxy: str) -> trio.abc.Stream:
     except trio.TooSlowError:
         if not proxy:
             raise ReachError("no connection in time", rule="timeout") from None
-    parts = urlsplit(proxy)
     try:
         with trio.fail_after(limits.TCP_CONNECT):
-            stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 80)
-            login = b""
-            if parts.username is not None:
-                pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-                login = b"Proxy-Authorization: Basic " + b64encode(pair) + b"\r\n"
-            await stream.send_all(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n".encode() + login + b"\r\n")
-            status, rest = await _answer(stream)
+            return await _through(urlsplit(proxy), address)
     except (OSError, trio.BrokenResourceError, ValueError):
         raise ReachError("the proxy does not answer", rule="proxy") from None
     except trio.TooSlowError:
         raise ReachError("the proxy does not answer in time", rule="proxy-timeout") from None
-    if status != 200 or rest:
+
+
+async def _through(proxy: SplitResult, address: Address) -> trio.SocketStream:
+    stream = await trio.open_tcp_stream(proxy.hostname or "", proxy.port or 80)
+    try:
+        login = b""
+        if proxy.username is not None:
+            pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+            login = b"Proxy-Authorization: Basic " + b64encode(pair) + b"\r\n"
+        await stream.send_all(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n".encode() + login + b"\r\n")
+        status, rest = await _answer(stream)
+        if status != 200 or rest:
+            raise ReachError(f"the proxy says {status}", rule="proxy-refused")
+        return stream
+    except BaseException:
         await trio.aclose_forcefully(stream)
-        raise ReachError(f"the proxy says {status}", rule="proxy-refused")
-    return stream
+        raise
 
 
 async def _straight(address: Address) -> trio.SocketStream:

@@ -151,14 +151,14 @@ class World:
         return host
 
     def found(
-        self, name: str, *, admission: str = "open", tld: str = "cloud", zone: str = "cloud.example.net", host: Host | None = None,
+        self, name: str, *, admission: str = "open", zone: str = "cloud.example.net", host: Host | None = None, entries: Sequence[bytes] = (),
     ) -> Host:
-        """Found the overlay on a new host (or on that one), with the node up under that name-path."""
+        """Found the overlay on a new host (or on that one), with the node up under that name-path; ``entries``: keys of the root zone."""
         host = host or self.host(name)
-        plan = Plan.checked(zone=zone, tld=tld, admission=admission, name=parse_path(name))
+        plan = Plan.checked(zone=zone, tld="cloud", admission=admission, name=parse_path(name))
         root_keys = [self.crypto.signer(host.dice.randbytes(32))]
         at = int(self.at(host))
-        self.root = founding_record(plan, root_keys, at)
+        self.root = founding_record(plan, root_keys, at, entries)
         for store in found(self.root, founder_grants(plan, self.root, root_keys, host.identity, at), host.identity, at, self._verify):
             host.store(store)
         self.founder_way = (host.identity.exchange_public, Address(host.address, PORT))

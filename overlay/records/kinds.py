@@ -15,14 +15,17 @@ from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import DIGEST, KEY
 from overlay.name import MAX_SUFFIX, ROOT, Path, parse_zone
 from overlay.records import rights
+from overlay.records.observed import Observed, Running
 from overlay.records.record import MAX_SEQ, MAX_TIME, NEVER, PARSED, Draft, Record
 from overlay.records.releases import Channel, Halt, Mirror, Now, Release
+from overlay.records.zones import PLACE, EntryKey, Piece, ZoneSigner
 from overlay.units import DAY, HOUR, MINUTE
 from overlay.wire.address import Address, unpack_address
 from overlay.wire.codec import Fields, Value, ordered
 
 MAX_ADDRESSES = 8
 MAX_RELAYS = 2
+MAX_ENTRIES = 2  # key-signing keys of the root zone: one in use, one in reserve (DESIGN 3.8)
 MAX_PORT = 65_535
 MOST = 1_000_000  # nodes of a cluster that are counted; thousandths of its load
 
@@ -32,6 +35,7 @@ class Root:
     """The overlay's constitution: zone, TLD, keys and their threshold, admission ("open" or "invite").
 
     The record's item and seq say the version too: no version replaces another, all are needed to prove the newest.
+    ``entries`` are the key-signing keys of the root zone, which validators are told of as its trust anchor.
     """
 
     version: int
@@ -41,16 +45,18 @@ class Root:
     threshold: int
     admission: str
     previous: bytes = b""
+    entries: tuple[bytes, ...] = ()
 
     def body(self) -> dict[int, Value]:
         return ordered({
             1: self.version, 2: self.zone, 3: self.tld, 4: list(self.keys), 5: self.threshold, 6: self.admission, 7: self.previous or None,
+            8: list(self.entries) or None,
         })
 
     @classmethod
     def read(cls, record: Record) -> Root:
         fields = Fields(record.body, "root")
-        fields.only(frozenset(range(1, 8)))
+        fields.only(frozenset(range(1, 9)))
         keys = tuple(fields.items(4, 16))
         if not keys or any(type(key) is not bytes or len(key) != KEY for key in keys) or list(keys) != sorted(set(keys)):
             raise Malformed("root: keys are 1 to 16, ascending, each once", rule="root-keys")
@@ -60,9 +66,13 @@ class Root:
         version = fields.integer(1, 1, 1_000_000)
         if record.item != version_item(version) or record.seq != version:
             raise Malformed("root: item and seq say the version", rule="root-version")
+        entries = tuple(fields.items(8, MAX_ENTRIES))
+        if any(type(key) is not bytes or len(key) != KEY for key in entries) or len(set(entries)) != len(entries):
+            raise Malformed("root: entries are up to 2 keys, each once", rule="root-entries")
         return cls(
             version=version, zone=_zone(fields.text(2, MAX_SUFFIX)), tld=_zone(fields.text(3, MAX_SUFFIX)), keys=keys,
             threshold=fields.integer(5, 1, len(keys)), admission=admission, previous=fields.binary(7, DIGEST, DIGEST, default=b""),
+            entries=entries,
         )
 
 
@@ -297,7 +307,9 @@ class Invite:
         return cls(uses=fields.integer(1, 1, 1_000_000), redeemers=tuple(redeemers))
 
 
-Body = Root | Grant | Revoke | Bind | Host | Cluster | Carry | Data | Head | Invite | Channel | Release | Now | Halt | Mirror
+Zoning = EntryKey | ZoneSigner | Piece
+Releasing = Channel | Release | Now | Halt | Mirror | Running | Observed
+Body = Root | Grant | Revoke | Bind | Host | Cluster | Carry | Data | Head | Invite | Zoning | Releasing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,18 +337,25 @@ KINDS: dict[str, Kind] = {
     "data": Kind(read=Data.read, life=30 * DAY, needs=frozenset({rights.OWN}), item=(1, 16)),
     "head": Kind(read=Head.read, life=10 * MINUTE, needs=frozenset({rights.SPEAK, rights.SIGN}), keeps=True),
     "invite": Kind(read=Invite.read, life=_YEAR, needs=frozenset({rights.GRANT}), item=(KEY, KEY)),
+    "ksk": Kind(read=EntryKey.read, life=_YEAR, needs=frozenset({rights.SIGN}), item=(KEY, KEY), keeps=True),
+    "zsk": Kind(read=ZoneSigner.read, life=60 * DAY, needs=frozenset({rights.SIGN}), keeps=True),
+    "signed": Kind(read=Piece.read, life=100 * DAY, needs=frozenset({rights.SIGN}), item=(PLACE, PLACE), keeps=True),
     "channel": Kind(read=Channel.read, life=_YEAR, needs=frozenset({rights.OWN, rights.RELEASE}), item=(4, 4), threshold=True),
     "release": Kind(read=Release.read, life=_YEAR, item=(4, 4), threshold=True),
     "halt": Kind(read=Halt.read, life=_YEAR, item=(4, 4), threshold=True),
     "now": Kind(read=Now.read, life=DAY, needs=frozenset({rights.ATTEST})),
     "mirror": Kind(read=Mirror.read, life=2 * HOUR, needs=frozenset({rights.OWN}), item=(1, 63), keeps=True),
+    "running": Kind(read=Running.read, life=2 * HOUR, needs=frozenset({rights.OWN}), item=(1, 63), keeps=True),
+    "observed": Kind(read=Observed.read, life=_YEAR, needs=frozenset({rights.ATTEST}), item=(1, 63)),
 }
 
-RELEASES = frozenset({"channel", "release", "halt", "now", "mirror"})  # what subscribers listen to
+RELEASES = frozenset({"channel", "release", "halt", "now", "mirror", "observed"})  # what subscribers listen to
+
+ZONE_KEYS = frozenset({"ksk", "zsk", "signed"})  # what makes zones checkable; it is no part of what they say
 
 # Unions over signers (DESIGN 3.1). Their signer takes one back by saying it once more, `withdrawn`, with the date of what
 # it buries: a record that merely vanished would come back from a node that was away.
-UNIONS = frozenset({"host", "cluster", "carry", "mirror", "observed"})
+UNIONS = frozenset({"host", "cluster", "carry", "mirror", "running", "observed"})
 
 
 @lru_cache(maxsize=PARSED)  # the grants of chains are read for each record below them

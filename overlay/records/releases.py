@@ -1,4 +1,4 @@
-"""Bodies of the kinds that releases are made of: `channel`, `release`, `now`, `halt`, `mirror` (DESIGN 3.9).
+"""Bodies of the kinds that releases are made of: `channel`, `release`, `now`, `halt`, `mirror` (DESIGN 3.9). What nodes run: ``observed.py``.
 
 It decides what such a body looks like; who may say it stands in ``channels.py``, what a subscriber makes of it in
 ``overlay/release/``. All of one channel stand at the name ``download/CHANNEL``, under which mirrors are found in DNS too;
@@ -31,6 +31,8 @@ MAX_DELTAS: Final = 3  # DESIGN 3.9
 MAX_URLS: Final = 2
 MAX_HTTP: Final = 4  # addresses of a mirror
 MAX_NOTE: Final = 200  # octets
+MAX_HOME: Final = 255
+BY_ITEM: Final = frozenset({"mirror", "running", "observed"})  # kinds whose item is the channel
 _CHANNEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PLATFORM: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 _URL: Final = re.compile(r"https?://[!-~]{1,200}")
@@ -51,8 +53,15 @@ def channel_of(name: Path) -> str:
 
 
 def spoken_of(record: Record) -> str:
-    """The channel that a record of these kinds is about: where it stands, or, of a mirror, its item."""
-    return record.item.decode("ascii", "replace") if record.kind == "mirror" else channel_of(record.name)
+    """The channel that a record of these kinds is about: where it stands, or, of what nodes and clusters say of it, its item."""
+    return record.item.decode("ascii", "replace") if record.kind in BY_ITEM else channel_of(record.name)
+
+
+def channel_item(record: Record) -> str:
+    """The channel that is the record's item; ``Malformed`` where it is none."""
+    if not (record.item.isascii() and _CHANNEL.fullmatch(record.item.decode())):
+        raise Malformed(f"{record.kind}: the item is a channel", rule="item")
+    return record.item.decode()
 
 
 def revision_item(number: int) -> bytes:
@@ -140,6 +149,7 @@ class Release:
     """One revision of a channel: what to fetch, where, and what it may replace. The grant it names (`via`) is its channel.
 
     ``waves`` None: by the usual waves; else shares of all nodes in thousandths, none at all meaning everybody at once.
+    ``home``: the cluster that must have seen it stable before it is announced to others; None: it is announced as it stands.
     """
 
     revision: int
@@ -149,17 +159,19 @@ class Release:
     waves: tuple[int, ...] | None = None
     urls: tuple[str, ...] = ()
     note: str = ""
+    home: Path | None = None
 
     def body(self) -> dict[int, Value]:
         return ordered({
             1: self.revision, 2: [artifact.value() for artifact in self.artifacts], 3: self.lowest or None, 4: self.soak,
-            5: None if self.waves is None else list(self.waves), 64: list(self.urls) or None, 65: self.note or None,
+            5: None if self.waves is None else list(self.waves), 6: None if self.home is None else str(self.home), 64: list(self.urls) or None,
+            65: self.note or None,
         })
 
     @classmethod
     def read(cls, record: Record) -> Release:
         fields = Fields(record.body, "release")
-        fields.only(frozenset(range(1, 6)))
+        fields.only(frozenset(range(1, 7)))
         artifacts = tuple(Artifact.of(value) for value in fields.items(2, MAX_ARTIFACTS))
         platforms = [artifact.platform for artifact in artifacts]
         revision = fields.integer(1, 1, MAX_REVISION)
@@ -177,7 +189,7 @@ class Release:
         return cls(
             revision=revision, artifacts=artifacts, lowest=fields.integer(3, 1, revision, default=0),
             soak=fields.integer(4, 0, 2**31) if 4 in record.body else None, waves=tuple(waves) if 5 in record.body else None, urls=tuple(urls),
-            note=_note(fields.text(65, MAX_NOTE, default="")),
+            note=_note(fields.text(65, MAX_NOTE, default="")), home=_home(fields.text(6, MAX_HOME)) if 6 in record.body else None,
         )
 
 
@@ -224,7 +236,8 @@ class Halt:
 class Mirror:
     """The signer has that revision of a channel (the item), verified, and gives it away at these HTTP addresses.
 
-    ``partial``: it is fetching it, and gives what it has to mates over streams alone.
+    ``partial``: it is fetching it, and gives what it has to mates over streams alone. ``told``: the revision under which it stands in
+    the names below `download`, where that is another: who takes the channel is named for what it runs, and nobody for what is not announced.
     """
 
     revision: int
@@ -233,23 +246,31 @@ class Mirror:
     served: int = 0
     partial: bool = False
     withdrawn: bool = False
+    told: int | None = None
 
     def body(self) -> dict[int, Value]:
         return ordered({
             1: self.revision, 2: [address.packed for address in self.addresses] or None, 3: self.slots, 4: self.served, 5: self.partial or None,
-            7: self.withdrawn or None,
+            7: self.withdrawn or None, 64: self.told,
         })
 
     @classmethod
     def read(cls, record: Record) -> Mirror:
         fields = Fields(record.body, "mirror")
         fields.only(frozenset({1, 2, 3, 4, 5, 7}))
-        if not (record.item.isascii() and _CHANNEL.fullmatch(record.item.decode())):
-            raise Malformed("mirror: the item is a channel", rule="item")
+        channel_item(record)
         return cls(
             revision=fields.integer(1, 1, MAX_REVISION), addresses=tuple(unpack_address(item) for item in fields.items(2, MAX_HTTP)),
             slots=fields.integer(3, 0, 65_535), served=fields.integer(4, 0, MAX_TIME), partial=fields.flag(5), withdrawn=fields.flag(7),
+            told=fields.integer(64, 0, MAX_REVISION) if 64 in record.body else None,
         )
+
+
+def _home(text: str) -> Path:
+    try:
+        return Path(tuple(text.split("/")) if text else ())
+    except UsageError as why:
+        raise Malformed(why.what, rule="release-home") from None
 
 
 def _note(text: str) -> str:

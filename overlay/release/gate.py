@@ -15,6 +15,7 @@ rest. Who may say what is judged in ``overlay/records/channels.py`` already.
 | G07 | not what is halted, until a threshold lifts it |
 | G08 | not over a revision below the lowest that it may replace |
 | G09 | time never goes back behind what the channel's own records prove |
+| G10 | what its publisher's cluster (its *home*) is to see stable is installed elsewhere once that has announced it; until then what stood before |
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from typing import Final
 from overlay import limits
 from overlay.errors import Malformed
 from overlay.identity.keys import DIGEST, digest
+from overlay.name import Path
 from overlay.records import kinds
 from overlay.records.channels import follows
+from overlay.records.observed import Observed, Vote, votes
 from overlay.records.record import MAX_TIME, Record, parse
 from overlay.records.releases import MAX_REVISION, Artifact, Channel, Halt, Now, Release
 from overlay.units import DAY
@@ -44,6 +47,7 @@ REASONS: Final = {
     "G06": "one revision was published twice with different content",
     "G07": "the revision is halted",
     "G08": "it may not replace what is installed here",
+    "G10": "its publisher's cluster has not announced it yet",
 }
 
 
@@ -77,12 +81,16 @@ class Floor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the records say. ``release`` is the newest, where one is known; it may be installed where ``why`` is empty."""
+    """What the records say. ``release`` is the newest, where one is known; it may be installed where ``why`` is empty.
+
+    ``coming``: a newer one that is not announced yet; its octets may be fetched.
+    """
 
     floor: Floor | None
     release: Record | None = None
     why: str = ""  # a rule of REASONS
     keys_end: int = 0  # UTC seconds: when the channel's keys are past their date
+    coming: Record | None = None
 
     @property
     def body(self) -> Release:
@@ -104,8 +112,13 @@ def artifact_for(body: Release, platforms: Sequence[str]) -> Artifact | None:
     return next((held[platform] for platform in platforms if platform in held), None)
 
 
-def decide(records: Iterable[Record], floor: Floor | None, at: float, installed: int = 0) -> Decision:
-    """What may be installed at ``at`` (UTC seconds), of the ``records`` that the book holds of one channel."""
+def decide(
+    records: Iterable[Record], floor: Floor | None, at: float, installed: int = 0, *, here: Path | None = None, urged: bool = False,
+) -> Decision:
+    """What may be installed at ``at`` (UTC seconds), of the ``records`` that the book holds of one channel.
+
+    ``here`` is the own cluster; a person who has ``urged`` this node waits for no announcement.
+    """
     records = list(records)
     keys = newest_keys(records, floor)
     if keys is None:
@@ -116,21 +129,25 @@ def decide(records: Iterable[Record], floor: Floor | None, at: float, installed:
     decision = Decision(floor=floor, keys_end=keys.expires)
     if keys.expired(at):
         return replace(decision, why="G03")
-    here = [record for record in records if record.via == keys.digest and not record.expired(at)]
-    releases = {record.digest: record for record in here if record.kind == "release"}
+    releases = {r.digest: r for r in records if r.kind == "release" and r.via == keys.digest and not r.expired(at)}
     if not releases:
         return replace(decision, why="G00")
     named, fresh = _named(records, releases, keys, at)
     if named is None:
         latest = max(releases.values(), key=lambda record: (record.item, record.issued))
         return replace(decision, release=latest, why="G04")
-    body = _release(named)
     floor = replace(floor, at=min(MAX_TIME, max(floor.at, named.issued, fresh)))
-    decision = replace(decision, release=named, floor=floor)
+    coming = None if urged or _told(records, named, floor, here) else named
+    if coming is not None:
+        named = _announced_last(records, releases.values(), _release(coming), floor) or coming
+    body = _release(named)
+    decision = replace(decision, release=named, floor=floor, coming=None if coming is named else coming)
     if body.revision < floor.revision:
         return replace(decision, why="G05")
     if body.revision == floor.revision and floor.content != content_of(body):
         return replace(decision, why="G06")
+    if named is coming:
+        return replace(decision, why="G10")
     decision = replace(decision, floor=replace(floor, revision=body.revision, content=content_of(body)))
     if halted(records, keys, body.revision):
         return replace(decision, why="G07")
@@ -178,6 +195,37 @@ def _named(records: list[Record], releases: dict[bytes, Record], keys: Record, a
         if best is None or (found.item, best.digest) > (best.item, found.digest):  # of two of one revision the lower digest, everywhere
             best = found
     return best, newest
+
+
+def announced(records: Iterable[Record], release: Record) -> bool:
+    """G10: whether the cluster that is to see a release stable has said that it did; so it is where no cluster is to."""
+    body = _release(release)
+    vote = votes_of(records).get(body.home) if body.home is not None else None
+    if vote is None:
+        return body.home is None
+    return vote.said.stable == body.revision and (vote.said.revision != body.revision or vote.said.release == release.digest)
+
+
+def votes_of(records: Iterable[Record]) -> dict[Path, Vote]:
+    """What clusters have seen of a channel, one vote each."""
+    return votes((record, body) for record in records if record.kind == "observed" and isinstance(body := kinds.read(record), Observed))
+
+
+def _told(records: list[Record], release: Record, floor: Floor, here: Path | None) -> bool:
+    """Whether a release needs no announcement here, or had it: what was let in once stays let in."""
+    body = _release(release)
+    if body.home is None or body.home == here or (body.revision, content_of(body)) == (floor.revision, floor.content):
+        return True
+    return announced(records, release)
+
+
+def _announced_last(records: list[Record], releases: Iterable[Record], coming: Release, floor: Floor) -> Record | None:
+    """What stands while ``coming`` is not announced: the highest release below it that is, or was let in here."""
+    lower = [r for r in releases if floor.revision <= _release(r).revision < coming.revision]
+    return max(
+        (r for r in lower if announced(records, r) or (_release(r).revision, content_of(_release(r))) == (floor.revision, floor.content)),
+        key=lambda r: (r.item, -r.issued, r.digest), default=None,
+    )
 
 
 def halted(records: Iterable[Record], keys: Record, revision: int) -> bool:

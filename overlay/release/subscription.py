@@ -14,9 +14,12 @@ from typing import Final
 from overlay.errors import Malformed
 from overlay.identity.keys import DIGEST
 from overlay.machine import Store
+from overlay.name import Path
+from overlay.records.observed import Running
 from overlay.records.record import Record
 from overlay.records.releases import MAX_REVISION, Artifact, channel_path
 from overlay.release.gate import Decision, Floor, artifact_for, content_of, decide
+from overlay.release.standing import restless
 from overlay.wire.codec import Fields, decode, encode, ordered
 
 TABLE: Final = "releases"  # in the store
@@ -94,6 +97,8 @@ class Shelfmark:
     current: Outcome | None = None  # the revision that runs here
     last: Outcome | None = None  # the one that was run last, where that is another
     bad: dict[bytes, int] = field(default_factory=dict)  # content that failed -> its revision
+    starts: tuple[int, ...] = ()  # UTC seconds of the last three starts: of a revision, or of the program itself
+    urged: bool = False  # a person wants it now: no announcement is waited for
 
 
 class Subscriptions:
@@ -122,6 +127,8 @@ class Subscriptions:
                 mark.current = Outcome.from_row(row)
             case b"last":
                 mark.last = Outcome.from_row(row)
+            case b"starts":
+                mark.starts = tuple(_dates(row))
             case b"bad":
                 mark.bad[content] = Outcome.from_row(row).revision
             case _:
@@ -151,10 +158,13 @@ class Subscriptions:
         mark.subscription = None
         return [Store(TABLE, _key("sub", channel), None)]
 
-    def look(self, channel: str, said: Sequence[Record], at: float) -> tuple[Decision, list[Store]]:
-        """What may be installed. The stores must be durable before anything is done about it."""
+    def look(self, channel: str, said: Sequence[Record], at: float, here: Path | None = None) -> tuple[Decision, list[Store]]:
+        """What may be installed in the cluster ``here``. The stores must be durable before anything is done about it."""
         mark = self.of(channel)
-        decision = decide(said, mark.floor, at, mark.current.revision if mark.current is not None else 0)
+        installed = mark.current.revision if mark.current is not None else 0
+        decision = decide(said, mark.floor, at, installed, here=here, urged=mark.urged)
+        if not decision.why:
+            mark.urged = False  # the floor has it from now on
         if decision.floor is None or decision.floor == mark.floor:
             return decision, []
         before, mark.floor = mark.floor, decision.floor
@@ -167,12 +177,14 @@ class Subscriptions:
     def todo(self, channel: str, decision: Decision, held: bool, platforms: Sequence[str]) -> Todo:
         """What is to be done next. ``held``: the artifact is on the shelf."""
         mark = self.of(channel)
-        if decision.why or decision.release is None:
+        if decision.release is None or decision.why not in ("", "G10"):
             return Todo(why=decision.why or "G00", decision=decision)
         body = decision.body
         artifact = artifact_for(body, platforms)
         if artifact is None:
             return Todo(why="platform", decision=decision)
+        if decision.why:  # octets prove themselves, so they may come before their turn
+            return Todo(why=decision.why, act="" if held else "fetch", decision=decision, artifact=artifact)
         content = content_of(body)
         if mark.current is not None and (mark.current.revision, mark.current.content) == (body.revision, content):
             return Todo(why="" if held else "lost", act="" if held else "fetch", decision=decision, artifact=artifact)
@@ -190,7 +202,26 @@ class Subscriptions:
             assert before is not None
             return None, self.ended(channel, replace(before, state=FAILED, what="the node died under it"), at)
         mark.last = Outcome(revision=decision.body.revision, content=content, state=RUNNING, tries=tries, at=int(at))
-        return mark.last, [Store(TABLE, _key("last", channel), mark.last.row())]
+        return mark.last, [Store(TABLE, _key("last", channel), mark.last.row()), *self.started(channel, at)]
+
+    def started(self, channel: str, at: float) -> list[Store]:
+        """A revision of it starts here, or, of the channel of this program, the program itself."""
+        mark = self.of(channel)
+        mark.starts = (*mark.starts[-2:], int(at))
+        return [Store(TABLE, _key("starts", channel), encode(list(mark.starts)))]
+
+    def said(self, channel: str, held: int, at: float) -> Running:
+        """What this node says that it runs of a channel; ``held`` is the highest revision on the shelf."""
+        mark = self.of(channel)
+        current, last = mark.current, mark.last
+        return Running(
+            revision=current.revision if current is not None else 0, content=current.content if current is not None else b"", held=held,
+            restless=bool(restless(mark.starts, at)), failed=last.revision if last is not None and last.state == FAILED else 0,
+        )
+
+    def urge(self, channel: str) -> None:
+        """A person wants what is newest now: it is not waited for until its publisher's cluster has announced it."""
+        self.of(channel).urged = True
 
     def ended(self, channel: str, outcome: Outcome, at: float) -> list[Store]:
         """The command has ended, well or not."""
@@ -209,6 +240,13 @@ class Subscriptions:
         gone = [Store(TABLE, _key("bad", channel, content), None) for content in mark.bad]
         mark.bad, mark.last = {}, None
         return [*gone, Store(TABLE, _key("last", channel), None)] if gone else []
+
+
+def _dates(row: bytes) -> list[int]:
+    value = decode(row)
+    if type(value) is not list or len(value) > 3 or any(type(date) is not int or not 0 <= date <= 2**40 for date in value):
+        raise Malformed("starts are up to three dates", rule="stored-starts")
+    return [date for date in value if type(date) is int]
 
 
 def _key(what: str, channel: str, content: bytes = b"") -> bytes:

@@ -152,6 +152,7 @@ class Method(IntEnum):
     MATES = 25
     PUNCH = 26
     DIAL_BACK = 27
+    OPERATE = 28
 
 
 _KEYED, _ADMITTED = Grade.KEYED, Grade.ADMITTED
@@ -176,6 +177,9 @@ METHODS: dict[Method, MethodRule] = {
     Method.DIAL_BACK: MethodRule(
         _ADMITTED, "{1: token, 2: address, 3: [first 8 octets of keys]}", "{1: address}: from where another node knocks as well",
         "knock at me from a fresh port, and have a node do so that I do not know; with an address: knock there",
+    ),
+    Method.OPERATE: MethodRule(
+        _ADMITTED, "{1: 'upgrade', 2: channel, 3: without waiting}", "{1: [channels]}, or {2: why not}", "take what is newest, by my `operate`",
     ),
     Method.FIND: MethodRule(
         _ADMITTED, "{1: key} or {2: path}", "[1 or 0, cluster records, grants]", "do you keep that zone, and who do you know near its key", True,

@@ -22,5 +22,5 @@ async def test_whoever_declared_a_channel_hears_long_before_that_its_keys_end(tm
         publishing.say(quiet.node, draft.record(), at)
         ends = draft.record().expires
         for days, told in ((200, ""), (80, "its keys end in 80 days"), (0, "its keys end in 0 days"), (300, "")):
-            releasing._warn("app", ends - days * DAY)
+            releasing.saying.warn("app", ends - days * DAY)
             assert engine.problems.get("channel app", "").startswith(told) and bool(engine.problems.get("channel app")) == bool(told)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from overlay.admission.registrar import USES
 from overlay.admission.request import Reply, Request, read_reply, read_request
 from overlay.cli.membership import ADVERTISED, INCARNATION, PLACE, membership
@@ -19,13 +21,15 @@ from overlay.driver.run import FLOOR
 from overlay.errors import Malformed, StateError, TrustError, UsageError
 from overlay.founding import Plan, founder_grants, founding_record
 from overlay.identity.keys import Identity, Signer
+from overlay.identity.sealing import seal, unseal
 from overlay.machine import Store
 from overlay.name import parse_name, parse_path, parse_zone
 from overlay.node import Node
-from overlay.records import kinds, passport
+from overlay.records import kinds, passport, rights
 from overlay.records.record import Draft, Record, parse
 from overlay.records.rights import parse_rights
 from overlay.records.trust import Trust
+from overlay.records.zones import BUCKET, ZONE, EntryKey, Piece, ZoneSigner, place
 from overlay.remembered import Remembered
 from overlay.roots import RootDraft, key_file, next_version, read_key
 from overlay.session import cookie, frames, hello, packet
@@ -61,7 +65,13 @@ SAID: list[Record] = [
     OVERLAY.data(OVERLAY.first, "eu/home/*", "SVCB", "1 . alpn=h2 port=8443"),
     OVERLAY.revoke(OVERLAY.first, OVERLAY.member.own),
     OVERLAY.next_root(keys=[actors.root_key(1), actors.root_key(2)], threshold=1, signers=OVERLAY.keys),
-    *publishing.said(OVERLAY),
+    *publishing.said(OVERLAY), *(
+        OVERLAY.statement(OVERLAY.first, kind, "eu/home", body.body(), item=item, via=OVERLAY.first.holds(rights.SIGN, "eu/home"))
+        for kind, item, body in (
+            ("ksk", HASH, EntryKey(sealed=((HASH[:8], bytes(80)),), since=AT, ready=True)), ("zsk", b"", ZoneSigner(public=HASH)),
+            ("signed", place(BUCKET), Piece(data=b"x", count=1)), ("signed", place(ZONE), Piece(data=b"", serial=7, count=1, digest=HASH)),
+        )
+    ),
 ]  # fmt: skip
 
 
@@ -386,7 +396,16 @@ def _contents(kind: str) -> tuple[bytes, ...]:
 _DOTS = (b".", b"/", b"*", b"cloud", b"cloud.example.org", b"xn--", b"-", b"_")
 _WORDS = (b"eu/home", b"hq/founder", b"own", b"grant", b"member", b"\xc0", b"\x80", b"\x90", b"\xdd\xff\xff\xff\xff", b"\xc4\x20", b"\xd9\xff")
 
+
+def _sealed(data: bytes) -> None:
+    unseal(data, X25519PrivateKey.from_private_bytes(HASH), b"fuzz")
+
+
 DECODERS = (
+    Decoder(
+        name="sealed", run=_sealed, errors=(Malformed,),
+        seeds=(seal(HASH, X25519PrivateKey.from_private_bytes(HASH).public_key().public_bytes_raw(), b"fuzz", HASH), bytes(80)),
+    ),
     Decoder(name="codec", run=_codec, errors=(Malformed,), seeds=(encode(NESTED), SAID[1].raw, encode([[[[[[]]]]]])), words=_WORDS, packed=True),
     Decoder(name="fields", run=_fields, errors=(Malformed,), seeds=(encode(NESTED), encode({1: 5, 2: HASH, 3: "x", 4: True, 5: [1]})), packed=True),
     Decoder(name="address", run=_address, errors=(Malformed,), seeds=(FOUR.packed, SIX.packed, bytes(10) + b"\xff\xff\1\2\3\4\0\x50")),

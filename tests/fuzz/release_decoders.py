@@ -41,7 +41,7 @@ SIGNED.sign(CHANNEL.keys)
 ROWS = (
     (b"sub:app", Subscription(channel="app", activate="true").row()), (b"floor:app", Floor(channel=CHANNEL.record.raw, revision=1).row()),
     (b"last:app", Outcome(revision=1, content=bytes(DIGEST), state=ACTIVE).row()),
-    (b"bad:app:x", Outcome(revision=1, content=bytes(32), state=ACTIVE).row()),
+    (b"starts:app", encode([AT - 50, AT - 20, AT])), (b"bad:app:x", Outcome(revision=1, content=bytes(32), state=ACTIVE).row()),
 )
 
 

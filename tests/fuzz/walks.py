@@ -168,7 +168,7 @@ _BODIES: dict[Method, Any] = {
     Method.SUMMARY: {}, Method.BUCKETS: {1: "table"}, Method.LISTING: {1: "zone:", 2: [0, 1, 63]}, Method.WATCH: {1: "eu/home", 2: bytes(8)},
     Method.OFFER: {1: "table", 2: [bytes(16)]}, Method.FIND: {1: bytes(32), 2: "lab"},
     Method.MEMBERS: {1: "eu/home", 2: bytes(32)}, Method.MATES: {}, Method.PUNCH: {1: [b"\xcb\0\x71\1\x1d\xe5"]},
-    Method.DIAL_BACK: {1: bytes(16), 2: b"\xcb\0\x71\1\x1d\xe5", 3: [bytes(8)]},
+    Method.DIAL_BACK: {1: bytes(16), 2: b"\xcb\0\x71\1\x1d\xe5", 3: [bytes(8)]}, Method.OPERATE: {1: "upgrade", 2: "app", 3: True},
 }  # fmt: skip
 _ANSWERS: tuple[Any, ...] = (
     {}, {1: 1_800_000_000, 2: b"\xcb\0\x71\1\x1d\xe5"}, {1: [bytes(32)]}, [b"a"], [], None, "no", bytes(512),

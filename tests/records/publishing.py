@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from overlay.identity.keys import Signer, digest
-from overlay.name import ROOT
+from overlay.name import ROOT, parse_path
 from overlay.records import rights
+from overlay.records.observed import Observed, Running
 from overlay.records.record import Record
 from overlay.records.releases import Artifact, Channel, Delta, Halt, Mirror, Now, Release, channel_path, revision_item
 from overlay.wire.address import Address
@@ -57,6 +58,12 @@ class Publishing:
         by = by or self.overlay.founder
         body = Now(revision=int.from_bytes(release.item, "big"), release=release.digest, channel=(channel or self.record).digest).body()
         return self.overlay.statement(by, "now", channel_path(self.name), body, via=by.holds(rights.ATTEST), at=at, **more)
+
+    def observed(self, by: Actor, where: str, stable: int, release: Record, *, at: float | None = None, **changed: Any) -> Record:
+        """What that cluster says of ``release``, and what it calls stable."""
+        body = Observed(**{"revision": int.from_bytes(release.item, "big"), "release": release.digest, "stable": stable, **changed}).body()
+        via = by.holds(rights.ATTEST, ROOT if by is self.overlay.founder else where)
+        return self.overlay.statement(by, "observed", parse_path(where), body, item=self.name.encode(), via=via, at=at)
 
     def _say(
         self, kind: str, body: dict[int, Any], number: int, signers: Sequence[Signer] | None, channel: Record | None, at: float | None,
@@ -108,4 +115,6 @@ def said(overlay: Overlay) -> list[Record]:
         channel.record, channel.next(channel_keys(1), 1, signers=[*channel.keys[:2], *channel_keys(1)]), channel.release(1), full,
         channel.halt(7), channel.halt(7, lifted=True), channel.now(full),
         overlay.statement(who, "mirror", who.name or ROOT, mirror, item=b"app", via=who.own),
+        overlay.statement(who, "running", who.name or ROOT, Running(revision=7, content=seed("content"), held=7).body(), item=b"app", via=who.own),
+        channel.observed(overlay.founder, "eu/home", 7, full),
     ]

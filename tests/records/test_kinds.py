@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from overlay import limits
@@ -9,8 +11,10 @@ from overlay.errors import Malformed
 from overlay.name import ROOT, parse_path
 from overlay.records import kinds
 from overlay.records.kinds import KINDS, Bind, Body, Carry, Cluster, Data, Grant, Head, Host, Invite, Revoke, Root, version_item
+from overlay.records.observed import Observed, Running, Why
 from overlay.records.record import NEVER, Draft, Record, sign
 from overlay.records.releases import Artifact, Channel, Delta, Halt, Mirror, Now, Release
+from overlay.records.zones import BUCKET, KEYS, EntryKey, Piece, ZoneSigner, place
 from overlay.units import DAY, HOUR
 from overlay.wire.address import Address
 from overlay.wire.codec import Value
@@ -31,7 +35,7 @@ def record(
 
 ROOT_BODY = Root(version=1, zone="cloud.example.org", tld="cloud", keys=(KEY,), threshold=1, admission="open")
 FULL = Release(
-    revision=7, lowest=3, soak=0, waves=(), urls=("http://192.0.2.1/app/r7",), note="faster",
+    revision=7, lowest=3, soak=0, waves=(), urls=("http://192.0.2.1/app/r7",), note="faster", home=HOME,
     artifacts=(
         Artifact(length=5, root=DIGEST, platform="linux-x86_64", deltas=(Delta(base=6, length=2, root=KEY),)),
         Artifact(length=6, root=KEY, platform="macos"),
@@ -70,6 +74,18 @@ BODIES: list[tuple[str, bytes, str, Body]] = [
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, addresses=(V4, V6), slots=3, served=9)),
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, withdrawn=True)),
     ("mirror", b"app", "eu/home/a", Mirror(revision=7, partial=True)),
+    ("root", version_item(1), "", replace(ROOT_BODY, entries=(KEY, DIGEST))),
+    ("ksk", KEY, "eu/home", EntryKey(sealed=((KEY[:8], bytes(80)), (DIGEST[:8], bytes(80))), since=1, ready=True)),
+    ("ksk", KEY, "eu/home", EntryKey(sealed=(), since=0)),
+    ("zsk", b"", "eu/home", ZoneSigner(public=KEY)),
+    ("signed", place(KEYS), "eu/home", Piece(data=b"x", serial=2**32 - 1, count=3, digest=DIGEST)),
+    ("signed", place(BUCKET, 65_535, 255), "", Piece(data=b"", count=1)),
+    ("mirror", b"app", "eu/home/a", Mirror(revision=7, told=0)),
+    ("running", b"app", "eu/home/a", Running(revision=7, content=DIGEST, held=8, failed=8)),
+    ("running", b"kernel", "eu/home/a", Running(restless=True, incarnation=9)),
+    ("running", b"app", "eu/home/a", Running(withdrawn=True)),
+    ("observed", b"app", "eu/home", Observed(revision=7, release=DIGEST, stable=7, live=3, installed=3, restarted=3, healthy=3, addresses=(V4, V6))),
+    ("observed", b"app", "eu/home", Observed(revision=7, release=DIGEST, stable=6, live=2, holding=(("a", Why.FAILED), ("b", Why.RESTLESS)))),
 ]
 
 
@@ -83,6 +99,15 @@ def test_every_kind_has_a_body_here() -> None:
 
 
 WRONG = [
+    ("ksk", KEY, "", {1: [], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(79)]], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:7], bytes(80)]], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8]]], 2: 1}, "zone-key"),
+    ("ksk", KEY, "eu", {1: [[KEY[:8], bytes(80)]] * 4, 2: 1}, "field-range"),
+    ("zsk", b"", "eu", {1: KEY[:31]}, "field-range"),
+    ("signed", b"\3\0\0\0", "eu", {1: b""}, "zone-piece"),
+    ("signed", b"\1\0\0", "eu", {1: b""}, "item"),
+    ("signed", place(KEYS), "eu", {1: b"", 4: KEY[:31]}, "field-range"),
     ("channel", version_item(1), "download/app", {1: [], 2: 1, 3: 1}, "channel-keys"),
     ("channel", version_item(1), "download/app", {1: [KEY, KEY], 2: 2, 3: 1}, "channel-keys"),
     ("channel", version_item(1), "download/app", {1: [KEY], 2: 2, 3: 1}, "field-range"),
@@ -102,6 +127,13 @@ WRONG = [
     ("halt", version_item(1), "download/app", {1: 2}, "item"),
     ("now", b"", "download/app", {1: 0, 2: DIGEST, 3: DIGEST}, "field-range"),
     ("mirror", b"App", "eu/home/a", {1: 1, 3: 0, 4: 0}, "item"),
+    ("release", version_item(1), "download/app", {1: 1, 2: [["any", 1, DIGEST]], 6: "no such/path"}, "release-home"),
+    ("running", b"App", "eu/home/a", {1: 1, 3: 1}, "item"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1]}, "observed-counts"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, -1]}, "observed-counts"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, 1], 5: [["a.b", 1]]}, "observed-holding"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, 1], 5: [["a"]]}, "observed-holding"),
+    ("observed", b"app", "eu/home", {1: 1, 3: 1, 4: [1, 1, 1, 1], 5: [["a", 9]]}, "field-range"),
 ]
 
 
@@ -230,7 +262,10 @@ def test_bodies_that_a_kind_does_not_take_are_refused_by_name(kind: str, item: b
         ({5: True}, "field-type"),
         ({6: "closed"}, "root-admission"),
         ({7: b""}, "field-range"),
-        ({8: 1}, "critical-field"),
+        ({9: 1}, "critical-field"),
+        ({8: [KEY, KEY]}, "root-entries"),
+        ({8: [KEY[:31]]}, "root-entries"),
+        ({8: [KEY] * 3}, "field-range"),
     ],
 )
 def test_unsound_root_bodies_are_refused_by_name(changed: dict[int, Value], rule: str) -> None:

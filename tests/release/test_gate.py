@@ -1,4 +1,4 @@
-"""The gate's rules, G01 to G09: each refuses what it names, and lets pass what differs by one step."""
+"""The gate's rules, G01 to G10: each refuses what it names, and lets pass what differs by one step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import pytest
 
 from overlay.directory.book import Book
 from overlay.errors import Malformed
+from overlay.name import Path, parse_path
+from overlay.records import rights
+from overlay.records.observed import Observed
 from overlay.records.record import Record
 from overlay.records.releases import Channel
 from overlay.release.gate import Decision, Floor, decide, halted, newest_keys, to_vouch
 from overlay.units import DAY, HOUR
 from tests.records.actors import AT, Overlay, found, refused
 from tests.records.publishing import Publishing, channel_keys, declare, open_channel
+
+HOME = parse_path("eu/home")
 
 
 @pytest.fixture
@@ -25,13 +30,15 @@ def app() -> Publishing:
 def judged(overlay: Overlay, records: Sequence[Record], at: float = AT) -> list[Record]:
     """What a book holds of these: every one must count."""
     book = Book(overlay.trust())
-    for record in (overlay.root, *overlay.founder.grants, *records):
+    for record in (overlay.root, *overlay.founder.grants, *overlay.first.grants, *overlay.member.grants, *records):
         book.add(record, at)
     return list(book.published.get("app", {}).values())
 
 
-def look(app: Publishing, *said: Record, floor: Floor | None = None, at: float = AT, installed: int = 0) -> Decision:
-    return decide(judged(app.overlay, [app.record, *said], at), floor, at, installed)
+def look(
+    app: Publishing, *said: Record, floor: Floor | None = None, at: float = AT, installed: int = 0, here: Path | None = None, urged: bool = False,
+) -> Decision:
+    return decide(judged(app.overlay, [app.record, *said], at), floor, at, installed, here=here, urged=urged)
 
 
 def test_what_is_published_and_vouched_for_is_installed(app: Publishing) -> None:
@@ -192,3 +199,67 @@ def test_a_floor_that_the_disk_did_not_keep_is_damage(row: bytes) -> None:
 def test_a_floor_stands_on_a_channel(app: Publishing) -> None:
     with refused("stored-floor", Malformed):
         Floor.from_row(Floor(channel=app.release(1).raw).row())
+
+
+def home(app: Publishing, revision: int, **changed: object) -> Record:
+    return app.release(revision, home=HOME, **changed)
+
+
+def test_g10_what_a_home_is_to_see_stable_waits_elsewhere_for_its_word(app: Publishing) -> None:
+    release = home(app, 1)
+    now = app.now(release)
+    found = look(app, release, now)
+    assert (found.why, found.release, found.coming) == ("G10", release, None)
+    assert found.floor is not None and found.floor.revision == 0  # what is not let in bars nothing
+    assert look(app, release, now, here=HOME).why == ""
+    assert look(app, release, now, here=parse_path("us/office")).why == "G10"
+    assert look(app, release, now, urged=True).why == ""
+    first = app.overlay.first
+    assert look(app, release, now, app.observed(first, "eu/home", 1, release)).why == ""
+    assert look(app, release, now, app.observed(first, "eu/home", 0, release)).why == "G10"
+    assert look(app, release, now, app.observed(first, "eu/home", 1, app.release(1, content=b"other"))).why == "G10"  # of another content
+    assert look(app, release, now, app.observed(app.overlay.founder, "us/office", 1, release)).why == "G10"  # of another cluster
+
+
+def test_g10_the_newest_word_of_a_cluster_counts(app: Publishing) -> None:
+    release = home(app, 1)
+    said = [release, app.now(release), app.observed(app.overlay.first, "eu/home", 1, release)]
+    assert look(app, *said, app.observed(app.overlay.founder, "eu/home", 0, release, at=AT + 5)).why == "G10"
+    assert look(app, *said, app.observed(app.overlay.founder, "eu/home", 0, release, at=AT - 5)).why == ""
+    assert look(app, *said, app.observed(app.overlay.founder, "eu/home", 1, release, at=AT + 5, withdrawn=True)).why == "G10"
+
+
+def test_g10_what_was_let_in_stays_let_in(app: Publishing) -> None:
+    release = home(app, 1)
+    now = app.now(release)
+    floor = look(app, release, now, urged=True).floor
+    assert look(app, release, now, floor=floor).why == ""
+
+
+def test_g10_meanwhile_what_was_announced_before_is_installed_and_the_next_one_is_fetched(app: Publishing) -> None:
+    old, new = home(app, 1), home(app, 2)
+    said = [old, new, app.now(new)]
+    found = look(app, *said, app.observed(app.overlay.first, "eu/home", 1, new))
+    assert (found.why, found.release, found.coming) == ("", old, new)
+    assert found.floor is not None and found.floor.revision == 1
+    assert look(app, *said, app.observed(app.overlay.first, "eu/home", 2, new), floor=found.floor).release == new
+    plain = app.release(1)
+    assert look(app, plain, new, app.now(new)).release == plain  # that no home holds back
+
+
+def test_g10_a_replay_of_an_older_word_brings_nobody_back(app: Publishing) -> None:
+    old, new = home(app, 1), home(app, 2)
+    word = app.observed(app.overlay.first, "eu/home", 2, new)
+    floor = look(app, old, new, app.now(new), word).floor
+    assert floor is not None and floor.revision == 2
+    late = look(app, old, new, app.now(new), app.observed(app.overlay.first, "eu/home", 1, new), floor=floor)
+    assert (late.release, late.why) == (new, "")
+
+
+def test_a_word_about_a_cluster_takes_attest_over_it(app: Publishing) -> None:
+    release = home(app, 1)
+    stranger = app.overlay.member
+    body = Observed(revision=1, release=release.digest, stable=1).body()
+    forged = app.overlay.statement(stranger, "observed", HOME, body, item=b"app", via=stranger.holds(rights.MEMBER, HOME))
+    with refused("R07"):
+        judged(app.overlay, [app.record, release, forged])

@@ -51,7 +51,7 @@ def test_a_node_has_its_addresses_for_30_seconds() -> None:
 
 def test_the_apex_has_a_soa_with_the_serial_of_the_view_and_negatives_of_30_seconds() -> None:
     zone = view(home(serial=4_000_000_000))
-    assert said(zone, "home.eu.cloud.", codes.SOA) == ["alice.home.eu.cloud. hostmaster.ns1.cloud. 4000000000 14400 3600 604800 30"]
+    assert said(zone, "home.eu.cloud.", codes.SOA) == ["ns.home.eu.cloud. hostmaster.ns1.cloud. 4000000000 14400 3600 604800 30"]
     assert zone.serial == 4_000_000_000 and zone.negative.ttl == 30
 
 
@@ -68,14 +68,23 @@ def test_only_gateways_that_serve_the_world_are_name_servers_where_there_are_any
     assert said(zone, "home.eu.cloud.", codes.NS) == ["founder.hq.cloud."]
     deaf = view(root(gateways=(gateway("eu/home", "eu/home/alice", 2, "203.0.113.20", dns=False),)))
     assert said(deaf, "cloud.", codes.NS) == ["ns1.cloud."]
-    assert said(deaf, "home.eu.cloud.", codes.NS) == ["alice.home.eu.cloud."]
+    assert said(deaf, "home.eu.cloud.", codes.NS) == ["ns.home.eu.cloud.", "alice.home.eu.cloud."]
 
 
 def test_a_cut_is_a_referral_with_glue_to_the_gateways_of_that_cluster() -> None:
     answer = lookup(Zones([view(root())]), from_text("bob.home.eu.cloud."), codes.A)
     assert not answer.aa and answer.rcode == 0 and not answer.answer
-    assert [rdata.to_text(codes.NS, wire) for wire in answer.authority[0].rdatas] == ["alice.home.eu.cloud."]
-    assert answer.glue == 1 and answer.additional[0].rdatas == (bytes((203, 0, 113, 20)),)
+    assert [rdata.to_text(codes.NS, wire) for wire in answer.authority[0].rdatas] == ["ns.home.eu.cloud.", "alice.home.eu.cloud."]
+    assert answer.glue == 2 and {rrset.rdatas for rrset in answer.additional} == {(bytes((203, 0, 113, 20)),)}
+
+
+def test_a_zones_only_name_server_has_a_second_name_unless_somebody_has_it() -> None:
+    assert said(view(home()), "ns.home.eu.cloud.", codes.A) == ["203.0.113.20"]
+    taken = view(home(hosts=(host("eu/home/ns", 9, "203.0.113.9"),)))
+    assert said(taken, "ns.home.eu.cloud.", codes.A) == ["203.0.113.9"]
+    assert said(taken, "home.eu.cloud.", codes.NS) == ["alice.home.eu.cloud."]
+    two = view(replace(home(), gateways=(ALICE, gateway("eu/home", "eu/home/bob", 3, "203.0.113.30"))))
+    assert said(two, "home.eu.cloud.", codes.NS) == ["bob.home.eu.cloud.", "alice.home.eu.cloud."]
 
 
 def test_a_cut_without_any_gateway_is_still_no_denial() -> None:
@@ -191,7 +200,7 @@ def test_reserved_labels_of_the_root_cannot_be_overridden(path: str) -> None:
 def test_soa_and_ns_of_the_zone_itself_are_generated(path: str, rtype: str, value: str) -> None:
     zone, counters = counted(home(plain=(data(path, rtype, value),)))
     assert counters["skip:apex"] == 1
-    assert said(zone, "home.eu.cloud.", codes.NS) == ["alice.home.eu.cloud."]
+    assert said(zone, "home.eu.cloud.", codes.NS) == ["ns.home.eu.cloud.", "alice.home.eu.cloud."]
 
 
 @pytest.mark.parametrize("path", ["eu/home", "eu/home/bob", "eu/home/deep/er"])

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import dns.message
@@ -23,16 +22,17 @@ from overlay.wire.address import Address
 from tests.tld.ports import pair
 from tld import codes
 from tld.authority import Authority
+from tld.cookies import Cookies
 from tld.driver.notify import notify
-from tld.driver.seconds import beat, with_cookies
 from tld.driver.server import serve_tcp, serve_udp
 from tld.keyed import Keyed
 from tld.label import from_text, to_wire
-from tld.limiter import Limited
+from tld.manners import Polite
 from tld.master import parse
 from tld.notify import FIRST, TRIES, Notifier, Secondary
 from tld.query import ask
-from tld.transfer import MESSAGE, Parts, up_to_date
+from tld.query import parse as read_query
+from tld.transfer import MESSAGE, Parts, transfer, up_to_date
 from tld.zone import Zones
 
 NAME, OTHER = from_text("knot."), from_text("other.")
@@ -51,7 +51,7 @@ def zone(serial: int, hosts: int = 3) -> str:
 
 def server(hosts: int = 3) -> tuple[Keyed, Zones]:
     zones = Zones([parse(zone(1, hosts))])
-    return Keyed(Authority(zones), zones, KEYS, frozenset({NAME}), time.time()), zones
+    return Keyed(Authority(zones), lambda: zones, KEYS, frozenset({NAME}), time.time), zones
 
 
 def signed(kind: str, name: str = "cloud.", key: dns.tsig.Key = KEY, serial: int | None = None) -> dns.message.Message:
@@ -122,6 +122,20 @@ def test_who_asks_for_changes_over_udp_is_shown_the_serial() -> None:
     ]
 
 
+def test_who_may_transfer_is_shown_the_serial_of_what_it_would_get() -> None:
+    live, whole = Zones([parse(zone(1))]), Zones([parse(zone(2))])
+    backend = Keyed(Authority(live), lambda: whole, KEYS, frozenset({NAME}), time.time)
+    assert reply_to(backend, signed("SOA"), udp=True).answer[0][0].serial == 2
+    assert reply_to(Keyed(Authority(live), lambda: whole, KEYS, frozenset(), time.time), signed("SOA"), udp=True).answer[0][0].serial == 1
+
+
+def test_a_signed_zone_is_given_with_its_proof() -> None:
+    text = zone(1) + "h1 NSEC h2 A NSEC\nh1 RRSIG A 15 2 30 20330322173103 20230320173103 2642 cloud. oJB1\n"
+    (message,) = transfer(parse(text), read_query(ask(7, to_wire(from_text("cloud.")), codes.AXFR)))
+    taken = {(rrset.name.to_text(), dns.rdatatype.to_text(rrset.rdtype)): rrset.ttl for rrset in dns.message.from_wire(message).answer}
+    assert taken["h1.cloud.", "NSEC"] and taken["h1.cloud.", "RRSIG"] == taken["h1.cloud.", "A"] == 30
+
+
 def test_ordinary_queries_are_answered_with_a_signature_and_unsigned_ones_without() -> None:
     backend, _ = server()
     assert reply_to(backend, signed("SOA"), udp=True).had_tsig
@@ -186,17 +200,14 @@ async def served(zones: Zones, secondaries: list[Secondary]) -> AsyncIterator[in
     """All of it on a port of loopback."""
     tcp, udp = pair()
     tcp.listen()
-    authority = Authority(zones)
-    cookies = with_cookies(authority, time.time)
-    limited = Limited(authority)
-    keyed = Keyed(limited, zones, KEYS, frozenset({NAME}), time.time())
+    world = Polite(Authority(zones), Cookies(SECRET[:16]), now=time.monotonic, at=time.time)
+    keyed = Keyed(world, lambda: zones, KEYS, frozenset({NAME}), time.time)
     with tcp, udp:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(beat, cookies, time.time, limited, keyed))
             nursery.start_soon(serve_udp, udp, keyed)
             nursery.start_soon(serve_tcp, tcp, keyed)
             if secondaries:
-                nursery.start_soon(notify, Notifier(secondaries, KEYS), zones, time.time)
+                nursery.start_soon(notify, Notifier(secondaries, KEYS), lambda: zones, time.time)
             yield int(tcp.getsockname()[1])
             nursery.cancel_scope.cancel()
 

@@ -7,6 +7,7 @@ the one before, and writes one flushed line each, ``serving ORIGIN`` once that z
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -20,9 +21,10 @@ from overlay import limits
 from overlay.errors import ConfigError, OverlayError
 from overlay.wire.address import Address, parse_address
 from tld.authority import Authority
-from tld.driver.seconds import beat, with_cookies
+from tld.cookies import Cookies
 from tld.driver.server import serve_tcp, serve_udp
 from tld.label import to_text
+from tld.manners import Polite
 from tld.master import parse
 from tld.zone import Zone, ZoneError, Zones
 
@@ -74,13 +76,12 @@ async def serve(source: str, listen: Address, stdin: TextIO, stdout: TextIO) -> 
         except ZoneError as fault:
             raise ZoneError(f"{source}: {fault.what}", fault.todo, rule=fault.rule) from None
         zones.put(first)
-    authority = Authority(zones)
+    server = Polite(Authority(zones), Cookies(os.urandom(16)), now=time.monotonic, at=time.time, rated=False)
     udp, tcp = listen_on(listen)
     with udp, tcp:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(beat, with_cookies(authority, time.time), time.time)
-            nursery.start_soon(serve_udp, udp, authority)
-            nursery.start_soon(serve_tcp, tcp, authority)
+            nursery.start_soon(serve_udp, udp, server)
+            nursery.start_soon(serve_tcp, tcp, server)
             nursery.start_soon(_until_signal, nursery.cancel_scope)
             if first is not None:
                 _say(stdout, f"serving {to_text(first.origin)}")
