@@ -44,6 +44,7 @@ from overlay.cli.reaching import Reaching
 from overlay.cli.release_desk import ReleaseDesk
 from overlay.cli.releasing import Releasing
 from overlay.cli.signing import ZoneSigning
+from overlay.cli.updating import Updating
 from overlay.cli.zone_desk import ZoneDesk
 from overlay.cli.zone_findings import signed_zones
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
@@ -181,7 +182,7 @@ class Plugged:
         )
         self.counted |= {
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
-            "signing": signing.counters, "secondaries": outward.counters,
+            "signing": signing.counters, "secondaries": outward.told,
         }
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
@@ -226,7 +227,9 @@ class Plugged:
         start(self.releasing.run)
         changes = {**operations.handlers(), **ReleaseDesk(self.releasing, reports, reaching.session).handlers()}
         looks = {**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **ZoneDesk(names, signing).handlers()}
-        self._desk.open({**looks, **keeping(changes, self.engine)})
+        kept = keeping(changes, self.engine)
+        outward.carry_out = Updating(names, kept).carry_out
+        self._desk.open({**looks, **kept})
         self._show_all()
 
     @property

@@ -1,10 +1,11 @@
-"""A node that gives its zones to secondaries: transfers under a key, notice of a change, as configured in overlay.toml."""
+"""A node and those who share a key with it: transfers, notice of a change, dynamic updates, as configured in overlay.toml."""
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 
-import dns.flags
 import dns.message
 import dns.name
 import dns.opcode
@@ -73,3 +74,45 @@ def test_a_secondary_with_the_key_takes_the_zone_and_hears_of_changes(village: V
             if after.get_node("web") is not None:
                 break
         assert after.get_soa().serial > before.get_soa().serial
+
+
+UPDATES = """\
+[dns]
+keys = ["acme:{secret}"]
+update = ["web.cloud acme", "_acme-challenge.founder.hq.cloud.example.net acme"]
+"""
+
+
+def nsupdate(machine: Machine, *lines: str, key: str = "acme") -> str:
+    """What nsupdate says of it: nothing where all is well."""
+    script = "\n".join((f"server {machine.address} {PORT}", *lines, "send", ""))
+    command = ["nsupdate", "-t", "20", "-y", f"hmac-sha256:{key}:{SECRET}"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=SOON + 20, check=False)
+    return done.stderr.strip()
+
+
+@pytest.mark.skipif(shutil.which("nsupdate") is None, reason="nsupdate is not installed (as root, make test installs it)")
+def test_updates_by_nsupdate_become_data_and_go_again(village: Village) -> None:
+    machine = village.machine()
+    machine.configure(CONFIG.replace('dns = "off"', f'dns = ["{{address}}:{PORT}"]') + UPDATES.format(secret=SECRET))
+    machine.done("init", "cloud.example.net", "--admission", "open", "--name", "founder", "--cluster", "hq", "--address", machine.address)
+    machine.up()
+    challenge = "_acme-challenge.founder.hq.cloud.example.net."
+    assert nsupdate(machine, f'update add {challenge} 60 TXT "one"') == ""
+    assert nsupdate(machine, f'update add {challenge} 60 TXT "two and a blank"') == ""
+    assert machine.ask("_acme-challenge.founder.hq.cloud", "TXT") == ['"one"', '"two and a blank"'], "in the other tree as well"
+    (row,) = machine.done("name", "list", "--json").json
+    assert (row["type"], sorted(row["values"]), row["ttl"]) == ("TXT", ["one", "two and a blank"], 60)
+    assert nsupdate(machine, f'update delete {challenge} TXT "one"') == ""
+    assert machine.ask("_acme-challenge.founder.hq.cloud", "TXT") == ['"two and a blank"']
+    assert nsupdate(machine, f"update delete {challenge} TXT") == ""
+    assert machine.done("name", "list", "--json").json == []
+
+    assert nsupdate(machine, "prereq nxdomain web.cloud", "update add web.cloud 30 A 192.0.2.1", "update add mail.web.cloud 30 MX 10 web.cloud") == ""
+    assert (machine.ask("web.cloud"), machine.ask("mail.web.cloud", "MX")) == (["192.0.2.1"], ["10 web.cloud."])
+    assert "YXDOMAIN" in nsupdate(machine, "prereq nxdomain web.cloud", "update add web.cloud 30 A 192.0.2.2")
+    assert "NXRRSET" in nsupdate(machine, "prereq yxrrset web.cloud TXT", "update add web.cloud 30 A 192.0.2.2")
+    assert "REFUSED" in nsupdate(machine, "update add founder.hq.cloud 30 A 192.0.2.2"), "not a name of that key"
+    assert "REFUSED" in nsupdate(machine, "update add sub.web.cloud 30 NS ns1.cloud"), "cuts are made by the overlay"
+    assert nsupdate(machine, "update add web.cloud 30 A 192.0.2.9", key="nobody"), "an unknown key"
+    assert machine.ask("web.cloud") == ["192.0.2.1"]
