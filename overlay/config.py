@@ -47,11 +47,14 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dns:
-    """Who may do more than ask. ``keys``: ``NAME:SECRET``; ``transfer``: names of keys; ``notify``: ``ZONE ADDRESS KEY``."""
+    """Who may do more than ask. ``keys``: ``NAME:SECRET``; ``transfer``: names of keys; ``notify``: ``ZONE ADDRESS KEY``;
+    ``update``: ``NAME KEY``.
+    """
 
     keys: tuple[str, ...] = ()
     transfer: tuple[str, ...] = ()
     notify: tuple[str, ...] = ()
+    update: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +166,7 @@ def _section(name: str, table: Mapping[str, object], lines: Mapping[tuple[str, .
 def _missing_keys(dns: Mapping[str, tuple[str, ...]], lines: Mapping[tuple[str, ...], int]) -> Iterator[Problem]:
     """Names of keys that [dns] uses and does not have."""
     held = {text.partition(":")[0] for text in dns.get("keys", ())}
-    for key in ("transfer", "notify"):
+    for key in ("transfer", "notify", "update"):
         for text in dns.get(key, ()):
             if (name := text.rpartition(" ")[2]) not in held:
                 yield Problem(_line(lines, ("dns", key)), f"[dns] {key} names the key {name[:80]!r}, which is not among keys")

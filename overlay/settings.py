@@ -121,6 +121,16 @@ def _notified(value: object) -> tuple[str, ...]:
     return _texts(value, one)
 
 
+def _updated(value: object) -> tuple[str, ...]:
+    def one(text: str) -> str:
+        words = text.split()
+        if len(words) != 2 or not _DOMAIN.fullmatch(words[0]):
+            raise ValueError(f"{text[:80]!r} is not NAME KEY, such as home.eu.cloud acme")
+        return f"{words[0].lower().removesuffix('.')} {_key_name(words[1])}"
+
+    return _texts(value, one)
+
+
 def _truth(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"is true or false, not {_shown(value)}")
@@ -219,6 +229,10 @@ SETTINGS: Final[dict[str, dict[str, Setting]]] = {
         "transfer": Setting(_key_names, "keys whose holders may transfer zones (AXFR), over TCP; nobody else may", "list of names of keys"),
         "notify": Setting(
             _notified, "secondaries that are told when a zone changes (NOTIFY), signed with that key", "list of `ZONE ADDRESS KEY`",
+        ),
+        "update": Setting(
+            _updated, "what the holder of a key may change by dynamic update (RFC 2136): a name and all below, as by `overlay name set`",
+            "list of `NAME KEY`",
         ),
     },
     "lan": {

@@ -56,6 +56,7 @@ CH: Final = 3
 
 QUERY: Final = 0  # the one opcode that is answered
 NOTIFY: Final = 4
+UPDATE: Final = 5
 
 NOERROR: Final = 0
 FORMERR: Final = 1
@@ -64,12 +65,16 @@ NXDOMAIN: Final = 3
 NOTIMP: Final = 4
 REFUSED: Final = 5
 YXDOMAIN: Final = 6
+YXRRSET: Final = 7
+NXRRSET: Final = 8
 NOTAUTH: Final = 9
+NOTZONE: Final = 10
 BADVERS: Final = 16  # its low four bits stand in the header, the rest in OPT
 BADCOOKIE: Final = 23
 RCODE_NAMES: Final[dict[int, str]] = {
     NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP",
-    REFUSED: "REFUSED", YXDOMAIN: "YXDOMAIN", NOTAUTH: "NOTAUTH", BADVERS: "BADVERS", BADCOOKIE: "BADCOOKIE",
+    REFUSED: "REFUSED", YXDOMAIN: "YXDOMAIN", YXRRSET: "YXRRSET",
+    NXRRSET: "NXRRSET", NOTAUTH: "NOTAUTH", NOTZONE: "NOTZONE", BADVERS: "BADVERS", BADCOOKIE: "BADCOOKIE",
 }  # fmt: skip
 
 QR: Final = 0x8000

@@ -64,12 +64,13 @@ def read(data: bytes) -> Reply:
         elif index < counts[0] and rclass == codes.IN and rtype != codes.RRSIG:
             ttl = ttl if ttl <= MAX_TTL else 0  # RFC 2181 8
             first = found.setdefault((name, rtype), (ttl, []))
-            first[1].append(_uncompressed(data, offset - length, offset, rtype))
+            first[1].append(uncompressed(data, offset - length, offset, rtype))
     answer = tuple(RRset(name, rtype, ttl, tuple(rdatas)) for (name, rtype), (ttl, rdatas) in found.items())
     return Reply(rcode, truncated, answer, ede)
 
 
-def _uncompressed(data: bytes, start: int, end: int, rtype: int) -> bytes:
+def uncompressed(data: bytes, start: int, end: int, rtype: int) -> bytes:
+    """The record data between two offsets of a message, names inside of it written out. ``Malformed`` where they do not fit."""
     before, count = _NAMES_IN.get(rtype, (0, 0))
     if not count:
         return data[start:end]

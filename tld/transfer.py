@@ -76,7 +76,11 @@ def up_to_date(held: int, serial: int) -> bool:
 def _records(zone: Zone) -> Iterator[RRset]:
     for rrset in zone.rrsets():
         for rdata in rrset.rdatas:
-            yield replace(rrset, rdatas=(rdata,))
+            ttl = rrset.ttl
+            if rrset.type == codes.RRSIG:  # the TTL of what it covers, RFC 4034 3
+                covered = zone.nodes[rrset.name].get(int.from_bytes(rdata[:2], "big"))
+                ttl = covered.ttl if covered is not None else ttl
+            yield replace(rrset, ttl=ttl, rdatas=(rdata,))
     yield zone.soa
 
 

@@ -25,7 +25,8 @@ _HEADER = Struct("!HHHHHH")
 _FIXED = Struct("!HHIH")
 _TIMES = Struct("!HIH")  # the time in 48 bits, the fudge
 _BEHIND = Struct("!HHH")  # of the MAC: original id, error, length of other data
-_MAX_RECORDS: Final = 16  # of a query, as in ``query.py``; updates are bounded by their size
+_MAX_RECORDS: Final = 16  # of a query, as in ``query.py``
+MOST_CHANGES: Final = 512  # records of an update; each set is a record of ours to sign and to tell: guess
 
 BADSIG: Final = 16
 BADKEY: Final = 17
@@ -107,9 +108,11 @@ def _lower(name: Name) -> Name:
     return tuple(label.lower() for label in name)
 
 
-def verify(data: bytes, keys: Mapping[Name, bytes], at: int, most: int = _MAX_RECORDS) -> Verdict | None:
-    """What a query's signature is worth at UTC ``at``; None where it has none. Order of checks: RFC 8945 5.2."""
-    found = split(data, most)
+def verify(data: bytes, keys: Mapping[Name, bytes], at: int) -> Verdict | None:
+    """What the signature of a query, or of an update, is worth at UTC ``at``; None where it has none. Order of checks: RFC 8945 5.2."""
+    if len(data) < 12:
+        raise Malformed("half a header", rule="dns-short")
+    found = split(data, MOST_CHANGES if data[2] >> 3 & 15 == codes.UPDATE else _MAX_RECORDS)
     if found is None:
         return None
     message, tsig = found

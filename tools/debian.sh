@@ -51,10 +51,8 @@ if test "$(id -u)" = 0 && command -v apt-get >/dev/null; then
     apt-get -qq update >/dev/null 2>&1 </dev/null || true
     for package in $missing; do
         DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$package" >/dev/null 2>&1 </dev/null || continue
-        case $package in unbound | nsd | bind9)
+        case $package in unbound | nsd | knot | bind9)
             if test -d /run/systemd/system; then systemctl -q disable --now "$(test "$package" = bind9 && echo named || echo "$package")" || true; fi ;;
-        case $package in unbound | nsd | knot)
-            if test -d /run/systemd/system; then systemctl -q disable --now "$package" || true; fi ;;
         esac
     done
     look

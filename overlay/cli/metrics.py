@@ -65,6 +65,8 @@ COUNTED: Final[dict[str, str]] = {
     "dns_tsig_refused": "DNS messages whose TSIG does not hold",
     "dns_truncated": "answers cut to fit a datagram",
     "dns_udp": "queries over UDP",
+    "dns_updates": "dynamic updates carried out",
+    "dns_updates_refused": "dynamic updates that were not carried out",
     "dns_unfetched": "zones that could not be fetched in time",
     "drop": "what was dropped, by rule or bound",
     "duplicates": "records that came again",

@@ -8,7 +8,7 @@ from overlay.units import b64
 from overlay.wire.address import Address
 from tests.fuzz.hunt import Decoder
 from tests.tld import views
-from tld import codes, label, master, query, rdata, reply, svcb, tsig, whois
+from tld import codes, label, master, query, rdata, reply, svcb, tsig, update, whois
 from tld.dnssec.canonical import canonical_set
 from tld.dnssec.pieces import pack, unpack
 from tld.dnssec.signing import Rrsig, Signed
@@ -162,6 +162,10 @@ _QUERIES = (
     query.ask(7, _WWW, codes.A), query.ask(7, _WWW, codes.TXT, edns=1_232, flags=codes.RD), query.ask(0, b"\0", codes.NS, edns=512),
     query.ask(7, _WWW, codes.A)[:11] + b"\1" + _WWW + b"\0\1\0\1\0\0\x29\4\xd0\0\0\x80\0\0\x0c\0\x0a\0\x08cookie!!",
 )  # fmt: skip
+_UPDATES = (
+    b"\0\7\x28\0\0\1\0\1\0\2\0\0" + _WWW + b"\0\6\0\1" + b"\xc0\x0c\0\xff\0\xff\0\0\0\0\0\0"
+    + b"\1t\xc0\x0c\0\x10\0\1\0\0\0\x1e\0\3\2hi" + b"\xc0\x0c\0\x0f\0\xfe\0\0\0\0\0\4\0\x0a\xc0\x0c",
+)  # fmt: skip
 _POINTERS = (b"\xc0\x0c", b"\xc0\x00", b"\xff\xff", b"\x3f" + b"a" * 63, b"\0", b"\x40")
 _CHARS = (b".", b"\\", b"\\000", b"\\255", b"\\256", b'"', b"@", b" ", b"(", b")", b";", b"\n", b"\\# 1 00", b"99999999999", b"-1", b"IN", b"1h")
 _KEYS = (b"mandatory=", b"alpn=", b"port=", b"ipv4hint=", b"ech=", b"key7", b"key65534", b"no-default-alpn", b",", b"\\,", b"=", *_CHARS)
@@ -196,6 +200,7 @@ DECODERS = (
     Decoder(name="zone-pieces", run=_pieces, errors=(Malformed,), seeds=(_PACKED,), words=_POINTERS, longest=8_192),
     Decoder(name="rrsig", run=_rrsig, errors=(Malformed,), seeds=(_SIGNED.rrsigs[0].rdata,)),
     Decoder(name="dns-cookie", run=lambda data: cookie_of(data), errors=(), seeds=_QUERIES, words=(b"\0\x0a\0\x08", b"\0\0\x29")),
+    Decoder(name="dns-update", run=lambda data: update.parse(data), errors=(Malformed,), seeds=_UPDATES, words=_POINTERS),
     Decoder(
         name="dns-tsig", run=_tsig, errors=(Malformed,), words=(*_POINTERS, tsig.MARK, b"\x0bhmac-sha256\0", b"\0\x20"),
         seeds=tuple(tsig.Signer((b"k",), b"s" * 32).sign(data, 0) for data in _QUERIES),

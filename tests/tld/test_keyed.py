@@ -31,7 +31,8 @@ from tld.manners import Polite
 from tld.master import parse
 from tld.notify import FIRST, TRIES, Notifier, Secondary
 from tld.query import ask
-from tld.transfer import MESSAGE, Parts, up_to_date
+from tld.query import parse as read_query
+from tld.transfer import MESSAGE, Parts, transfer, up_to_date
 from tld.zone import Zones
 
 NAME, OTHER = from_text("knot."), from_text("other.")
@@ -50,7 +51,7 @@ def zone(serial: int, hosts: int = 3) -> str:
 
 def server(hosts: int = 3) -> tuple[Keyed, Zones]:
     zones = Zones([parse(zone(1, hosts))])
-    return Keyed(Authority(zones), zones, KEYS, frozenset({NAME}), time.time()), zones
+    return Keyed(Authority(zones), zones, KEYS, frozenset({NAME}), time.time), zones
 
 
 def signed(kind: str, name: str = "cloud.", key: dns.tsig.Key = KEY, serial: int | None = None) -> dns.message.Message:
@@ -121,6 +122,20 @@ def test_who_asks_for_changes_over_udp_is_shown_the_serial() -> None:
     ]
 
 
+def test_who_may_transfer_is_shown_the_serial_of_what_it_would_get() -> None:
+    live, whole = Zones([parse(zone(1))]), Zones([parse(zone(2))])
+    backend = Keyed(Authority(live), whole, KEYS, frozenset({NAME}), time.time)
+    assert reply_to(backend, signed("SOA"), udp=True).answer[0][0].serial == 2
+    assert reply_to(Keyed(Authority(live), whole, KEYS, frozenset(), time.time), signed("SOA"), udp=True).answer[0][0].serial == 1
+
+
+def test_a_signed_zone_is_given_with_its_proof() -> None:
+    text = zone(1) + "h1 NSEC h2 A NSEC\nh1 RRSIG A 15 2 30 20330322173103 20230320173103 2642 cloud. oJB1\n"
+    (message,) = transfer(parse(text), read_query(ask(7, to_wire(from_text("cloud.")), codes.AXFR)))
+    taken = {(rrset.name.to_text(), dns.rdatatype.to_text(rrset.rdtype)): rrset.ttl for rrset in dns.message.from_wire(message).answer}
+    assert taken["h1.cloud.", "NSEC"] and taken["h1.cloud.", "RRSIG"] == taken["h1.cloud.", "A"] == 30
+
+
 def test_ordinary_queries_are_answered_with_a_signature_and_unsigned_ones_without() -> None:
     backend, _ = server()
     assert reply_to(backend, signed("SOA"), udp=True).had_tsig
@@ -185,8 +200,8 @@ async def served(zones: Zones, secondaries: list[Secondary]) -> AsyncIterator[in
     """All of it on a port of loopback."""
     tcp, udp = pair()
     tcp.listen()
-    polite = Polite(Authority(zones), Cookies(bytes(16)), now=time.monotonic, at=time.time)
-    keyed = Keyed(polite, zones, KEYS, frozenset({NAME}), time.time())
+    world = Polite(Authority(zones), Cookies(SECRET[:16]), now=time.monotonic, at=time.time)
+    keyed = Keyed(world, zones, KEYS, frozenset({NAME}), time.time)
     with tcp, udp:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_udp, udp, keyed)
