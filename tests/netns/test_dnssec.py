@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.netns.hosts import Host, Net, wait_until
 from tests.netns.judges import Judges
-from tests.netns.story import founded, joined
+from tests.netns.story import SOON, founded, joined
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
@@ -76,3 +77,36 @@ def test_every_validator_accepts_every_nodes_answers_owner_or_not_and_whoever_is
             for name, kind, status, _ in CASES:
                 found, secure, answer = judges.verdict(program, node.v4, name, kind)
                 assert (found, secure) == (status, True), (program, node.name, name, kind, answer.text)
+
+
+UNPACKED = Path(__file__).resolve().parents[2] / "build/resolved"
+
+
+def test_systemd_resolved_on_a_nodes_machine_validates_what_the_stub_gives(net: Net) -> None:
+    if not (UNPACKED / "lib/systemd/systemd-resolved").exists():
+        pytest.skip("systemd-resolved is not unpacked (as root on Debian, make test does it)")
+    founded(net)
+    alice = net.host("alice", v6=False)
+    alice.home.mkdir(parents=True, exist_ok=True)
+    (alice.home / "overlay.toml").write_text('[names]\npolicy = "exclusive"\n')
+    assert joined(alice, "--cluster", "eu/home") == "alice.home.eu.cloud"
+    alice.overlay("name", "set", "*.any.home.eu", "A", "192.0.2.7").ok()
+    alice.overlay("name", "set", "alias.home.eu", "CNAME", "hub.hub").ok()
+    names = ("hub.hub.cloud", "alice.home.eu.cloud", "x.any.home.eu.cloud")
+    wait_until(lambda: all(validated(alice, name) for name in names), SIGNED, "the stub validates")
+    told = alice.overlay("dns", "anchor")
+    assert told.ok().err == "", "an anchor goes with exclusive"
+    anchor = net.folder / "overlay.positive"
+    anchor.write_text("".join(f"{owner} IN DS {' '.join(data)}\n" for owner, _, _, _, *data in (line.split() for line in told.lines)))
+    alice.popen(str(Path(__file__).with_name("resolved.sh")), str(UNPACKED), "127.0.0.1:53", str(anchor))
+
+    def verdict(name: str, kind: str) -> tuple[str, bool]:
+        answer = alice.dig(name, kind, at="127.0.0.53", options=("+dnssec",))
+        return answer.status, "ad" in answer.flags
+
+    wait_until(lambda: verdict("hub.hub.cloud", "A") == ("NOERROR", True), SOON, "systemd-resolved answers")
+    for name, kind, status in (
+        ("alice.home.eu.cloud", "A", "NOERROR"), ("x.any.home.eu.cloud", "A", "NOERROR"), ("alias.home.eu.cloud", "A", "NOERROR"),
+        ("alice.home.eu.cloud", "MX", "NOERROR"), ("nobody.home.eu.cloud", "A", "NXDOMAIN"), ("nobody.cloud", "A", "NXDOMAIN"),
+    ):  # fmt: skip
+        assert verdict(name, kind) == (status, True), (name, kind)
