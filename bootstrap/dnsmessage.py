@@ -1,4 +1,4 @@
-"""The little of DNS that a newcomer needs: one question, and the answers of the types TXT, A, AAAA, NS (RFC 1035).
+"""The little of DNS that a newcomer needs: one question, and the answers of the types TXT, A, AAAA, NS, DS (RFC 1035).
 
 It decides how a question is spelt and what an answer says; it can fail with ``Malformed`` only. It refuses to know whom
 to ask. Written out here, and not taken from a library, because joining must not cost the 64 ms and 6 MiB of a full DNS
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from overlay.errors import Malformed
 
-A, NS, CNAME, TXT, AAAA = 1, 2, 5, 16, 28
-TYPES = {"A": A, "NS": NS, "TXT": TXT, "AAAA": AAAA}
+A, NS, CNAME, TXT, AAAA, DS = 1, 2, 5, 16, 28, 43
+TYPES = {"A": A, "NS": NS, "TXT": TXT, "AAAA": AAAA, "DS": DS}
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
 MAX_ALIASES = 8  # CNAMEs followed within an answer (as glibc and unbound do)
 MAX_RECORDS = 256  # of an answer that are looked at
@@ -24,7 +24,7 @@ _HEADER = 12
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``rcode``, whether it was cut (TC), and the values of the type asked for: octets of a TXT (strings joined), IP text, host names."""
+    """``rcode``, whether it was cut (TC), and the values of the type asked for: octets of a TXT (strings joined) or DS, IP text, host names."""
 
     rcode: int
     truncated: bool
@@ -85,6 +85,8 @@ def _values(data: bytes, offset: int, asked: bytes) -> tuple[bytes, ...] | tuple
     ours = [(start, length) for owner, start, length in records if owner == name]
     if rtype == TXT:
         return tuple(_txt(data[start : start + length]) for start, length in ours)
+    if rtype == DS:
+        return tuple(data[start : start + length] for start, length in ours)
     if rtype == NS:
         return tuple(_name(data, start)[0] for start, _ in ours)
     return tuple(_ip(data[start : start + length], rtype) for start, length in ours)

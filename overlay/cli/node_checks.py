@@ -42,6 +42,7 @@ class NodeChecks:
     reach: Callable[[bytes, tuple[Address, ...]], Awaitable[bytes]]
     ports: Callable[[], list[Finding]] = list  # of the ports mapped at the router
     zones: Callable[[float], list[Finding]] | None = None  # of signed zones, by the uptime in seconds
+    above: Callable[[str, Lookup], Awaitable[list[Finding]]] | None = None  # of what stands above the bootstrap zone
     _count: int = 0
     _count_at: float = 0.0
 
@@ -77,7 +78,8 @@ class NodeChecks:
         """`overlay doctor`: what the node finds of itself and of the bootstrap zone."""
         lookup = Lookup([parse_address(text, 53) for text in self.upstream] if self.upstream else None)
         zone = await zone_findings(self.reports.zone, self.reports.tld, self.reports.node.setup.overlay_id, lookup, self._prove)
-        return [one.plain() for one in (machine_checks.user(os.geteuid()), *self.own(), *zone)]
+        above = await self.above(self.reports.zone, lookup) if self.above is not None else []
+        return [one.plain() for one in (machine_checks.user(os.geteuid()), *self.own(), *zone, *above)]
 
     async def _prove(self, way: WayIn) -> str:
         node = self.reports.node

@@ -46,7 +46,7 @@ from overlay.cli.releasing import Releasing
 from overlay.cli.signing import ZoneSigning
 from overlay.cli.updating import Updating
 from overlay.cli.zone_desk import ZoneDesk
-from overlay.cli.zone_findings import signed_zones
+from overlay.cli.zone_findings import delegated, signed_zones
 from overlay.cluster.outputs import Life, MemberChanged, RoleChanged
 from overlay.cluster.virtual import Virtual
 from overlay.config import Config
@@ -215,7 +215,7 @@ class Plugged:
         for sock in self.listeners.whois:
             start(serve_whois, sock, self._whois, self.engine.counters)
         self.checks.ports = mapping.findings
-        self.checks.zones = partial(signed_zones, signing)
+        self.checks.zones, self.checks.above = partial(signed_zones, signing), partial(delegated, signing)
         self.counted["portmap"] = mapping.machine.counters
         start(mapping.run, self.wait)
         if self._root is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from overlay.cli.signing import ZoneSigning
+from overlay.errors import Malformed, ReachError
 from overlay.findings import FAILED, OK, WARNING, Finding
 from overlay.name import ROOT, Path
 from overlay.units import DAY
+from tld.dnssec.keys import ZoneKey, ds_rdata
 from tld.label import to_text
 
 SETTLED: Final = 60.0  # seconds of running before what is missing is told: keys, signatures and DS follow each other
@@ -39,6 +41,31 @@ def signed_zones(signing: ZoneSigning, uptime: float) -> list[Finding]:
         count = sum(signing.held(path)[1] is not None for path in names.views)
         return [Finding("signatures", OK, f"{count} of the {len(names.views)} zones held here are signed, with an unbroken chain")]
     return found
+
+
+async def delegated(signing: ZoneSigning, zone: str, lookup: Asking) -> list[Finding]:
+    """Whether the zone above the bootstrap zone points to this overlay's keys, where it points to any."""
+    wanted = {ds_rdata(signing.names.zone, ZoneKey(public, entry=True)) for public in signing.book.root_entries()}
+    try:
+        there = {one for one in await lookup.ask(zone, "DS") if isinstance(one, bytes)}
+        servers = [name for name in await lookup.ask(zone, "NS") if isinstance(name, str)]
+    except (ReachError, Malformed):
+        return []  # that the DNS cannot be asked is said elsewhere
+    todo = "publish in the zone above it what overlay dns anchor --bootstrap prints, and nothing else"
+    if there and not there & wanted:
+        return [Finding("delegation", FAILED, f"the DS records of {zone} are not this overlay's: validators take its names for forged", todo)]
+    to_nodes = bool(servers) and all(name.rstrip(".").lower().endswith("." + zone) for name in servers)
+    if there:
+        return [Finding("delegation", OK, f"the zone above {zone} points to this overlay's keys")]
+    return [Finding("delegation", WARNING, f"{zone} is delegated to the nodes without DS: for validators it is unsigned", todo)] if to_nodes else []
+
+
+class Asking(Protocol):
+    """Who asks the public DNS."""
+
+    async def ask(self, name: str, rtype: str) -> tuple[bytes, ...] | tuple[str, ...]:
+        """The values."""
+        ...
 
 
 def _of_zone(signing: ZoneSigning, path: Path, at: float) -> list[Finding]:
