@@ -103,7 +103,7 @@ def stream() -> dict[str, object]:
         put = shelf.put_in("app", bytes(STREAM))
         shelf.adopt("app", put.name, 1, put.length, put.root)
         shown = Shown("app", 1, put.length, put.root, list)
-        pages = Pages(shelf, lambda channel: shown, lambda channel, revision: shown, Counter())
+        pages = Pages(shelf, lambda channel: shown, lambda channel, revision, platform: shown, Counter())
 
         async def app(request: Request) -> Response:
             return pages.page(request) or Response(404)

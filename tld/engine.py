@@ -188,6 +188,17 @@ def _finish(zones: Zones, zone: Zone, found: _Found, answer: tuple[RRset, ...], 
     )
 
 
+def led_by(answer: Answer, live: Zones) -> Answer:
+    """A referral of a signed zone with the name servers and the glue that are live: they are not signed, and change by themselves."""
+    if not answer.authority or answer.authority[0].type != codes.NS:
+        return answer
+    cut = answer.authority[0]
+    zone = live.find(cut.name[1:]) if cut.name else None
+    servers = zone.nodes.get(cut.name, {}).get(codes.NS) if zone is not None else None
+    additional, glue = _glue(live, servers or cut)
+    return replace(answer, authority=(servers or cut, *answer.authority[1:]), additional=additional, glue=glue)
+
+
 def _glue(zones: Zones, cut: RRset) -> tuple[tuple[RRset, ...], int]:
     """Addresses of a referral's servers: first those in the domain itself (needed, RFC 9471), then others held here."""
     needed: list[RRset] = []

@@ -21,7 +21,7 @@ from tld.render import refuse
 from tld.transfer import Parts, held_serial, only_soa, transfer, up_to_date
 from tld.update import Change
 from tld.update import parse as parse_update
-from tld.zone import Zones
+from tld.zone import Zone
 
 _NOT_GIVEN = (codes.EDE_PROHIBITED, "this key may not transfer zones")
 _TCP_ONLY = (codes.EDE_NOT_SUPPORTED, "zones are transferred over TCP only")
@@ -37,6 +37,14 @@ class Inner(Protocol):
         ...
 
 
+class Held(Protocol):
+    """The zones that may be transferred, whole."""
+
+    def whole(self, origin: Name) -> Zone | None:
+        """The zone at ``origin``, as it is now."""
+        ...
+
+
 class Keyed:
     """A backend of ``driver/server.py`` around ``inner``. ``keys``: name -> secret; ``transfer``: those that may have the zones;
     ``update``: those that may change names, at and below which.
@@ -47,7 +55,7 @@ class Keyed:
     __slots__ = ("_at", "_inner", "_keys", "_transfer", "_update", "_zones", "counters")
 
     def __init__(
-        self, inner: Inner, zones: Callable[[], Zones], keys: Mapping[Name, bytes], transfer: frozenset[Name], at: Callable[[], float],
+        self, inner: Inner, zones: Held, keys: Mapping[Name, bytes], transfer: frozenset[Name], at: Callable[[], float],
         update: frozenset[tuple[Name, Name]] = frozenset(),
     ) -> None:
         self._inner = inner
@@ -87,7 +95,7 @@ class Keyed:
         if not query.fault and query.qclass == codes.IN and query.qtype in (codes.AXFR, codes.IXFR):
             return self._moved(query, verdict, signer, udp)
         if not query.fault and query.qtype == codes.SOA and verdict.name in self._transfer and query.qclass == codes.IN:
-            zone = self._zones().get(query.qname)
+            zone = self._zones.whole(query.qname)
             if zone is not None:  # the serial of what it would be given: names for others may be ahead of the signed version
                 return signer.sign(only_soa(zone, query), int(self._at()))
         reply = self._inner.answer(verdict.message, source, udp)
@@ -101,7 +109,7 @@ class Keyed:
         return signed
 
     def _moved(self, query: Query, verdict: tsig.Verdict, signer: tsig.Signer, udp: bool) -> bytes | Parts:
-        zone = self._zones().get(query.qname)
+        zone = self._zones.whole(query.qname)
         if verdict.name not in self._transfer:
             return signer.sign(refuse(query, codes.REFUSED, _NOT_GIVEN), int(self._at()))
         if zone is None:

@@ -25,7 +25,7 @@ from tld.authority import Authority, Source
 from tld.delegation import HOST_TTL, Bootstrap, amend, build, difference, labels, text_rdata
 from tld.dnssec.pieces import Copy
 from tld.dnssec.secure import Secure, Status
-from tld.engine import Answer, lookup
+from tld.engine import Answer, led_by, lookup
 from tld.label import Name, from_text, from_wire, to_wire
 from tld.query import Query, ask, parse
 from tld.render import refuse, render
@@ -326,7 +326,9 @@ class Names:
 
     def _provable(self, query: Query) -> Answer:
         """For the world: the signed version where proof is asked for, else what is live."""
-        return lookup(self.secure.zones if _of_proof(query) else self.zones, query.qname, query.qtype, secure=query.secure)
+        if _of_proof(query):
+            return led_by(lookup(self.secure.zones, query.qname, query.qtype, secure=query.secure), self.zones)
+        return lookup(self.zones, query.qname, query.qtype)
 
     def _resolved(self, query: Query) -> Answer:
         """For this machine, as a validating resolver: AD where what is said was signed and the signatures hold (RFC 4035 3.2.3).

@@ -11,18 +11,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from overlay.errors import Malformed
 from overlay.wire.address import Address
 from tld import codes, tsig
 from tld.label import Name, to_wire
-from tld.zone import Zones
 
 FIRST: Final = 5.0  # seconds until it is said again, doubling; RFC 1996 3.6 has 60 as its default, for a slower net
 TRIES: Final = 6  # the last is given up after 5 minutes; RFC 1996 3.6 has 5 repeats
 _HEADER = Struct("!HHHHHH")
 _FLAGS: Final = codes.NOTIFY << 11 | codes.AA
+
+
+class Held(Protocol):
+    """The zones that secondaries are told of."""
+
+    def serial_of(self, origin: Name) -> int | None:
+        """The serial of the zone at ``origin``, as it is now; None where it is not held."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +63,16 @@ class Notifier:
         self._keys = keys
         self._telling: dict[Secondary, _Telling] = {}
 
-    def due(self, zones: Zones, now: float, at: float, entropy: Callable[[int], bytes]) -> list[tuple[Address, bytes]]:
+    def due(self, zones: Held, now: float, at: float, entropy: Callable[[int], bytes]) -> list[tuple[Address, bytes]]:
         """What is to be sent at this instant, to whom."""
         found = []
         for one in self.secondaries:
-            zone = zones.get(one.zone)
-            if zone is None:
+            serial = zones.serial_of(one.zone)
+            if serial is None:
                 continue
             telling = self._telling.get(one)
-            if telling is None or telling.serial != zone.serial:
-                telling = self._telling[one] = _Telling(zone.serial)
+            if telling is None or telling.serial != serial:
+                telling = self._telling[one] = _Telling(serial)
             if telling.tries > TRIES or now < telling.again_at:
                 continue
             telling.tries += 1

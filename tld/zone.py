@@ -178,6 +178,15 @@ class Zones:
         """The zone with exactly that origin."""
         return self._by_origin.get(origin)
 
+    def whole(self, origin: Name) -> Zone | None:
+        """The zone with exactly that origin, as other name servers take it over."""
+        return self._by_origin.get(origin)
+
+    def serial_of(self, origin: Name) -> int | None:
+        """Its serial."""
+        zone = self._by_origin.get(origin)
+        return zone.serial if zone is not None else None
+
     def find(self, name: Name) -> Zone | None:
         """The zone that is nearest above ``name`` or at it, or None."""
         length = len(name)

@@ -23,11 +23,11 @@ from bootstrap.mirror import WELL_KNOWN, read_way_in
 from overlay.cli.client import put_json, say
 from overlay.cli.grammar import Call
 from overlay.cli.home import made, own
-from overlay.cli.release_known import PLATFORMS
 from overlay.cli.releasing import AGAIN
 from overlay.directory.book import Book
 from overlay.driver.release_fetch import Fetching, GivenUp, Source, hint_of
-from overlay.driver.releases import Shelf
+from overlay.driver.release_pages import page_of
+from overlay.driver.releases import PLATFORMS, Shelf
 from overlay.errors import Malformed, OverlayError, ReachError, TrustError, UsageError
 from overlay.records.record import parse
 from overlay.records.releases import KERNEL, channel_path
@@ -110,7 +110,7 @@ async def _from(address: Address, channel: str, overlay_id: bytes, shelf: Shelf)
     decision = judged(raws, overlay_id, channel, at)
     body = decision.body
     artifact = gate.artifact_for(body, PLATFORMS) or body.artifacts[0]
-    source = Source(address, f"/{channel}/r{body.revision}")
+    source = Source(address, page_of(channel, body, artifact))
     told = _bar if sys.stderr is not None and sys.stderr.isatty() else (lambda done, whole: None)
     if not shelf.holds(channel, body.revision, artifact.length):
         await Fetching(shelf, channel, body.revision, artifact, lambda: [source], Counter(), told=told).run()

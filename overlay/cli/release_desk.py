@@ -17,7 +17,7 @@ from overlay.cli.releasing import Releasing
 from overlay.cli.words import number, optional, text, texts
 from overlay.directory.view import HostEntry
 from overlay.driver.control import Args, Handler
-from overlay.errors import Absent, OverlayError, ReachError, TrustError, UsageError
+from overlay.errors import Absent, Malformed, OverlayError, ReachError, TrustError, UsageError
 from overlay.identity.keys import DIGEST, KEY
 from overlay.operating import REFUSED, UPGRADE
 from overlay.peers import Peer
@@ -25,7 +25,6 @@ from overlay.records import kinds
 from overlay.records.record import Record, parse
 from overlay.records.releases import (
     KERNEL,
-    MAX_DELTAS,
     MAX_KEYS,
     MAX_LENGTH,
     MAX_NOTE,
@@ -96,13 +95,14 @@ class ReleaseDesk:
     async def draft(self, args: Args) -> object:
         """A release for the channel's keys to sign."""
         name = self._channel(args)
-        deltas = tuple(_delta(value) for value in texts(args, "deltas")[:MAX_DELTAS])
-        artifact = Artifact(length=number(args, "length", 0, 1, MAX_LENGTH), root=unb64(text(args, "root"), DIGEST), deltas=deltas)
+        artifacts = sorted(map(_artifact, texts(args, "artifacts")), key=lambda artifact: artifact.platform)
+        if not artifacts:
+            raise UsageError("a release has at least one file", "overlay release publish CHANNEL FILE", rule="release-file")
         waves = optional(args, "waves") or "default"
         if waves not in ("default", "none"):
             raise UsageError(f"--waves {waves[:20]!r} is unknown", "write default or none", rule="waves")
         return _shown(self.releasing.draft(
-            name, (artifact,), revision=number(args, "revision", 0, 0, MAX_REVISION), lowest=number(args, "lowest", 0, 0, MAX_REVISION),
+            name, tuple(artifacts), revision=number(args, "revision", 0, 0, MAX_REVISION), lowest=number(args, "lowest", 0, 0, MAX_REVISION),
             waves=() if waves == "none" else None, soak=None if args.get("soak") is None else number(args, "soak", 0, 0, 2**31),
             note=(optional(args, "note") or "")[:MAX_NOTE],
         ))
@@ -133,11 +133,13 @@ class ReleaseDesk:
         name, record = self._channel(args), parse(unb64(text(args, "record")))
         if record.name != channel_path(name) or record.kind != "release":
             raise UsageError("that draft is of another channel, or no release", "give the draft of this file", rule="release-draft")
+        copies = {platform: names for platform, *names in (copy.split(" ") for copy in texts(args, "copies"))}
         try:
-            shown = await self.releasing.publish(name, text(args, "copy"), record, texts(args, "patches"))
-        except (OverlayError, ValueError):
-            for copy in (text(args, "copy"), *texts(args, "patches")):
-                self.releasing.shelf.discard(name, copy)
+            shown = await self.releasing.publish(name, copies, record)
+        except OverlayError:
+            for names in copies.values():
+                for copy in names:
+                    self.releasing.shelf.discard(name, copy)
             raise
         addresses = self.releasing.known.addresses()
         url = f"http://{addresses[0]}/{name}/r{shown.revision}" if addresses else f"/{name}/r{shown.revision}"
@@ -301,13 +303,15 @@ class ReleaseDesk:
         return sorted(rows, key=lambda row: (-row["revision"], row["name"]))
 
 
-def _delta(said: str) -> Delta:
-    """``BASE LENGTH ROOT``."""
+def _artifact(said: str) -> Artifact:
+    """``PLATFORM LENGTH ROOT``, then ``BASE LENGTH ROOT`` of each patch."""
     try:
-        base, length, root = said.split(" ")
-        return Delta(base=int(base), length=int(length), root=unb64(root, DIGEST))
-    except ValueError:
-        raise UsageError(f"{said[:60]!r} is no patch", "overlay release publish makes them", rule="patch") from None
+        platform, length, root, *rest = said.split(" ")
+        patches = [rest[first : first + 3] for first in range(0, len(rest), 3)]
+        deltas = tuple(Delta(base=int(base), length=int(size), root=unb64(proof, DIGEST)) for base, size, proof in patches)
+        return Artifact.of(Artifact(platform=platform, length=int(length), root=unb64(root, DIGEST), deltas=deltas).value())
+    except (ValueError, Malformed):
+        raise UsageError(f"{said[:60]!r} is no file of a release", "overlay release publish makes them", rule="release-file") from None
 
 
 def _shown(draft: ReleaseDraft) -> dict[str, Any]:

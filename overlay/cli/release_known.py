@@ -5,26 +5,21 @@ It changes nothing. What counts is decided by ``overlay/release/gate.py`` over t
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from overlay import publishing
 from overlay.driver.listen import name_of
 from overlay.driver.release_pages import Shown
-from overlay.driver.releases import Shelf
+from overlay.driver.releases import PLATFORMS, Shelf, main_of
 from overlay.driver.run import Engine
 from overlay.records import kinds
 from overlay.records.record import Record
-from overlay.records.releases import ANY, Artifact, Release
+from overlay.records.releases import Artifact, Release
 from overlay.release import gate
 from overlay.release.gate import artifact_for
 from overlay.release.subscription import Subscriptions
 from overlay.wire.address import Address
-
-PLATFORMS: Final = (f"{sys.platform}-{platform.machine().lower()}", sys.platform, ANY)
 
 
 class Known:
@@ -48,7 +43,8 @@ class Known:
         """The releases of a channel under its newest keys, the highest first; of two of one revision the one that counts."""
         keys = gate.newest_keys(self.said(channel), self.floor(channel))
         found: dict[int, tuple[Record, Release]] = {}
-        for record in sorted(self.said(channel), key=lambda r: r.digest):
+        named = {record.body[2] for record in self.said(channel) if record.kind == "now"}
+        for record in sorted(self.said(channel), key=lambda r: (r.digest not in named, r.digest)):
             body = kinds.read(record) if record.kind == "release" and keys is not None and record.via == keys.digest else None
             if isinstance(body, Release):
                 found.setdefault(body.revision, (record, body))
@@ -58,12 +54,19 @@ class Known:
         """What of a release is meant for this machine."""
         return artifact_for(body, PLATFORMS) or (body.artifacts[0] if len(body.artifacts) == 1 else None)
 
-    def shown(self, channel: str, revision: int) -> Shown | None:
-        """A release whose octets are here."""
+    def kind_of(self, body: Release, artifact: Artifact) -> str:
+        """As what an artifact lies on the shelf: by the plain name what is for this machine."""
+        return "" if artifact.platform == main_of([one.platform for one in body.artifacts]) else f".for-{artifact.platform}"
+
+    def shown(self, channel: str, revision: int, platform: str = "") -> Shown | None:
+        """A release whose octets are here: what is for this machine, or for ``platform``."""
         for record, body in self.releases(channel):
-            artifact = self.artifact(body)
-            if body.revision == revision and artifact is not None and self.shelf.holds(channel, revision, artifact.length):
-                return Shown(channel, revision, artifact.length, artifact.root, partial(self._records, channel, record), artifact.deltas)
+            if body.revision != revision:
+                continue
+            artifact = artifact_for(body, (platform or main_of([one.platform for one in body.artifacts]),))
+            kind = self.kind_of(body, artifact) if artifact is not None else ""
+            if artifact is not None and self.shelf.holds(channel, revision, artifact.length, kind):
+                return Shown(channel, revision, artifact.length, artifact.root, partial(self._records, channel, record), artifact.deltas, kind)
         return None
 
     def held(self, channel: str) -> Shown | None:

@@ -9,7 +9,7 @@ nothing twice. It decides when a file is done; all else is as for `overlay relea
 from __future__ import annotations
 
 import stat
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ from overlay.driver.releases import Proved, patches_from
 from overlay.errors import OverlayError, TrustError
 from overlay.machine import Log
 from overlay.records.record import Record
-from overlay.records.releases import MAX_DELTAS, Artifact, Delta, channel_path
+from overlay.records.releases import ANY, MAX_DELTAS, Artifact, Delta, channel_path
 from overlay.release.draft import ReleaseDraft
 
 EVERY: Final = 2.0  # seconds between looks; a file that is the same at two of them is done (guess: who builds moves it in, or copies it in one go)
@@ -30,7 +30,7 @@ AGAIN: Final = 60.0  # seconds before a file that was refused is tried again
 NOTE: Final = 50  # letters of its name that are told: fewer octets than a note may have
 
 Drafted = Callable[..., ReleaseDraft]
-Publish = Callable[[str, str, Record, Sequence[str]], Awaitable[Shown]]
+Publish = Callable[[str, Mapping[str, Sequence[str]], Record], Awaitable[Shown]]
 
 
 class Mark(NamedTuple):
@@ -92,7 +92,7 @@ class Spool:
             held = self._known.artifact(newest[0][1]) if newest else None
             if held is None or (held.length, held.root) != (copied.length, copied.root):
                 draft = await self._signed(channel, path.name, copied, copies)
-                shown = await self._publish(channel, copied.name, draft.record(), [patch.name for patch in copies[1:]])
+                shown = await self._publish(channel, {ANY: [copy.name for copy in copies]}, draft.record())
                 self._known.engine.let_out(
                     (Log("info", "release-published", {"channel": channel, "revision": shown.revision, "file": path.name[:NOTE]}),)
                 )

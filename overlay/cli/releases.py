@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +23,10 @@ from overlay.cli.layout import shown, table
 from overlay.cli.membership import private_file
 from overlay.cli.release_keys import PASSPHRASE, PUBLISH, all_sealed, new_keys, signers_of
 from overlay.driver.release_hints import measure, strip
-from overlay.driver.releases import Proved, Shelf, patches_from
+from overlay.driver.releases import PLATFORMS, Proved, Shelf, main_of, patches_from
 from overlay.errors import ConfigError, Malformed, NotRunning, OverlayError, TrustError, UsageError
 from overlay.identity.keys import Signer
-from overlay.records.releases import MAX_DELTAS, channel_of, channel_path
+from overlay.records.releases import MAX_ARTIFACTS, MAX_DELTAS, channel_of, channel_path
 from overlay.release import hint
 from overlay.release.draft import ReleaseDraft
 from overlay.units import b64
@@ -147,51 +149,86 @@ def publish(call: Call) -> None:
     """``overlay release publish CHANNEL FILE``: prints what was published, as JSON."""
     values, channel = call.values, call.values["channel"]
     channel_path(channel)
-    file = Path(values["file"])
+    files = _files(values["file"], values["platform"], values["artifact"])
     home = Path(found(call, "release.list", {})[0])
     if not values["signed"]:
         ask(call, "release.status", {"channel": channel})  # an unknown channel is said before a long copy
     shelf = Shelf(home)
-    copied = _copied(shelf, file, channel)
-    patches: list[Proved] = []
+    copies: list[Proved] = []
     try:
+        parts: list[_Part] = []
+        for platform, file in files.items():
+            parts.append(_Part(platform, _copied(shelf, file, channel)))
+            copies.append(parts[-1].copy)
         bases = _bases(values["signed"], ask(call, "release.list", {"channel": channel}))
-        deltas = patches_from(shelf, channel, copied, bases, patches)
+        main = next(part for part in parts if part.platform == main_of(files))
+        main.patches = patches_from(shelf, channel, main.copy, bases, copies)
         if values["signed"]:
-            draft = _signed(Path(values["signed"]), channel, copied, deltas)
+            draft = _signed(Path(values["signed"]), channel, parts)
         else:
             args = {key: values[key] for key in ("revision", "note", "waves", "lowest") if values[key] is not None}
-            soak = None if values["soak"] is None else int(values["soak"])
-            answer = ask(call, "release.draft", {
-                "channel": channel, "length": copied.length, "root": b64(copied.root), **args, **({} if soak is None else {"soak": soak}),
-                "deltas": [f"{base} {patch.length} {b64(patch.root)}" for base, patch in deltas],
-            })
-            draft = _draft(answer)
-            if draft.said().body[2][0][1:3] != [copied.length, copied.root]:
+            soak = {} if values["soak"] is None else {"soak": int(values["soak"])}
+            draft = _draft(ask(call, "release.draft", {"channel": channel, "artifacts": [part.words() for part in parts], **args, **soak}))
+            if not _of_these(draft, parts):
                 raise TrustError("the node's draft is not of this file", "is it a node of ours?", rule="release-draft")
             draft.sign(signers_of(home, channel, values["key"]))
         if draft.missing() > 0:
-            for copy in (copied, *patches):
+            for copy in copies:
                 shelf.discard(channel, copy.name)
             out = Path(values["out"]) if values["out"] else Path(f"{channel}-r{draft.said().body[1]}.draft")
             private_file(out, draft.text())
             put_json({"channel": channel, "revision": draft.said().body[1], "draft": str(out), "missing": draft.missing()})
             say(f"{draft.missing()} signature(s) are missing: overlay release sign {out} --key FILE, then publish with --signed {out}")
             return
-        sent = {"channel": channel, "copy": copied.name, "record": b64(draft.record().raw), "patches": [patch.name for patch in patches]}
-        published = ask(call, "release.publish", sent, LONG)
+        named = [" ".join((part.platform, part.copy.name, *(patch.name for _, patch in part.patches))) for part in parts]
+        published = ask(call, "release.publish", {"channel": channel, "copies": named, "record": b64(draft.record().raw)}, LONG)
     except (OverlayError, OSError):
-        for copy in (copied, *patches):
+        for copy in copies:
             shelf.discard(channel, copy.name)
         raise
     put_json(published)
 
 
+@dataclass(slots=True)
+class _Part:
+    """One file of a release, copied in, and the patches to it."""
+
+    platform: str
+    copy: Proved
+    patches: list[tuple[int, Proved]] = field(default_factory=list)
+
+    def words(self) -> str:
+        """As the node is told of it."""
+        patches = [word for base, patch in self.patches for word in (str(base), str(patch.length), b64(patch.root))]
+        return " ".join((self.platform, str(self.copy.length), b64(self.copy.root), *patches))
+
+    def value(self) -> list[Any]:
+        """As a release names it."""
+        made = [[base, patch.length, patch.root] for base, patch in self.patches]
+        return [self.platform, self.copy.length, self.copy.root, *([made] if made else [])]
+
+
+def _files(file: str, platform: str, others: tuple[str, ...]) -> dict[str, Path]:
+    """The files of a release by platform: FILE is for ``--platform``, each ``--artifact`` says its own."""
+    files = {platform: Path(file)}
+    for word in others:
+        theirs, sign, path = word.partition("=")
+        if not sign or not path or theirs in files:
+            raise UsageError(f"--artifact {word[:60]!r} makes no sense", "write PLATFORM=FILE, each platform once: linux-x86_64=app", rule="platform")
+        files[theirs] = Path(path)
+    for one in files:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", one):
+            raise UsageError(f"{one[:40]!r} is not a platform", f"write such as {PLATFORMS[0]}, {PLATFORMS[1]} or any", rule="platform")
+    if len(files) > MAX_ARTIFACTS:
+        raise UsageError(f"{len(files)} files", f"a release has at most {MAX_ARTIFACTS}", rule="platform")
+    return files
+
+
 def _bases(signed: str | None, rows: Any) -> list[int]:
     """The revisions that patches are made from: those that a signed draft names, else the last three that are here."""
     if signed:
-        artifact = _read_draft(Path(signed)).said().body.get(2, [[]])[0]
-        return [delta[0] for delta in (artifact[3] if len(artifact) == 4 else [])]
+        artifacts = _read_draft(Path(signed)).said().body.get(2, [])
+        return [delta[0] for artifact in artifacts if len(artifact) == 4 for delta in artifact[3]]
     return sorted((row["revision"] for row in rows if row.get("held")), reverse=True)[:MAX_DELTAS]
 
 
@@ -216,13 +253,15 @@ def _read_draft(path: Path) -> ReleaseDraft:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "name a draft that is there", rule="release-draft") from None
 
 
-def _signed(path: Path, channel: str, copied: Proved, deltas: list[tuple[int, Proved]]) -> ReleaseDraft:
-    draft = _read_draft(path)
+def _of_these(draft: ReleaseDraft, parts: list[_Part]) -> bool:
     said = draft.said()
-    artifact = said.body[2][0] if said.kind == "release" else []
-    made = [[base, patch.length, patch.root] for base, patch in deltas]
-    if channel_of(said.name) != channel or artifact[1:3] != [copied.length, copied.root] or [*artifact[3:]] != ([made] if made else []):
-        raise UsageError(f"{path} is a draft of another file or channel", "give the file that it was made of", rule="release-draft")
+    return said.kind == "release" and said.body[2] == sorted(part.value() for part in parts)
+
+
+def _signed(path: Path, channel: str, parts: list[_Part]) -> ReleaseDraft:
+    draft = _read_draft(path)
+    if channel_of(draft.said().name) != channel or not _of_these(draft, parts):
+        raise UsageError(f"{path} is a draft of another file or channel", "give the files that it was made of", rule="release-draft")
     return draft
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,20 +23,20 @@ import trio
 from trio_util import RepeatedEvent
 
 from overlay import observing, publishing
-from overlay.cli.release_known import PLATFORMS, Known
+from overlay.cli.release_known import Known
 from overlay.cli.release_mates import Mates
 from overlay.cli.release_saying import NEVER, Saying
 from overlay.cli.release_spool import Spool
 from overlay.directory.book import zone_unit
 from overlay.driver import release_patch
 from overlay.driver.release_fetch import Fetching, Source, url_sources
-from overlay.driver.release_pages import Pages, Shown
+from overlay.driver.release_pages import Pages, Shown, page_of
 from overlay.driver.release_run import activate, healthy
 from overlay.driver.release_swarm import Sharing, Swarming
-from overlay.driver.releases import Shelf, patched
+from overlay.driver.releases import PLATFORMS, Shelf, patched
 from overlay.driver.run import Engine
 from overlay.driver.streams import CLOSED, Pipe, Streams
-from overlay.errors import Absent, Malformed, OverlayError, ReachError
+from overlay.errors import Absent, Malformed, OverlayError, ReachError, UsageError
 from overlay.machine import Log, Store
 from overlay.operating import REFUSED
 from overlay.raised import OperateAsked, ReleasesChanged, Streamed, ZonesChanged
@@ -123,9 +123,9 @@ class Releasing:
         if wanted is not None:
             channel, revision, root = wanted
             for _, body in self.known.releases(channel):
-                artifact = self.known.artifact(body)
-                if artifact is not None and (body.revision, artifact.root) == (revision, root):
-                    sharing = self.swarming.find(channel, revision, artifact.length, root)
+                for artifact in body.artifacts if body.revision == revision else ():
+                    if artifact.root == root:
+                        sharing = self.swarming.find(channel, revision, artifact.length, root, self.known.kind_of(body, artifact))
         if peer is None or peer.passport is None:
             await pipe.aclose()
         else:
@@ -225,16 +225,16 @@ class Releasing:
         self.engine.problem(f"release {channel}", line)
         self.state[channel] = {"fetch": "fetching", "run": "running"}.get(todo.act, "")
 
-    def sources(self, channel: str, body: Release) -> list[Source]:
+    def sources(self, channel: str, body: Release, artifact: Artifact) -> list[Source]:
         """Who gives a release away: mirrors of this cluster, then those with most free places, ties by chance, then what it says itself."""
         node, own = self.engine.node, self.engine.node.presence
         lan = node.belonging.near() if node.belonging is not None else {}
+        path = page_of(channel, body, artifact)
         found: list[tuple[tuple[bool, int, int], list[Source]]] = []
         for record in self.known.said(channel):
             mirror = kinds.read(record) if record.kind == "mirror" and record.signer != node.identity.node_id else None
             if isinstance(mirror, Mirror) and not mirror.withdrawn and not mirror.partial and mirror.revision == body.revision:
                 far = own is None or record.name.parent != own.cluster
-                path = f"/{channel}/r{body.revision}"
                 order = (far, -mirror.slots, os.urandom(1)[0])
                 addresses = sorted(mirror.addresses, key=lambda address: not worldwide(address.host)) if far else mirror.addresses
                 if not far:  # on our LAN, where no record says how it is reached
@@ -243,10 +243,11 @@ class Releasing:
                     addresses = list(dict.fromkeys([*near, *addresses]))
                 found.append((order, [Source(address, path) for address in addresses]))
         seen = [vote.said for vote in gate.votes_of(self.known.said(channel)).values() if vote.said.revision == body.revision]
-        told = [Source(address, f"/{channel}/r{body.revision}") for said in seen for address in said.addresses]
+        told = [Source(address, path) for said in seen for address in said.addresses]
         listed = [source for _, sources in sorted(found, key=lambda entry: entry[0]) for source in sources]
+        named = [one._replace(path=path) if one.path == f"/{channel}/r{body.revision}" else one for one in url_sources(body.urls)]
         own_addresses = self.known.addresses()
-        return [source for source in dict.fromkeys((*listed, *told, *url_sources(body.urls))) if source.address not in own_addresses]
+        return [source for source in dict.fromkeys((*listed, *told, *named)) if source.address not in own_addresses]
 
     async def _fetch(self, channel: str, todo: Todo) -> None:
         assert todo.artifact is not None
@@ -263,7 +264,7 @@ class Releasing:
         Streams go where HTTP cannot, and spare a source that many ask; each octet costs a hundred times as much CPU
         (benchmarks/README.md), so they are the second way.
         """
-        fetching = Fetching(self.shelf, channel, body.revision, artifact, lambda: self.sources(channel, body), self.counters)
+        fetching = Fetching(self.shelf, channel, body.revision, artifact, lambda: self.sources(channel, body, artifact), self.counters)
         now, news = self.engine.clock.now, self.pushed.setdefault(channel, RepeatedEvent())
         self.mates.fetching[channel] = body.revision
         try:
@@ -305,7 +306,7 @@ class Releasing:
             kind = f".from-{delta.base}"
             try:
                 if not self.shelf.holds(channel, body.revision, delta.length, kind):
-                    sources = partial(self.sources, channel, body)
+                    sources = partial(self.sources, channel, body, artifact)
                     await Fetching(self.shelf, channel, body.revision, delta, sources, self.counters, kind).run()
                 made = partial(patched, self.shelf, channel, delta, body.revision, artifact)
                 await trio.to_thread.run_sync(made)
@@ -388,18 +389,25 @@ class Releasing:
         )
         return publishing.draft_release(node, channel, body, self.known.floor(channel), at)
 
-    async def publish(self, channel: str, name: str, record: Record, patches: Sequence[str] = ()) -> Shown:
-        """Take what was copied in and signed, and say it."""
+    async def publish(self, channel: str, copies: Mapping[str, Sequence[str]], record: Record) -> Shown:
+        """Take what was copied in and signed, and say it. ``copies``: by platform the name of the copy, then those of its patches."""
         node, at = self.engine.node, self.engine.clock.at()
         node.trust.judge(record, at, node.book.links.get)
         body = kinds.read(record)
-        artifact = self.known.artifact(body) if isinstance(body, Release) else None
-        if artifact is None or not isinstance(body, Release):
-            raise Malformed("that is no release for this machine", rule="release-draft")
-        await trio.to_thread.run_sync(self.shelf.adopt, channel, name, body.revision, artifact.length, artifact.root)
-        for copy, delta in zip(patches, artifact.deltas, strict=True):
-            adopt = partial(self.shelf.adopt, channel, copy, body.revision, delta.length, delta.root, f".from-{delta.base}")
-            await trio.to_thread.run_sync(adopt)
+        if not isinstance(body, Release):
+            raise Malformed("that is no release", rule="release-draft")
+        if any(held.revision == body.revision and gate.content_of(held) != gate.content_of(body) for _, held in self.known.releases(channel)):
+            what = f"another r{body.revision} of {channel} has been published meanwhile"
+            raise UsageError(what, "publish this one anew: it gets the next number", rule="revision-taken")
+        for artifact in body.artifacts:
+            names = copies.get(artifact.platform, ())
+            if len(names) != 1 + len(artifact.deltas):
+                raise UsageError(f"what is for {artifact.platform} is missing", "give all the files of the draft", rule="release-draft")
+            kind = self.known.kind_of(body, artifact)
+            await trio.to_thread.run_sync(self.shelf.adopt, channel, names[0], body.revision, artifact.length, artifact.root, kind)
+            for copy, delta in zip(names[1:], artifact.deltas, strict=True):
+                adopt = partial(self.shelf.adopt, channel, copy, body.revision, delta.length, delta.root, f"{kind}.from-{delta.base}")
+                await trio.to_thread.run_sync(adopt)
         publishing.say(node, record, at)
         self.saying.publish(channel)
         await self.durable([])

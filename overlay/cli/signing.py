@@ -38,6 +38,7 @@ from tld.zone import RRset
 
 LOOK: Final = 2.0  # seconds between looks without news: turns pass, dates come near
 PAUSE: Final = {True: 5.0, False: 1.0}  # seconds between versions of the root, of another zone (DESIGN 3.8)
+AGAIN: Final = 600.0  # seconds after which what did not change is looked at again: signatures grow old
 TOGETHER: Final = 0.02  # seconds: what comes together is looked at together
 PIECE_LIFE: Final = 16 * DAY  # of a piece: a day longer than its signatures
 BATCH: Final = 8  # pieces said at once: a millisecond of signing and judging
@@ -58,6 +59,8 @@ class _Zone:
     differs_since: float | None = None  # what is live is not what is signed
     listed_since: float | None = None  # our key stands in the signed set
     said_at: float = float("-inf")
+    looked_at: tuple[object, ...] = ()  # what was found to be signed as it should be
+    good_until: float = float("-inf")
 
 
 class ZoneSigning:
@@ -195,8 +198,11 @@ class ZoneSigning:
         def signed(serial: int) -> Sets:
             return tuple(sign_sets(sets, own, origins[tree], at, before[tree], _spread) for tree, sets in enumerate(due(serial)))
 
+        looked_at = (*live, signing, zone.copy, ds)
+        if zone.copy is not None and now < zone.good_until and _same(looked_at, zone.looked_at):
+            return
         if zone.copy is not None and await trio.to_thread.run_sync(good):
-            zone.differs_since = None
+            zone.differs_since, zone.looked_at, zone.good_until = None, looked_at, now + AGAIN
             return
         zone.differs_since = now if zone.differs_since is None else zone.differs_since
         first = self.book.me if self.book.is_gateway(path) else zone.copy_by
@@ -242,3 +248,8 @@ class ZoneSigning:
 def _spread(name: Name) -> int:
     """Up to a day more for a name's signatures, so that they do not all end at once."""
     return int.from_bytes(b"".join(name)[-4:], "big") % DAY
+
+
+def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    """Whether two looks saw the same objects; DS, which are made each time, the same values."""
+    return len(one) == len(other) and all(a is b for a, b in zip(one[:-1], other[:-1], strict=True)) and one[-1] == other[-1]

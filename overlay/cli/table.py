@@ -224,6 +224,8 @@ COMMANDS: Final = (
         (_CHANNEL, Argument("FILE", "what is published")),
         (
             Option("--revision", "N", "its number (one above the highest)", number(1, 2**31 - 1)), Option("--note", "T", "a line for people"),
+            Option("--platform", "P", "for which machines FILE is, such as linux-x86_64, linux, any", default="any"),
+            Option("--artifact", "P=FILE", "what is for other machines", many=True),
             Option("--waves", "default|none", "by waves, or everybody at once", one_of("default", "none"), "default"),
             Option("--soak", "60s", "how long a node is to be healthy before it counts", span),
             Option("--lowest", "N", "the lowest revision that it may replace", number(1, 2**31 - 1)), _RELEASE_KEY,

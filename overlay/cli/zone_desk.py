@@ -52,7 +52,7 @@ class ZoneDesk:
         """`overlay zone export PATH [--bootstrap]`: whole and signed, from any node that holds the zone."""
         path = self._path(text(args, "path"))
         suffix = self.names.zone if args.get("bootstrap") else self.names.tld
-        zone = self.names.secure.zones.get(labels(path, suffix))
+        zone = self.names.secure.whole(labels(path, suffix))
         if zone is None:
             raise Absent(
                 f"no zone begins at {path.dotted or 'the root'}, or this node does not hold it",

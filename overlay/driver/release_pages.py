@@ -3,6 +3,7 @@
     /CHANNEL  /CHANNEL/latest    JSON of the newest        /CHANNEL/rN          the octets; ranges; the root as strong ETag
     /CHANNEL/rN.record           the signed records        /CHANNEL/rN.leaves   the hashes of the leaves
     /CHANNEL/rN.from-B           a patch that makes it of revision B, and its `.leaves`
+    /CHANNEL/rN.for-P            the same for the platform P, where there are several; `rN` is what is for the serving machine
 
 It decides how many are served at once: whoever comes above that hears 503 and when to come back. It refuses to know
 which releases there are: ``Window`` says so.
@@ -21,7 +22,7 @@ from overlay import limits
 from overlay.driver.http import File, Request, Response, as_json, text
 from overlay.driver.releases import Shelf
 from overlay.errors import OverlayError
-from overlay.records.releases import Delta
+from overlay.records.releases import Artifact, Delta, Release
 from overlay.release.merkle import leaves_of
 from overlay.units import b64
 from overlay.wire.codec import encode
@@ -29,7 +30,7 @@ from overlay.wire.codec import encode
 RETRY: Final = (5, 60)  # seconds: least and most that a caller is asked to wait (CONTRACT, DNS: 5 s doubling to 60 s)
 OCTETS: Final = ("content-type", "application/octet-stream")
 _PLACE: Final = re.compile(
-    r"/([a-z0-9-]{1,63})(?:/(latest|r([1-9][0-9]{0,9})(\.record|\.leaves|\.hinted|\.from-([1-9][0-9]{0,9})(?:\.leaves)?)?))?",
+    r"/([a-z0-9-]{1,63})(?:/(latest|r([1-9][0-9]{0,9})(?:\.for-([a-z0-9_.-]{1,32}?))?(\.record|\.leaves|\.hinted|\.from-([1-9][0-9]{0,9})(?:\.leaves)?)?))?",
 )
 
 
@@ -42,6 +43,12 @@ class Shown(NamedTuple):
     root: bytes
     records: Callable[[], Sequence[bytes]]  # signed, each as it is
     deltas: tuple[Delta, ...] = ()
+    kind: str = ""  # of its file on the shelf: ".for-P" of what is for other machines
+
+
+def page_of(channel: str, body: Release, artifact: Artifact) -> str:
+    """Where an artifact is asked for: by its platform, where there are several."""
+    return f"/{channel}/r{body.revision}" + (f".for-{artifact.platform}" if len(body.artifacts) > 1 else "")
 
 
 @dataclass(slots=True)
@@ -50,7 +57,7 @@ class Pages:
 
     shelf: Shelf
     newest: Callable[[str], Shown | None]
-    shown: Callable[[str, int], Shown | None]
+    shown: Callable[[str, int, str], Shown | None]  # channel, revision, platform ("": what is for this machine)
     counters: Counter[str]
     hint: Callable[[Request, Shown], bytes] = lambda request, shown: b""
     changed: Callable[[], None] = lambda: None  # the last place was taken, or is free again
@@ -68,18 +75,18 @@ class Pages:
         found = _PLACE.fullmatch(request.path)
         if found is None:
             return None
-        channel, what, number, kind, base = found.groups()
+        channel, what, number, platform, kind, base = found.groups()
         if number is None:
             newest = self.newest(channel)
             return None if newest is None and what is None else _absent() if newest is None else self._described(request, newest)
-        shown = self.shown(channel, int(number))
+        shown = self.shown(channel, int(number), platform or "")
         if shown is None:
             return _absent()
         try:
             if kind == ".record":
                 return Response(200, encode(list(shown.records())), (OCTETS, ("cache-control", "no-cache")))
             if kind == ".leaves":
-                leaves = os.open(self.shelf.place(channel, shown.revision, ".leaves"), os.O_RDONLY | os.O_CLOEXEC)
+                leaves = os.open(self.shelf.place(channel, shown.revision, f"{shown.kind}.leaves"), os.O_RDONLY | os.O_CLOEXEC)
                 return self._file(request, leaves, 32 * leaves_of(shown.length), f"{b64(shown.root)}.leaves", shown)
             if base is not None:
                 return self._patch(request, shown, int(base), kind)
@@ -102,14 +109,14 @@ class Pages:
             pause = str(min(RETRY[1], RETRY[0] + self.waiting))
             return text("busy: all places are taken", 503, ("retry-after", pause), ("cache-control", "no-store"))
         self.waiting = 0
-        descriptor = os.open(self.shelf.place(shown.channel, shown.revision), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self.shelf.place(shown.channel, shown.revision, shown.kind), os.O_RDONLY | os.O_CLOEXEC)
         return self._file(request, descriptor, shown.length, b64(shown.root), shown, slot=True, hinted=hinted)
 
     def _patch(self, request: Request, shown: Shown, base: int, kind: str) -> Response:
         delta = next((delta for delta in shown.deltas if delta.base == base), None)
         if delta is None:
             return _absent()
-        descriptor = os.open(self.shelf.place(shown.channel, shown.revision, kind), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self.shelf.place(shown.channel, shown.revision, shown.kind + kind), os.O_RDONLY | os.O_CLOEXEC)
         if kind.endswith(".leaves"):
             return self._file(request, descriptor, 32 * leaves_of(delta.length), f"{b64(delta.root)}.leaves", shown)
         return self._file(request, descriptor, delta.length, b64(delta.root), shown)

@@ -125,18 +125,18 @@ class Swarming:
             self._sharing.pop((sharing.channel, sharing.revision, sharing.root), None)
             sharing.close()
 
-    def find(self, channel: str, revision: int, length: int, root: bytes) -> Sharing | None:
-        """What is shared of a release: being fetched, or whole on the shelf; None where neither."""
+    def find(self, channel: str, revision: int, length: int, root: bytes, kind: str = "") -> Sharing | None:
+        """What is shared of a release: being fetched, or whole on the shelf (as ``kind``); None where neither."""
         key = (channel, revision, root)
         found = self._sharing.get(key)
         if found is not None:
             return found if found.swarm is not None else None
-        if not self.shelf.holds(channel, revision, length):
+        if not self.shelf.holds(channel, revision, length, kind):
             return None
         sharing = Sharing(channel, revision, length, root)
         try:
-            sharing.hashes = self.shelf.leaves(channel, revision, length, root)
-            sharing.whole = os.open(self.shelf.place(channel, revision), os.O_RDONLY | os.O_CLOEXEC)
+            sharing.hashes = self.shelf.leaves(channel, revision, length, root, kind)
+            sharing.whole = os.open(self.shelf.place(channel, revision, kind), os.O_RDONLY | os.O_CLOEXEC)
         except (OSError, OverlayError):
             return None
         pieces = pieces_of(length)

@@ -3,6 +3,7 @@
     rN          exactly the signed octets          rN.leaves   the hashes of their leaves
     rN.part     what has come so far               new-*       being published: moved to rN once it is signed
     rN.from-B   a patch that makes rN of rB, with leaves and parts of its own
+    rN.for-P    what is for machines of another platform, on the shelf of who published it
 
 It decides that nothing is there under its final name before it is whole, proved and on the disk. It refuses to know
 who may publish. Errors of the disk are ``StateError``; files that are not there ``Absent``.
@@ -11,9 +12,11 @@ who may publish. Errors of the disk are ``StateError``; files that are not there
 from __future__ import annotations
 
 import os
+import platform
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +24,11 @@ from typing import Final
 
 from overlay.driver.release_patch import LARGEST, apply, make
 from overlay.errors import Absent, Malformed, StateError, UsageError
-from overlay.records.releases import Artifact, Delta
+from overlay.records.releases import ANY, Artifact, Delta
 from overlay.release.merkle import LEAF, Growing, layer, leaf_hash, leaf_span, leaves_of, read_layer, root_of
 
 FOLDER: Final = "releases"
+PLATFORMS: Final = (f"{sys.platform}-{platform.machine().lower()}", sys.platform, ANY)  # of this machine, the nearest first
 READ: Final = 1_048_576  # octets at once: 1 ms of hashing between looks at who waits
 _NEW: Final = re.compile(r"new-[0-9a-f]{16}")
 KEPT: Final = 3  # revisions of a channel kept beside the newest: bases of deltas (DESIGN 3.9: up to three)
@@ -184,9 +188,9 @@ class Shelf:
         except OSError:
             return False
 
-    def leaves(self, channel: str, revision: int, length: int, root: bytes) -> list[bytes]:
+    def leaves(self, channel: str, revision: int, length: int, root: bytes, kind: str = "") -> list[bytes]:
         """The proved hashes of a revision's leaves; ``Malformed`` where the disk did not keep them."""
-        path = self.place(channel, revision, ".leaves")
+        path = self.place(channel, revision, f"{kind}.leaves")
         with _disk(path):
             return read_layer(path.read_bytes(), length, root)
 
@@ -262,6 +266,11 @@ class Part:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def main_of(platforms: Collection[str]) -> str:
+    """The platform whose octets have the plain name rN here: this machine's own; for who merely publishes the first of all."""
+    return next((one for one in PLATFORMS if one in platforms), min(platforms))
 
 
 def patches_from(shelf: Shelf, channel: str, copied: Proved, bases: Sequence[int], made: list[Proved]) -> list[tuple[int, Proved]]:

@@ -135,7 +135,7 @@ def decide(
     named, fresh = _named(records, releases, keys, at)
     if named is None:
         latest = max(releases.values(), key=lambda record: (record.item, record.issued))
-        return replace(decision, release=latest, why="G04")
+        return replace(decision, release=latest, why="G06" if _displaced(records, latest, keys, at) else "G04")
     floor = replace(floor, at=min(MAX_TIME, max(floor.at, named.issued, fresh)))
     coming = None if urged or _told(records, named, floor, here) else named
     if coming is not None:
@@ -225,6 +225,15 @@ def _announced_last(records: list[Record], releases: Iterable[Record], coming: R
     return max(
         (r for r in lower if announced(records, r) or (_release(r).revision, content_of(_release(r))) == (floor.revision, floor.content)),
         key=lambda r: (r.item, -r.issued, r.digest), default=None,
+    )
+
+
+def _displaced(records: list[Record], latest: Record, keys: Record, at: float) -> bool:
+    """G06: whether another release of that number was named, whose place this one has taken: the same key has signed both."""
+    nows = [kinds.read(record) for record in records if record.kind == "now" and not record.expired(at)]
+    return any(
+        isinstance(now, Now) and now.channel == keys.digest and now.revision == _release(latest).revision and now.release != latest.digest
+        for now in nows
     )
 
 

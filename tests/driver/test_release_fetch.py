@@ -41,7 +41,7 @@ def shelved(home: Path, data: bytes = DATA) -> tuple[Shelf, Artifact]:
 
 def pages(shelf: Shelf, artifact: Artifact) -> Pages:
     shown = Shown("app", 1, artifact.length, artifact.root, list)
-    return Pages(shelf, lambda channel: shown, lambda channel, revision: shown if revision == 1 else None, Counter())
+    return Pages(shelf, lambda channel: shown, lambda channel, revision, platform: shown if revision == 1 else None, Counter())
 
 
 Answer = Callable[[Request], Response | None]

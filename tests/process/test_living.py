@@ -57,7 +57,7 @@ def test_reading_commands_have_the_contracts_keys(pair: tuple[Machine, Machine])
     clusters = {one["cluster"]: one for one in founder.done("clusters", "--json").json}
     assert set(clusters) >= {"hq", "eu/home"}
     keys = {"cluster", "public_addresses", "gateways", "nodes", "revision", "stable", "development", "load", "seen_s"}
-    assert all(set(one) == keys for one in clusters.values())
+    assert all(set(one) >= keys for one in clusters.values())  # adding is free
     for asking in (founder, alice):
         assert [(row["name"], set(row)) for row in asking.done("clusters", "eu/home", "--json").json] == [
             ("alice.home.eu.cloud", {"name", "node_id", "revision"}),

@@ -201,6 +201,18 @@ def test_a_floor_stands_on_a_channel(app: Publishing) -> None:
         Floor.from_row(Floor(channel=app.release(1).raw).row())
 
 
+def test_g06_of_two_publishers_with_one_key_neither_is_taken_once_one_was_named_and_the_next_number_goes_on(app: Publishing) -> None:
+    first = app.release(1, content=b"one")
+    now = app.now(first)
+    second = app.release(1, content=b"two", at=AT + 5)  # the same key, later: it has the place of the first in every book
+    held = judged(app.overlay, [app.record, first, now, second], AT + 10)
+    assert first not in held and second in held
+    assert decide(held, None, AT + 10).why == "G06"
+    assert to_vouch(held, now, AT + 10) is None
+    third = app.release(2)
+    assert decide(judged(app.overlay, [app.record, first, now, second, third, app.now(third, at=AT + 20)], AT + 30), None, AT + 30).why == ""
+
+
 def home(app: Publishing, revision: int, **changed: object) -> Record:
     return app.release(revision, home=HOME, **changed)
 

@@ -51,7 +51,7 @@ def zone(serial: int, hosts: int = 3) -> str:
 
 def server(hosts: int = 3) -> tuple[Keyed, Zones]:
     zones = Zones([parse(zone(1, hosts))])
-    return Keyed(Authority(zones), lambda: zones, KEYS, frozenset({NAME}), time.time), zones
+    return Keyed(Authority(zones), zones, KEYS, frozenset({NAME}), time.time), zones
 
 
 def signed(kind: str, name: str = "cloud.", key: dns.tsig.Key = KEY, serial: int | None = None) -> dns.message.Message:
@@ -124,9 +124,9 @@ def test_who_asks_for_changes_over_udp_is_shown_the_serial() -> None:
 
 def test_who_may_transfer_is_shown_the_serial_of_what_it_would_get() -> None:
     live, whole = Zones([parse(zone(1))]), Zones([parse(zone(2))])
-    backend = Keyed(Authority(live), lambda: whole, KEYS, frozenset({NAME}), time.time)
+    backend = Keyed(Authority(live), whole, KEYS, frozenset({NAME}), time.time)
     assert reply_to(backend, signed("SOA"), udp=True).answer[0][0].serial == 2
-    assert reply_to(Keyed(Authority(live), lambda: whole, KEYS, frozenset(), time.time), signed("SOA"), udp=True).answer[0][0].serial == 1
+    assert reply_to(Keyed(Authority(live), whole, KEYS, frozenset(), time.time), signed("SOA"), udp=True).answer[0][0].serial == 1
 
 
 def test_a_signed_zone_is_given_with_its_proof() -> None:
@@ -200,14 +200,14 @@ async def served(zones: Zones, secondaries: list[Secondary]) -> AsyncIterator[in
     """All of it on a port of loopback."""
     tcp, udp = pair()
     tcp.listen()
-    world = Polite(Authority(zones), Cookies(SECRET[:16]), now=time.monotonic, at=time.time)
-    keyed = Keyed(world, lambda: zones, KEYS, frozenset({NAME}), time.time)
+    polite = Polite(Authority(zones), Cookies(bytes(16)), now=time.monotonic, at=time.time)
+    keyed = Keyed(polite, zones, KEYS, frozenset({NAME}), time.time)
     with tcp, udp:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_udp, udp, keyed)
             nursery.start_soon(serve_tcp, tcp, keyed)
             if secondaries:
-                nursery.start_soon(notify, Notifier(secondaries, KEYS), lambda: zones, time.time)
+                nursery.start_soon(notify, Notifier(secondaries, KEYS), zones, time.time)
             yield int(tcp.getsockname()[1])
             nursery.cancel_scope.cancel()
 

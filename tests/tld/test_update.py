@@ -116,7 +116,7 @@ def test_half_an_update_is_malformed() -> None:
 
 def answered(message: dns.update.UpdateMessage, *, key: dns.tsig.Key | None = KEY) -> Change | int:
     zones = Zones([ZONE])
-    backend = Keyed(Authority(zones), lambda: zones, KEYS, frozenset(), time.time, frozenset({(T, NAME)}))
+    backend = Keyed(Authority(zones), zones, KEYS, frozenset(), time.time, frozenset({(T, NAME)}))
     if key is not None:
         message.use_tsig(key)
     reply = backend.answer(message.to_wire(), HERE, True)

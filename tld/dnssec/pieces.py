@@ -21,7 +21,7 @@ from overlay.errors import Malformed, UsageError
 from overlay.identity.keys import SIGNATURE
 from overlay.records.zones import BUCKET, KEYS, ZONE, Piece, place
 from tld import codes
-from tld.dnssec.signing import Rrsig, Signed, SignedZone
+from tld.dnssec.signing import Place, Rrsig, Signed, SignedZone
 from tld.label import MAX_NAME, Name, from_wire, to_wire, wire_length
 from tld.rdata import check
 from tld.zone import MAX_TTL, RRset
@@ -33,12 +33,20 @@ _TIMES = Struct("!IIH")
 Sets = tuple[SignedZone, ...]  # by tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Copy:
-    """One whole version of a zone's signed sets, by tree."""
+    """One whole version of a zone's signed sets, by tree. ``changed``: the places that are others than in ``before``, by tree."""
 
     serial: int
     sets: Sets
+    before: Copy | None = field(default=None, repr=False)
+    changed: tuple[frozenset[Place], ...] = field(default=(), repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Copy) and (self.serial, self.sets) == (other.serial, other.sets))
+
+    def __hash__(self) -> int:
+        return hash(self.serial)
 
     @property
     def until(self) -> int:
@@ -182,33 +190,74 @@ def _buckets(octets: int, before: int) -> int:
 
 
 @dataclass(slots=True)
+class _Bucket:
+    data: bytes
+    digest: bytes
+    entries: list[tuple[int, Signed]]
+
+
+@dataclass(slots=True)
 class Reader:
-    """Whole versions out of pieces that come one by one. What did not change is not read again."""
+    """Whole versions out of pieces that come one by one. What did not change is not read again, nor put together again."""
 
     origins: Sequence[Name]
-    _read: dict[int, tuple[bytes, list[tuple[int, Signed]]]] = field(default_factory=dict)
+    _buckets: dict[int, _Bucket] = field(default_factory=dict)
+    _last: Copy | None = None
 
     def copy(self, pieces: Mapping[bytes, Piece]) -> Copy | None:
         """The version that the head names; None where the pieces are another's, not all here, or not well-formed."""
         head = pieces.get(place(ZONE))
         if head is None or not 0 < head.count <= MAX_BUCKETS:
             return None
-        datas = []
+        fresh: dict[int, _Bucket] = {}
+        digests = []
         for bucket in range(head.count):
             first = pieces.get(place(BUCKET, bucket))
             if first is None:
                 return None
-            more = [pieces.get(place(BUCKET, bucket, part)) for part in range(1, min(first.count, 256))]
-            datas.append(first.data + b"".join(piece.data for piece in more if piece is not None))
-        if _whole(map(_short, datas)) != head.digest:
+            data = first.data
+            if first.count > 1:
+                more = [pieces.get(place(BUCKET, bucket, part)) for part in range(1, min(first.count, 256))]
+                data += b"".join(piece.data for piece in more if piece is not None)
+            known = self._buckets.get(bucket)
+            if known is None or (known.data is not data and known.data != data):
+                known = fresh[bucket] = _Bucket(data, _short(data), [])
+            digests.append(known.digest)
+        if _whole(digests) != head.digest:
             return None
         try:
-            entries = unpack(head.data, self.origins)
-            for bucket, data in enumerate(datas):
-                known = self._read.get(bucket)
-                if known is None or known[0] != data:
-                    known = self._read[bucket] = (data, unpack(data, self.origins))
-                entries += known[1]
+            soas = unpack(head.data, self.origins)
+            for one in fresh.values():
+                one.entries = unpack(one.data, self.origins)
         except Malformed:
             return None
-        return Copy(head.serial, _sorted(entries, len(self.origins)))
+        return self._put_together(head, soas, fresh)
+
+    def _put_together(self, head: Piece, soas: list[tuple[int, Signed]], fresh: dict[int, _Bucket]) -> Copy:
+        sets: Sets = tuple({} for _ in self.origins)
+        last = self._last
+        gone = [bucket for bucket in self._buckets if bucket >= head.count]
+        if last is None or gone:
+            self._buckets = {**{n: one for n, one in self._buckets.items() if n < head.count}, **fresh}
+            for entries in (soas, *(one.entries for one in self._buckets.values())):
+                for tree, signed in entries:
+                    sets[tree][signed.rrset.name, signed.rrset.type] = signed
+            self._last = Copy(head.serial, sets)
+            return self._last
+        changed: list[set[Place]] = [set() for _ in self.origins]
+        sets = tuple(dict(tree) for tree in last.sets)
+        for bucket in fresh:
+            for tree, signed in self._buckets[bucket].entries if bucket in self._buckets else ():
+                sets[tree].pop((signed.rrset.name, signed.rrset.type), None)
+                changed[tree].add((signed.rrset.name, signed.rrset.type))
+        for entries in (soas, *(one.entries for one in fresh.values())):
+            for tree, signed in entries:
+                sets[tree][signed.rrset.name, signed.rrset.type] = signed
+                changed[tree].add((signed.rrset.name, signed.rrset.type))
+        self._buckets |= fresh
+        kept = [
+            frozenset(one for one in places if sets[tree].get(one) is None or sets[tree].get(one) != last.sets[tree].get(one))
+            for tree, places in enumerate(changed)
+        ]  # fmt: skip
+        self._last = Copy(head.serial, sets, Copy(last.serial, last.sets), tuple(kept))
+        return self._last

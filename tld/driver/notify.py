@@ -8,13 +8,12 @@ from collections.abc import Callable
 import trio
 
 from overlay.wire.address import Address
-from tld.notify import Notifier
-from tld.zone import Zones
+from tld.notify import Held, Notifier
 
 EVERY = 1.0  # seconds between looks: no zone has more than one version a second (DESIGN 3.8)
 
 
-async def notify(notifier: Notifier, zones: Callable[[], Zones], at: Callable[[], float]) -> None:
+async def notify(notifier: Notifier, zones: Held, at: Callable[[], float]) -> None:
     """Tell the secondaries, until cancelled. ``at`` gives UTC seconds."""
     families = {one.address.family for one in notifier.secondaries}
     sockets = {
@@ -25,7 +24,7 @@ async def notify(notifier: Notifier, zones: Callable[[], Zones], at: Callable[[]
             await sock.bind(("", 0))
             nursery.start_soon(_hear, sock, notifier, at)
         while True:
-            for address, message in notifier.due(zones(), trio.current_time(), at(), os.urandom):
+            for address, message in notifier.due(zones, trio.current_time(), at(), os.urandom):
                 try:
                     await sockets[address.family].sendto(message, (address.host, address.port))
                 except OSError:

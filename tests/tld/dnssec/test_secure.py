@@ -217,3 +217,14 @@ def test_signatures_that_ended_and_copies_that_grew_old_are_told_apart_from_forg
     assert said(names, "alice.home.eu.cloud.", do=False)[0] == 0, "stale, and told"
     names.evidence(at=AT, peers=1)
     assert reason(names, "alice.home.eu.cloud.", do=False) == b""
+
+
+def test_what_others_take_over_has_the_live_name_servers_and_glue_of_cuts() -> None:
+    names, _ = signed()
+    origin, cut = from_text("cloud."), from_text("home.eu.cloud.")
+    whole, live = names.secure.whole(origin), names.zones.get(origin)
+    assert whole is not None and live is not None and whole.signed
+    assert whole.nodes[cut][codes.NS] == live.nodes[cut][codes.NS]
+    assert whole.nodes[from_text("alice.home.eu.cloud.")] == live.nodes[from_text("alice.home.eu.cloud.")]
+    assert names.secure.serial_of(origin) == whole.serial == 7
+    assert names.secure.whole(from_text("nobody.")) is None is names.secure.serial_of(from_text("nobody."))
