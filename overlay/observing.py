@@ -23,7 +23,8 @@ from overlay.release.standing import SOAK, Standing, Wanted
 from overlay.units import DAY
 from overlay.wire.address import Address
 
-COUNT_PAUSE: Final = 10.0  # seconds between words that differ in counts alone (guess, as for cluster records)
+PAUSE: Final = 1.0  # seconds between one's own words: dates have whole seconds, and of two with one date the digest would choose
+COUNT_PAUSE: Final = 10.0  # seconds between words that differ in counts alone, or that somebody else said otherwise (guess)
 AGAIN: Final = DAY  # between words that say the same
 FOR: Final = 365 * DAY  # as long as a release: whoever comes late hears that it was announced
 
@@ -106,9 +107,10 @@ class Observing:
             standing.stable = vote.said.stable  # what the cluster has said stands, whoever says it next
         decision = gate.decide(said, None, at, here=path)
         seen = standing.look(_wanted(decision), told, alive(node), now)
+        wait = float("inf")
         if observer(node, at) == node.identity.node_id:
-            _say(node, channel, replace(seen, addresses=tuple(addresses)[:2]) if told or home else None, vote, at)
-        return standing.wake_at()
+            wait = _say(node, channel, replace(seen, addresses=tuple(addresses)[:2]) if told or home else None, vote, at)
+        return min(standing.wake_at(), now + wait)
 
 
 def _wanted(decision: gate.Decision) -> Wanted:
@@ -129,17 +131,30 @@ def _last(said: Iterable[Record], path: Path) -> Vote | None:
     return Vote(newest, body) if newest is not None and isinstance(body, Observed) else None
 
 
-def _say(node: Node, channel: str, seen: Observed | None, vote: Vote | None, at: float) -> None:
+def patience(vote: Vote, seen: Observed, me: bytes) -> float:
+    """For how long (seconds) the last word of the cluster stands before ``me`` says ``seen`` instead.
+
+    Two that both take themselves for the observer, and see other things, must not fill the table with their quarrel.
+    """
+    before = vote.said
+    if before == seen:
+        return AGAIN
+    same = replace(before, installed=0, restarted=0, healthy=0, live=0) == replace(seen, installed=0, restarted=0, healthy=0, live=0)
+    return COUNT_PAUSE if same or vote.record.signer != me else PAUSE
+
+
+def _say(node: Node, channel: str, seen: Observed | None, vote: Vote | None, at: float) -> float:
+    """Say it, or take back what was said, where that is due; else in how many seconds it will be."""
     assert node.presence is not None
     path, item = node.presence.cluster, channel.encode()
     if seen is None:
         held = node.statements.held(path, "observed", item)
         if held is not None and 7 not in held.body:
             node.publish([node.statements.withdrawal(held, at)], at)
-        return
+        return float("inf")
     if vote is not None and not vote.said.withdrawn:
-        before = vote.said
-        same = replace(before, installed=0, restarted=0, healthy=0, live=0) == replace(seen, installed=0, restarted=0, healthy=0, live=0)
-        if at < vote.record.issued + (AGAIN if before == seen else COUNT_PAUSE if same else 0.0):
-            return
+        wait = vote.record.issued + patience(vote, seen, node.identity.node_id) - at
+        if wait > 0:
+            return wait
     node.publish([node.statements.sign(path, "observed", seen.body(), at, item=item, life=FOR)], at)
+    return float("inf")

@@ -227,3 +227,15 @@ def test_who_takes_the_channel_no_longer_is_not_waited_for(scene: Scene) -> None
     assert scene.far.revision == 0
     scene.backup.kept.unsubscribe(APP)
     scene.until(lambda: scene.far.revision == 1, 20)
+
+
+def test_two_that_see_otherwise_say_so_in_turn_and_slowly(scene: Scene) -> None:
+    scene.subscribe(scene.publisher, scene.backup)
+    scene.publish()
+    scene.run(20)
+    vote, me, other = scene.seen(scene.far), scene.seen(scene.far).record.signer, bytes(32)
+    counts, otherwise = replace(vote.said, live=9), replace(vote.said, stable=9)
+    assert observing.patience(vote, vote.said, me) == observing.patience(vote, vote.said, other) == observing.AGAIN
+    assert observing.patience(vote, counts, me) == observing.patience(vote, counts, other) == observing.COUNT_PAUSE
+    assert observing.patience(vote, otherwise, me) == observing.PAUSE
+    assert observing.patience(vote, otherwise, other) == observing.COUNT_PAUSE

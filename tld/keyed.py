@@ -21,7 +21,7 @@ from tld.render import refuse
 from tld.transfer import Parts, held_serial, only_soa, transfer, up_to_date
 from tld.update import Change
 from tld.update import parse as parse_update
-from tld.zone import Zone
+from tld.zone import Held
 
 _NOT_GIVEN = (codes.EDE_PROHIBITED, "this key may not transfer zones")
 _TCP_ONLY = (codes.EDE_NOT_SUPPORTED, "zones are transferred over TCP only")
@@ -34,14 +34,6 @@ class Inner(Protocol):
 
     def answer(self, data: bytes, source: Source, udp: bool) -> bytes | None:
         """The reply, or None for silence."""
-        ...
-
-
-class Held(Protocol):
-    """The zones that may be transferred, whole."""
-
-    def whole(self, origin: Name) -> Zone | None:
-        """The zone at ``origin``, as it is now."""
         ...
 
 

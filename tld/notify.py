@@ -11,25 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from struct import Struct
-from typing import Final, Protocol
+from typing import Final
 
 from overlay.errors import Malformed
 from overlay.wire.address import Address
 from tld import codes, tsig
 from tld.label import Name, to_wire
+from tld.zone import Held
 
 FIRST: Final = 5.0  # seconds until it is said again, doubling; RFC 1996 3.6 has 60 as its default, for a slower net
 TRIES: Final = 6  # the last is given up after 5 minutes; RFC 1996 3.6 has 5 repeats
 _HEADER = Struct("!HHHHHH")
 _FLAGS: Final = codes.NOTIFY << 11 | codes.AA
-
-
-class Held(Protocol):
-    """The zones that secondaries are told of."""
-
-    def serial_of(self, origin: Name) -> int | None:
-        """The serial of the zone at ``origin``, as it is now; None where it is not held."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from overlay.errors import ConfigError
 from tld import codes
@@ -144,6 +145,18 @@ def _check(origin: Name, nodes: dict[Name, Node]) -> None:
             raise ZoneError(f"{to_text(name)} has a SOA inside of the zone {to_text(origin)}", "", rule="soa")
 
 
+class Held(Protocol):
+    """Zones that others take over, and are told of."""
+
+    def whole(self, origin: Name) -> Zone | None:
+        """The zone with exactly that origin, as other name servers take it over."""
+        ...
+
+    def serial_of(self, origin: Name) -> int | None:
+        """Its serial; None where it is not held."""
+        ...
+
+
 class Zones:
     """The zones that a server holds. ``generation`` rises with every change: who caches answers compares it."""
 
@@ -179,11 +192,11 @@ class Zones:
         return self._by_origin.get(origin)
 
     def whole(self, origin: Name) -> Zone | None:
-        """The zone with exactly that origin, as other name servers take it over."""
+        """See :class:`Held`."""
         return self._by_origin.get(origin)
 
     def serial_of(self, origin: Name) -> int | None:
-        """Its serial."""
+        """See :class:`Held`."""
         zone = self._by_origin.get(origin)
         return zone.serial if zone is not None else None
 

@@ -11,7 +11,7 @@ decides nothing about them.
     |- Health.run               checks of carried services
     |- serve_whois              WHOIS, where it is configured
     |- Carrier.run              the virtual address, where there is one
-    |- Outward.run              manners of the world's DNS: cookies, rates, keys, secondaries
+    |- Outward.run              secondaries told of changes, where there are any
     `- _weigh                   the age of what proves absence
 """
 
@@ -69,12 +69,14 @@ from overlay.session.relaying import SHORT
 from overlay.units import b64
 from overlay.wire.address import Address, parse_address
 from tld import whois
+from tld.cookies import Cookies
 from tld.driver.host import Resolvers
 from tld.driver.server import serve_tcp, serve_udp
 from tld.driver.stub import Stub
 from tld.driver.upstream import Upstream
 from tld.driver.whois import serve_whois
 from tld.explain import expand
+from tld.manners import Polite
 from tld.names import Names
 
 ANSWER_LEAVES = 0.1  # seconds for an answer on the control socket
@@ -169,6 +171,8 @@ class Plugged:
             tld=root.tld, zone=root.zone, policy=self.config.names.policy, overlay_id=self.node.setup.overlay_id, nsid=self.node.identity.node_id[:8],
         )
         names.holders = self.releasing.saying.holders
+        world = Polite(names.authoritative, Cookies(os.urandom(16)), now=self.engine.clock.now, at=self.engine.clock.at)
+        outward = self._outward = Outward(world, names.secure, self.config.dns, self.engine.clock.at)
         signing = self.signing = ZoneSigning(self.engine, names, self._home)
         upstream = Upstream(
             Resolvers(
@@ -178,10 +182,8 @@ class Plugged:
         )
         self.counted |= {
             "names": names.counters, "dns": names.authoritative.counters, "stub": names.resolving.counters, "upstream": upstream.counters,
-            "signing": signing.counters,
+            "signing": signing.counters, "secondaries": outward.told,
         }
-        self._outward = outward = Outward(names, self.config.dns, now=self.engine.clock.now, at=self.engine.clock.at)
-        self.counted["secondaries"] = outward.told
         stub = Stub(names, upstream, self._fetch_zone)
         reports = Reports(self.node, zone=root.zone, tld=root.tld, networks=lambda: self.engine.networks)
         self.checks = NodeChecks(

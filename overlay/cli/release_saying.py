@@ -18,6 +18,7 @@ from overlay.driver.http import Request
 from overlay.driver.release_pages import Pages, Shown
 from overlay.errors import OverlayError
 from overlay.records import channels, kinds
+from overlay.records.observed import Running
 from overlay.records.releases import KERNEL, Mirror
 from overlay.release import gate
 from overlay.release.hint import LIFE, Hint
@@ -50,7 +51,8 @@ class Saying:
             self.offer(channel)
             self.warn(channel, at)
         for channel in sorted({*publishing.channels(node), *known.kept.channels, KERNEL}):
-            until = restless(known.kept.of(channel).starts, at)
+            mark = known.kept.channels.get(channel)
+            until = restless(mark.starts, at) if mark is not None else 0.0
             wake = min(wake, now + until - at if until else NEVER)
             self._say(partial(self._tell, channel, channel in taken, at))
             wake = min(wake, self.observe(channel))
@@ -87,9 +89,14 @@ class Saying:
             return False
 
     def _tell(self, channel: str, taken: bool, at: float) -> bool:
-        """What this node runs: said by who takes the channel; of the program itself by who restarts again and again."""
+        """What this node runs: said by who takes the channel and has its part in it; of the program itself by who restarts again and again.
+
+        Who waits for a release that has nothing for its machine keeps nobody else waiting.
+        """
+        newest = self.known.releases(channel)[:1] if taken else []
+        taken = taken and all(self.known.artifact(body) is not None for _, body in newest)
         held = self.known.held(channel) if taken else None
-        said = self.known.kept.said(channel, held.revision if held is not None else 0, at)
+        said = self.known.kept.said(channel, held.revision if held is not None else 0, at) if taken or channel == KERNEL else Running()
         if channel == KERNEL:
             said = replace(said, incarnation=self.known.engine.node.setup.incarnation)
             taken = said.restless

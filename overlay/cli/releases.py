@@ -149,7 +149,7 @@ def publish(call: Call) -> None:
     """``overlay release publish CHANNEL FILE``: prints what was published, as JSON."""
     values, channel = call.values, call.values["channel"]
     channel_path(channel)
-    files = _files(values["file"], values["platform"], values["artifact"])
+    files = files_of(values["file"], values["platform"], values["artifact"])
     home = Path(found(call, "release.list", {})[0])
     if not values["signed"]:
         ask(call, "release.status", {"channel": channel})  # an unknown channel is said before a long copy
@@ -208,7 +208,7 @@ class _Part:
         return [self.platform, self.copy.length, self.copy.root, *([made] if made else [])]
 
 
-def _files(file: str, platform: str, others: tuple[str, ...]) -> dict[str, Path]:
+def files_of(file: str, platform: str, others: tuple[str, ...]) -> dict[str, Path]:
     """The files of a release by platform: FILE is for ``--platform``, each ``--artifact`` says its own."""
     files = {platform: Path(file)}
     for word in others:

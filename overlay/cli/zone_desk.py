@@ -71,6 +71,8 @@ class ZoneDesk:
             raise UsageError("the keys of the root zone come from the root keys", "overlay root rotate", rule="root-zone")
         if not self.signing.book.may_sign(path):
             raise TrustError(f"this node holds no `sign` on {path.dotted}", "ask on a node that does: overlay grants shows which", rule="R07")
+        if len(self.signing.book.entries(path)) > 1:
+            raise TrustError(f"the keys of {path.dotted} are being changed already", "wait until the old one is retired: 20 minutes", rule="rolling")
         self.signing.ring.make(path)
         self.signing.look_soon()
         return {"zone": to_text(labels(path, self.names.tld)), "keys": len(self.signing.book.entries(path))}

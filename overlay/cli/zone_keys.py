@@ -36,6 +36,7 @@ from tld.label import Name
 ROOT_LIFE: Final = 90 * DAY  # of the root's signed key set (DESIGN 3.8)
 KEYS_LIFE: Final = 30 * DAY  # of another zone's: its holders are at hand
 ENTRY_LIFE: Final = 365 * DAY
+MAX_ENTRIES: Final = 3  # key-signing keys of a zone that stand in its set: one in use, one coming, one that two made at once
 OWN_LIFE: Final = 30 * DAY
 RETIRE: Final = 2 * KEY_TTL + DS_TTL  # seconds after which nobody goes by the former key set any more
 READY: Final = 3.0  # seconds for the signed zone to be where its zone is kept, before the zone above says that it is signed (guess)
@@ -184,7 +185,7 @@ class KeyRing:
 
     def wanted(self, path: Path) -> list[ZoneKey]:
         """The key set as it should be: key-signing keys, then the keys of those who may sign."""
-        entries = self.book.root_entries() if path == ROOT else tuple(self.book.entries(path))
+        entries = self.book.root_entries() if path == ROOT else tuple(self.book.entries(path))[-MAX_ENTRIES:]
         return [*(ZoneKey(item, entry=True) for item in entries), *(ZoneKey(public) for public in self.book.signers(path).values())][:MAX_KEYS]
 
     def keys_due(self, path: Path, keys: Copy | None) -> SigningKey | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from overlay import acts
 from overlay.cli.signing import ZoneSigning
 from overlay.lab.host import Host
 from overlay.lab.world import World
@@ -18,7 +19,7 @@ from overlay.units import DAY
 from tests.lab.scenes import node
 from tld import codes
 from tld.label import from_text, to_wire
-from tld.names import Names
+from tld.names import Fetch, Names
 from tld.query import ask
 
 SOURCE = ("127.0.0.1", 5353)
@@ -141,6 +142,10 @@ class Signed:
         """(rcode, AD, octets) of that host's stub, asked for proof."""
         question = ask(7, to_wire(from_text(name)), rtype, edns=1_232, flags=codes.RD)
         reply = self.desk(host).names.stub(question[:-4] + b"\x80\0" + question[-2:], SOURCE, False)
+        if isinstance(reply, Fetch):  # not held here: brought, as the stub would while it waits
+            path = reply.path
+            self.world.do(host, lambda node, at: acts.bring(node, path, self.world.now, at) and None)
+            return codes.SERVFAIL, False, b""
         assert isinstance(reply, bytes), reply
         return reply[3] & 15, bool(reply[3] & codes.AD), reply
 

@@ -192,3 +192,37 @@ async def test_a_zone_in_between_takes_the_delegation_over_and_gives_it_back(tmp
         signed.world.do(founder, lambda node, at, record=record: acts.revoke(node, record.digest, at) and None)  # type: ignore[misc]
     assert await signed.until(lambda: signed.desk(alice).names.secure.zones.get(origin) is None, 60) is not None
     assert await signed.until(lambda: all(signed.vouched(host, name) for host in everyone), 60) is not None
+
+
+async def test_a_change_is_in_every_nodes_signed_answers_within_five_seconds(tmp_path: FilePath) -> None:
+    clusters_of = [f"c{number // 3}/n{number}" for number in range(15)]
+    signed = Signed(World(7), tmp_path)
+    founder = signed.found("hq/founder")
+    await signed.run(1)
+    joined = [signed.world.join(name) for name in clusters_of]
+    assert await signed.until(lambda: all(map(signed.world.joined, joined)), 60) is not None
+    everyone, name = (founder, *joined), "motd.n0.c0.cloud."
+    assert await signed.until(lambda: all(signed.said(host, "n0.c0.cloud.")[1] for host in everyone), 60) is not None
+    say(signed.world, joined[0], "c0/n0/motd", "hello")
+    took = await signed.until(lambda: all(b"\x05hello" in signed.said(host, name, codes.TXT)[2] for host in everyone), 10)
+    assert took is not None and took <= 5
+    say(signed.world, joined[0], "c0/n0/motd", "again")
+    took = await signed.until(lambda: all(b"\x05again" in signed.said(host, name, codes.TXT)[2] for host in everyone), 10)
+    assert took is not None and took <= 5
+
+
+async def test_who_does_not_hold_a_zone_fetches_it_signed_and_whole(tmp_path: FilePath) -> None:
+    signed = Signed(World(8, small=2), tmp_path)
+    founder = signed.found("hq/founder")
+    await signed.run(1)
+    joined = [signed.world.join(f"c{number}/n{number}") for number in range(6)]
+    assert await signed.until(lambda: all(map(signed.world.joined, joined)), 60) is not None
+    everyone, name = (founder, *joined), "n0.c0.cloud."
+    await signed.run(15)
+    held = [host for host in everyone if parse_path("c0") in signed.desk(host).names.views]
+    assert len(held) < len(everyone)
+    assert await signed.until(lambda: all(signed.vouched(host, name) for host in everyone), 30) is not None
+    say(signed.world, joined[0], "c0/n0/motd", "hello")
+    everywhere = lambda: all(b"\x05hello" in signed.said(host, "motd.n0.c0.cloud.", codes.TXT)[2] for host in everyone)  # noqa: E731
+    took = await signed.until(everywhere, 10)
+    assert took is not None and took <= 5

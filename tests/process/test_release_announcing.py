@@ -6,10 +6,10 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.process.asking import problems, status, subscribe, told
 from tests.process.machines import Machine, Village, until
 
 
@@ -33,10 +33,6 @@ def file(machine: Machine, words: str) -> str:
     return str(path)
 
 
-def status(machine: Machine, channel: str) -> Any:
-    return machine.done("release", "status", channel, "--json").json
-
-
 def latest(machine: Machine, channel: str) -> int:
     """The revision that machine tells strangers of; 0 where it tells of none."""
     try:
@@ -50,24 +46,24 @@ def latest(machine: Machine, channel: str) -> int:
 def test_it_waits_elsewhere_until_the_publishers_cluster_was_well_on_it(publisher: Machine, far: Machine) -> None:
     well = publisher.home.with_name("well")
     publisher.done("release", "init", "tried")
-    publisher.done("subscribe", "tried", "--activate", f"test -e {well}")
-    far.done("subscribe", "tried")
+    subscribe(publisher, "tried", f"test -e {well}")
+    subscribe(far, "tried")
     publisher.done("release", "publish", "tried", file(publisher, "tried1"), "--soak", "3s")
     until(lambda: status(publisher, "tried")["failed"] == [1], "its command failed")
     until(lambda: (far.home / "releases" / "tried" / "r1").exists(), "the octets came before their turn")
-    until(lambda: status(far, "tried")["holding"], "it is told who holds it back")
-    told = status(far, "tried")
-    founder = publisher.done("status", "--json").json["name"]
-    assert (told["revision"], told["newest"], told["announced"], told["rule"]) == (None, 1, False, "G10")
-    assert told["holding"] == [{"name": founder, "why": "its command failed there"}]
+    founder = told(publisher, "status")["name"]
+    held_back = [{"name": founder, "why": "its command failed there"}]
+    until(lambda: status(far, "tried")["holding"] == held_back, "it is told who holds it back")
+    seen = status(far, "tried")
+    assert (seen["revision"], seen["newest"], seen["announced"], seen["rule"]) == (None, 1, False, "G10")
     assert f"r1 is held back by {founder}: its command failed there" in far.done("release", "status", "tried", "--why").out
     assert (latest(publisher, "tried"), latest(far, "tried")) == (0, 0)
     assert publisher.ask("tried.download.cloud") == far.ask("tried.download.cloud") == ["NOERROR"]
     well.write_text("")
     publisher.done("upgrade", "--channel", "tried")
     until(lambda: status(far, "tried")["revision"] == 1, "it is announced")
-    told = status(far, "tried")
-    assert (told["announced"], told["holding"], told["rule"]) == (True, [], "")
+    seen = status(far, "tried")
+    assert (seen["announced"], seen["holding"], seen["rule"]) == (True, [], "")
     assert (latest(publisher, "tried"), latest(far, "tried")) == (1, 1)
     until(lambda: far.ask("tried.download.cloud") == sorted([publisher.address, far.address]), "both are named")
 
@@ -78,42 +74,31 @@ def test_clusters_tells_what_is_stable_and_who_is_in_development(publisher: Mach
     seen = {row["channel"]: row for row in home["releases"]}["tried"]
     assert (seen["revision"], seen["stable"], seen["live"]) == (1, 1, 1)
     assert (home["revision"], home["stable"], home["development"]) == (0, True, [])
-    until(lambda: {row["cluster"]: row for row in publisher.done("clusters", "--json").json}["eu/home"]["releases"], "eu/home has a vote")
+    until(lambda: {row["cluster"]: row for row in told(publisher, "clusters")}["eu/home"]["releases"], "eu/home has a vote")
 
 
 def test_a_program_that_restarts_twice_is_in_development_and_all_hear_of_it(publisher: Machine, far: Machine) -> None:
-    name = far.done("status", "--json").json["name"]
+    name = told(far, "status")["name"]
     for _ in range(2):
         far.running[-1].kill()
         far.up()
-    until(lambda: any(row["development"] == [name] for row in publisher.done("clusters", "--json").json), "it is in development")
-    row = next(row for row in publisher.done("clusters", "--json").json if row["cluster"] == "eu/home")
+    until(lambda: any(row["development"] == [name] for row in told(publisher, "clusters")), "it is in development")
+    row = next(row for row in told(publisher, "clusters") if row["cluster"] == "eu/home")
     assert (row["stable"], row["revision"]) == (False, 0)
 
 
 def test_with_neither_waves_nor_soak_it_goes_everywhere_at_once(publisher: Machine, far: Machine) -> None:
     publisher.done("release", "init", "hasty")
-    publisher.done("subscribe", "hasty", "--activate", "sleep 60")
-    far.done("subscribe", "hasty")
+    subscribe(publisher, "hasty", "sleep 60")
+    subscribe(far, "hasty")
     publisher.done("release", "publish", "hasty", file(publisher, "hasty"), "--waves", "none", "--soak", "0s")
     until(lambda: status(far, "hasty")["revision"] == 1, "it runs there")
     assert status(publisher, "hasty")["revision"] is None
 
 
-def test_a_person_need_not_wait(publisher: Machine, far: Machine) -> None:
-    publisher.done("release", "init", "urged")
-    publisher.done("subscribe", "urged", "--activate", "false")
-    far.done("subscribe", "urged")
-    publisher.done("release", "publish", "urged", file(publisher, "urged"))
-    until(lambda: status(far, "urged")["rule"] == "G10" and status(far, "urged")["state"] == "waiting", "it waits")
-    far.done("upgrade", "--channel", "urged", "--now")
-    until(lambda: status(far, "urged")["revision"] == 1, "it runs there")
-    assert status(far, "urged")["announced"] is False
-
-
 def test_who_is_outside_gets_what_was_announced(publisher: Machine, far: Machine, shared: Village, tmp_path: Path) -> None:
     publisher.done("release", "init", "shown")
-    publisher.done("subscribe", "shown", "--activate", 'test "$OVERLAY_REVISION" = 1')
+    subscribe(publisher, "shown", 'test "$OVERLAY_REVISION" = 1')
     for number in (1, 2):
         publisher.done("release", "publish", "shown", file(publisher, f"shown{number}"), "--soak", "0s")
         until(lambda: latest(publisher, "shown") == 1, "the first is announced")
@@ -134,7 +119,7 @@ def test_what_is_put_into_the_folder_is_published_by_itself(publisher: Machine, 
     opened = publisher.done("release", "init", "built", "--auto-publish", "--json").json
     folder = publisher.home / "publish" / "built"
     assert opened["auto_publish"] == str(folder) and folder.stat().st_mode & 0o777 == 0o700
-    far.done("subscribe", "built")
+    subscribe(far, "built")
     first = put(publisher, "built", "app-1.0.pyz", b"one" * 9_000)
     until(lambda: status(far, "built")["revision"] == 1, "it was published, and runs")
     until(lambda: not first.exists(), "it was taken")
@@ -142,9 +127,7 @@ def test_what_is_put_into_the_folder_is_published_by_itself(publisher: Machine, 
     assert far.done("release", "show", "built", "--json").json["note"] == "app-1.0.pyz"
     again = put(publisher, "built", "app-1.0.pyz", b"one" * 9_000)
     until(lambda: not again.exists(), "what is published already goes without a word")
-    put(publisher, "built", "app-1.1.pyz", b"two" * 9_000)
-    until(lambda: status(far, "built")["revision"] == 2, "the next one")
-    assert not list((publisher.home / "releases" / "built").glob("new-*"))
+    assert status(publisher, "built")["newest"] == 1 and not list((publisher.home / "releases" / "built").glob("new-*"))
 
 
 def test_into_a_folder_where_others_may_write_nobody_publishes(publisher: Machine) -> None:
@@ -153,13 +136,13 @@ def test_into_a_folder_where_others_may_write_nobody_publishes(publisher: Machin
     folder.chmod(0o770)
     kept = put(publisher, "open", "app", b"one")
 
-    def told() -> bool:
-        return any("others may write" in line for line in publisher.done("status", "--json").json["problems"])
+    def complains() -> bool:
+        return any("others may write" in line for line in problems(publisher))
 
-    until(told, "it says so")
+    until(complains, "it says so")
     assert kept.exists() and status(publisher, "open")["newest"] is None
     folder.chmod(0o700)
-    until(lambda: not kept.exists() and not told(), "now it does")
+    until(lambda: not kept.exists() and not complains(), "now it does")
 
 
 def test_keys_that_sign_by_themselves_are_neither_sealed_nor_elsewhere(publisher: Machine, tmp_path: Path) -> None:
@@ -172,17 +155,17 @@ def test_keys_that_sign_by_themselves_are_neither_sealed_nor_elsewhere(publisher
     assert not list(publisher.home.glob("release-shut*")) and not (publisher.home / "publish" / "shut").exists()
 
 
-def test_who_may_operate_a_node_has_it_try_again(publisher: Machine, far: Machine) -> None:
-    well, there = far.home.with_name("well-there"), far.done("status", "--json").json["name"]
-    here = publisher.done("status", "--json").json["name"]
+def test_who_may_operate_a_node_has_it_take_what_is_newest_without_waiting(publisher: Machine, far: Machine) -> None:
+    there, here = told(far, "status")["name"], told(publisher, "status")["name"]
     publisher.done("release", "init", "there")
-    far.done("subscribe", "there", "--activate", f"test -e {well}")
+    subscribe(publisher, "there", "false")
+    subscribe(far, "there")
     publisher.done("release", "publish", "there", file(publisher, "there"))
-    until(lambda: status(far, "there")["failed"] == [1], "its command failed")
-    well.write_text("")
-    asked = publisher.done("upgrade", there, "--channel", "there", "--json")
+    until(lambda: status(far, "there").get("rule") == "G10" and status(far, "there")["state"] == "waiting", "it waits")
+    asked = publisher.done("upgrade", there, "--channel", "there", "--now", "--json")
     assert asked.json == {"name": there, "channels": ["there"]}
     until(lambda: status(far, "there")["revision"] == 1, "it runs there")
+    assert status(far, "there")["announced"] is False
     refused = far.overlay("upgrade", here, "--channel", "there")
     assert refused.status == 4 and "operate" in refused.complaint[1]
     absent = publisher.overlay("upgrade", there, "--channel", "nothing")

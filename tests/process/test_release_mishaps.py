@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from tests.process import disks
+from tests.process.asking import problems, status, subscribe, told
 from tests.process.conftest import Template
 from tests.process.machines import Machine, Village, until
 
@@ -24,6 +24,16 @@ def publisher(shared: Village) -> Machine:
     machine = shared.founded()
     machine.up()
     return machine
+
+
+@pytest.fixture(scope="module")
+def second(shared: Village, publisher: Machine) -> Machine:
+    return joined(shared, publisher, "second")
+
+
+@pytest.fixture(scope="module")
+def third(shared: Village, publisher: Machine) -> Machine:
+    return joined(shared, publisher, "third")
 
 
 def joined(shared: Village, publisher: Machine, name: str) -> Machine:
@@ -38,10 +48,6 @@ def file(machine: Machine, name: str, data: bytes) -> Path:
     return path
 
 
-def status(machine: Machine, channel: str) -> Any:
-    return machine.done("release", "status", channel, "--json").json
-
-
 def left(machine: Machine, channel: str) -> list[str]:
     """What lies on the shelf beside whole releases."""
     folder = machine.home / "releases" / channel
@@ -53,7 +59,7 @@ def left(machine: Machine, channel: str) -> list[str]:
 
 def test_a_file_that_goes_on_growing_is_not_published(publisher: Machine) -> None:
     publisher.done("release", "init", "grows")
-    path = file(publisher, "grows", bytes(48 * MIB))
+    path = file(publisher, "grows", bytes(24 * MIB))
     writer = os.fork()
     if not writer:  # a download that is not done
         with path.open("ab", buffering=0) as more:
@@ -81,16 +87,15 @@ def test_with_a_key_of_another_channel_nobody_publishes(publisher: Machine) -> N
 # -- a source that dies halfway
 
 
-def test_a_source_that_dies_halfway_is_left_and_what_has_come_stays(publisher: Machine, shared: Village) -> None:
+def test_a_source_that_dies_halfway_is_left_and_what_has_come_stays(publisher: Machine, second: Machine, third: Machine) -> None:
     """Both hold it; one is ended while it is asked. Whatever had come then is not asked for again."""
-    data = Random(5).randbytes(48 * MIB)
-    second, taker = joined(shared, publisher, "second"), joined(shared, publisher, "taker")
+    data = Random(5).randbytes(24 * MIB)
     publisher.done("release", "init", "large")
-    second.done("subscribe", "large")
+    subscribe(second, "large")
     publisher.done("release", "publish", "large", str(file(publisher, "large", data)))
     until(lambda: (second.home / "releases" / "large" / "r1").exists(), "the second has it", 60)
-    part, whole = (taker.home / "releases" / "large" / name for name in ("r1.part", "r1"))
-    taker.done("subscribe", "large")
+    part, whole = (third.home / "releases" / "large" / name for name in ("r1.part", "r1"))
+    subscribe(third, "large")
     until(lambda: part.exists() or whole.exists(), "it has begun")
     second.running[-1].kill()
     until(whole.exists, "the other brings it", 90)
@@ -101,49 +106,45 @@ def test_a_source_that_dies_halfway_is_left_and_what_has_come_stays(publisher: M
 # -- two publishers at once
 
 
-def test_of_two_that_publish_one_revision_the_second_is_told_and_everybody_takes_the_first(publisher: Machine, shared: Village) -> None:
+def test_of_two_that_publish_one_revision_the_second_is_told_and_everybody_takes_the_first(publisher: Machine, second: Machine) -> None:
     """Two machines hold the channel's key, and neither has heard of the other's release when it makes its own."""
-    other, taker = joined(shared, publisher, "twin"), joined(shared, publisher, "watcher")
     publisher.done("release", "init", "twice")
     key = publisher.home / "release-twice.key"
     key = key.rename(publisher.home.with_name("release-twice.key"))
-    until(lambda: other.overlay("release", "status", "twice").status == 0, "the channel is known")
-    taker.done("subscribe", "twice")
+    until(lambda: status(second, "twice"), "the channel is known")
+    subscribe(second, "twice")
     drafts = []
-    for machine, words in ((publisher, b"one"), (other, b"two")):
+    for machine, words in ((publisher, b"one"), (second, b"two")):
         path, draft = file(machine, "twice", words * 5_000), machine.home.with_name(f"{machine.home.name}-twice.draft")
         assert machine.done("release", "publish", "twice", str(path), "--out", str(draft)).json["revision"] == 1
         machine.done("release", "sign", str(draft), "--key", str(key))
         drafts.append(("release", "publish", "twice", str(path), "--signed", str(draft)))
     publisher.done(*drafts[0])
-    until(lambda: status(other, "twice")["newest"] == 1, "the other has heard of it")
-    late = other.overlay(*drafts[1])
-    assert late.status == 2 and "another r1" in late.complaint[0] and left(other, "twice") == []
-    until(lambda: status(taker, "twice")["revision"] == 1, "it is taken")
-    assert (taker.home / "releases" / "twice" / "r1").read_bytes() == b"one" * 5_000
-    again = other.done("release", "publish", "twice", str(file(other, "twice", b"two" * 5_000)), "--key", str(key)).json
+    until(lambda: status(second, "twice")["newest"] == 1, "the other has heard of it")
+    late = second.overlay(*drafts[1])
+    assert late.status == 2 and "another r1" in late.complaint[0] and left(second, "twice") == []
+    until(lambda: status(second, "twice")["revision"] == 1, "it is taken")
+    assert (second.home / "releases" / "twice" / "r1").read_bytes() == b"one" * 5_000
+    again = second.done("release", "publish", "twice", str(file(second, "twice", b"two" * 5_000)), "--key", str(key)).json
     assert again["revision"] == 2
-    until(lambda: status(taker, "twice")["revision"] == 2, "the next one goes on from there")
+    until(lambda: status(second, "twice")["revision"] == 2, "the next one goes on from there")
 
 
 # -- a clock at 1970
 
 
-def test_a_machine_whose_clock_says_1970_takes_and_publishes_releases(publisher: Machine, shared: Village) -> None:
-    old = joined(shared, publisher, "old")
+def test_a_machine_whose_clock_says_1970_takes_and_publishes_releases(publisher: Machine, third: Machine) -> None:
     publisher.done("release", "init", "dated")
-    publisher.done("grant", "/", "--to", "old.old.eu", "--rights", "release:seventies")
-    old.done("subscribe", "dated")
-    publisher.done("release", "publish", "dated", str(file(publisher, "dated1", b"one" * 5_000)))
-    until(lambda: status(old, "dated")["revision"] == 1, "it is taken")
-    old.running[-1].kill()
-    old.set_clock(-time.time())
-    old.up()
-    publisher.done("release", "publish", "dated", str(file(publisher, "dated2", b"two" * 5_000)))
-    until(lambda: status(old, "dated")["revision"] == 2, "it is taken by who lives in 1970")
-    publisher.done("subscribe", "seventies")
-    assert old.overlay("release", "init", "seventies").status == 0
-    old.done("release", "publish", "seventies", str(file(old, "seventies", b"disco" * 5_000)))
+    publisher.done("grant", "/", "--to", "third.third.eu", "--rights", "release:seventies")
+    subscribe(third, "dated")
+    third.running[-1].kill()
+    third.set_clock(-time.time())
+    third.up()
+    publisher.done("release", "publish", "dated", str(file(publisher, "dated", b"dated" * 5_000)))
+    until(lambda: status(third, "dated")["revision"] == 1, "it is taken by who lives in 1970")
+    subscribe(publisher, "seventies")
+    third.done("release", "init", "seventies")
+    third.done("release", "publish", "seventies", str(file(third, "seventies", b"disco" * 5_000)))
     until(lambda: status(publisher, "seventies")["revision"] == 1, "what it publishes is taken")
 
 
@@ -184,11 +185,12 @@ def test_who_has_no_room_for_a_release_says_so_and_takes_it_once_there_is(small:
     path.write_bytes(Random(1).randbytes(4 * MIB))
     ballast = small.home / "ballast"
     ballast.write_bytes(bytes(5 * MIB))
-    small.done("subscribe", "app")
+    subscribe(small, "app")
     big.done("release", "publish", "app", str(path))
-    until(lambda: any("No space left" in line for line in small.done("status", "--json").json["problems"]), "it says so")
+    until(lambda: any("No space left" in line for line in problems(small)), "it says so")
     assert status(small, "app")["revision"] is None and not (small.home / "releases" / "app" / "r1").exists()
     ballast.unlink()
+    told(small, "upgrade", channel="app")  # it would look again by itself within 20 s
     until(lambda: status(small, "app")["revision"] == 1, "it is taken", 40)
     assert (small.home / "releases" / "app" / "r1").read_bytes() == path.read_bytes()
-    until(lambda: not small.done("status", "--json").json["problems"], "and nothing is wrong any more")
+    until(lambda: not problems(small), "and nothing is wrong any more")

@@ -46,6 +46,7 @@ def test_the_anchor_and_the_export_are_those_of_the_zone(shared: Village, tmp_pa
     assert founder.overlay("zone", "export", "founder.hq").status == 1
     assert founder.overlay("zone", "roll", "/").status == 2
     founder.done("zone", "roll", "hq")
+    assert "being changed already" in founder.overlay("zone", "roll", "hq").err
     until(lambda: dig(founder, "hq.cloud", "DNSKEY", "+short").count("257 3 15") == 2, "both keys stand in the set")
     assert vouched(founder, "motd.founder.hq.cloud")
 

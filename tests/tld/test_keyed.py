@@ -200,8 +200,8 @@ async def served(zones: Zones, secondaries: list[Secondary]) -> AsyncIterator[in
     """All of it on a port of loopback."""
     tcp, udp = pair()
     tcp.listen()
-    polite = Polite(Authority(zones), Cookies(bytes(16)), now=time.monotonic, at=time.time)
-    keyed = Keyed(polite, zones, KEYS, frozenset({NAME}), time.time)
+    world = Polite(Authority(zones), Cookies(SECRET[:16]), now=time.monotonic, at=time.time)
+    keyed = Keyed(world, zones, KEYS, frozenset({NAME}), time.time)
     with tcp, udp:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_udp, udp, keyed)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import trio
 
 from overlay.wire.address import Address
-from tld.notify import Held, Notifier
+from tld.notify import Notifier
+from tld.zone import Held
 
 EVERY = 1.0  # seconds between looks: no zone has more than one version a second (DESIGN 3.8)
 
