@@ -228,7 +228,7 @@ class Plugged:
         changes = {**operations.handlers(), **ReleaseDesk(self.releasing, reports, reaching.session).handlers()}
         looks = {**answers.handlers(), **reaching.handlers(), **self.checks.handlers(), **ZoneDesk(names, signing).handlers()}
         kept = keeping(changes, self.engine)
-        outward.carry_out = Updating(names, kept).carry_out
+        outward.carry_out = Updating(names, kept, self._catch_up).carry_out
         self._desk.open({**looks, **kept})
         self._show_all()
 
@@ -291,6 +291,12 @@ class Plugged:
         await trio.sleep(max(0.0, self._show_at - self.engine.clock.now()))
         self._showing = False
         self._show(frozenset())
+
+    def _catch_up(self) -> None:
+        """Show at once what changed: who changes it further must see it."""
+        units, self._unseen = frozenset(self._unseen), set()
+        if units:
+            self._show_now(units)
 
     def _show_now(self, units: frozenset[str]) -> None:
         if TABLE in units:

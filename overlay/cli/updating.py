@@ -7,7 +7,7 @@ may: ``tld/keyed.py`` has asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import trio
@@ -23,11 +23,15 @@ from tld.update import Change, Line, Sets, Unfit, Update, plan
 
 
 class Updating:
-    """Carries out updates by ``handlers``: those of ``name.set`` and ``name.remove``."""
+    """Carries out updates by ``handlers``: those of ``name.set`` and ``name.remove``. ``catch_up`` brings ``names`` up to the last change.
 
-    def __init__(self, names: Names, handlers: Mapping[str, Handler]) -> None:
+    A set is said anew as a whole, so an update that saw less than the last one said would undo it.
+    """
+
+    def __init__(self, names: Names, handlers: Mapping[str, Handler], catch_up: Callable[[], None]) -> None:
         self._names = names
         self._handlers = handlers
+        self._catch_up = catch_up
         self._one = trio.Lock()
 
     async def carry_out(self, change: Change) -> bytes:
@@ -44,6 +48,7 @@ class Updating:
         return change.finish(codes.NOERROR)
 
     async def _make(self, update: Update) -> None:
+        self._catch_up()
         zone = self._names.zones.get(update.origin)
         if zone is None:
             raise Unfit(codes.NOTAUTH)
@@ -55,6 +60,7 @@ class Updating:
                 await self._handlers["name.set"].run({**args, "values": values, "ttl": ttl})
             else:
                 await self._handlers["name.remove"].run(args)
+        self._catch_up()  # whoever is told that it is done finds it done
 
     def _held(self, name: Name) -> Sets:
         """The data that people set under a name, whichever tree it is named in."""
