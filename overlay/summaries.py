@@ -78,14 +78,15 @@ def _ordered(node: Node, gateways: Sequence[GatewayEntry], leader: bytes | None)
 
 
 def _row(path: Path, gateways: Sequence[GatewayEntry], told: int | None, seen: Mapping[str, Observed], full: Full, at: float) -> Json:
+    """``revision``, ``stable`` and ``development`` are the program's own; ``releases`` is there where the cluster has its part in other channels."""
     program = seen.get(KERNEL, Observed())
+    others = [{"channel": channel, **_seen(said, path, full)} for channel, said in seen.items() if channel != KERNEL]
     return {
         "cluster": str(path), "public_addresses": list(dict.fromkeys(a.host for g in gateways for a in g.cluster.addresses)),
         "gateways": [full(g.cluster.node) for g in gateways], "nodes": max((g.cluster.nodes for g in gateways), default=0),
         "revision": program.stable, "stable": not program.holding, "development": [full(path / label) for label in program.development],
-        "releases": [{"channel": channel, **_seen(said, path, full)} for channel, said in seen.items() if channel != KERNEL],
         "load": max((g.cluster.load for g in gateways), default=0) / 1000,
-        "seen_s": None if told is None else round(max(0.0, at - told), 1),
+        "seen_s": None if told is None else round(max(0.0, at - told), 1), **({"releases": others} if others else {}),
     }  # fmt: skip
 
 
