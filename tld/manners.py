@@ -87,7 +87,7 @@ class Polite:
 
     def _over(self, reply: bytes, host: str) -> int:
         """Which answer over the rate this is; 0 for none."""
-        if host[:4] == "127." or host == "::1":
+        if host[:4] == "127." or host == "::1" or host[:11] == "::ffff:127.":
             return 0
         now = self._now()
         network = _network(host)

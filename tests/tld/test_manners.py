@@ -116,7 +116,7 @@ def test_a_wrong_cookie_is_answered_with_a_right_one_where_others_are_cut_short(
     assert rcode(world.ask(cookie=given_cookie(bad[0]))) == 0
 
 
-@pytest.mark.parametrize("source", [("127.0.0.1", 5353), ("::1", 5353)])
+@pytest.mark.parametrize("source", [("127.0.0.1", 5353), ("::1", 5353), ("::ffff:127.0.0.1", 5353)])
 def test_loopback_is_never_limited(source: tuple[str, int]) -> None:
     world = World()
     assert all(world.ask(source=source) is not None for _ in range(500))
