@@ -123,8 +123,8 @@ def _sign_zone(call: Call, home: Path, overlay_id: bytes) -> int | None:
     bring = importlib.import_module  # names are brought when there is something to sign
     keys = [bring("tld.dnssec.keys").ZoneKey(unb64(public), entry) for public, entry in asked["keys"]]
     origins = [bring("tld.label").from_text(text) for text in asked["origins"]]
-    entry = bring("tld.dnssec.keys").SigningKey(held[0], True)
-    pieces = bring("overlay.cli.zone_keys").key_pieces(ROOT, origins, keys, entry, int(time.time()), asked["serial"])
+    by = [bring("tld.dnssec.keys").SigningKey(signer, True) for signer in held]
+    pieces = bring("overlay.cli.zone_keys").key_pieces(ROOT, origins, keys, by, int(time.time()), asked["serial"])
     sent = [[b64(item), b64(body[1]), body.get(2, 0), body.get(3, 0), b64(body.get(4, b""))] for item, body in pieces]
     until: int = ask(call, "root.keyset.publish", {"pieces": sent})["until"]
     say(f"signed the keys of the root zone until {datetime.fromtimestamp(until, UTC).date()}")

@@ -161,9 +161,9 @@ class ZoneSigning:
         self.ring.say_own(path)
         if path != ROOT:
             self.ring.look(path, zone.keys)
-        entry = self.ring.keys_due(path, zone.keys)
-        if entry is not None:
-            self.ring.sign_keys(path, entry, zone.keys)
+        entries = self.ring.keys_due(path, zone.keys)
+        if entries:
+            self.ring.sign_keys(path, entries, zone.keys)
             self.show(path)
         await self._sign(path, zone)
         self.show(path)

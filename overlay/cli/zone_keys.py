@@ -67,6 +67,7 @@ class KeyRing:
         self._entries: dict[bytes, Signer] = {}  # key-signing keys at hand, by public half
         self._seeds: dict[bytes, bytes] = {}  # what they are made of, of those that can be sealed for others
         self._opened: set[bytes] = set()  # digests of records that were looked into
+        self._looked_for: tuple[bytes, ...] = ()  # the root's keys that were last looked for in the home
 
     def own(self, path: Path) -> SigningKey:
         """This node's key for a zone."""
@@ -188,35 +189,37 @@ class KeyRing:
         entries = self.book.root_entries() if path == ROOT else tuple(self.book.entries(path))[-MAX_ENTRIES:]
         return [*(ZoneKey(item, entry=True) for item in entries), *(ZoneKey(public) for public in self.book.signers(path).values())][:MAX_KEYS]
 
-    def keys_due(self, path: Path, keys: Copy | None) -> SigningKey | None:
-        """The key-signing key by which the set is to be signed now, at this node; None where nothing is due or another does it."""
+    def keys_due(self, path: Path, keys: Copy | None) -> list[SigningKey]:
+        """The key-signing keys by which the set is to be signed now, at this node; none where nothing is due or another does it.
+
+        The root's are all that are at hand: whoever pinned the former one is not left alone (RFC 5011).
+        """
         ring = self._rings.setdefault(path, _Ring())
         now, at = self.book.engine.clock.now(), self.book.engine.clock.at()
         wanted = self.wanted(path)
-        entry = self._in_turn(path, ring, keys)
-        if entry is None or all(key.entry for key in wanted):
-            return None
+        entries = self._in_turn(path, ring, keys)
+        if not entries or all(key.entry for key in wanted):
+            return []
         origin = self.book.origins(path)[0]
         same = keys is not None and set(dnskeys(keys, origin)) == {key.rdata for key in wanted} and keys.until - at > life_of(path) / 2
-        if same and keys is not None and signed_by(keys, origin, [entry.key.public]):
+        if same and keys is not None and all(signed_by(keys, origin, [entry.key.public]) for entry in entries):
             ring.differ_since = None
-            return None
+            return []
         ring.differ_since = now if ring.differ_since is None else ring.differ_since
         first = self.book.me if keys is None else b""
-        return entry if now - ring.differ_since >= self.book.turn(first, self.book.signers(path)) else None
+        return entries if now - ring.differ_since >= self.book.turn(first, self.book.signers(path)) else []
 
-    def _in_turn(self, path: Path, ring: _Ring, keys: Copy | None) -> SigningKey | None:
+    def _in_turn(self, path: Path, ring: _Ring, keys: Copy | None) -> list[SigningKey]:
         """Of the key-signing keys at hand the newest that resolvers have been pointed to; the one in use, or the first, else."""
         if path == ROOT:
-            held = self._root_held()
-            return SigningKey(held[0], entry=True) if held else None
+            return [SigningKey(signer, entry=True) for signer in self._root_held()]
         entries = self.book.entries(path)
         pointed = self._pointed(path, ring)
         now = self.book.engine.clock.now()
         used = signed_by(keys, self.book.origins(path)[0], list(entries)) if keys is not None else b""
         good = [item for item in entries if item == used or now - pointed.get(item, now) >= DS_TTL] or list(entries)[:1]
         at_hand = [item for item in good if item in self._entries]
-        return SigningKey(self._entries[at_hand[-1]], entry=True) if at_hand else None
+        return [SigningKey(self._entries[item], entry=True) for item in at_hand[-1:]]
 
     def _pointed(self, path: Path, ring: _Ring) -> dict[bytes, float]:
         """Since when the zone above points to each key, as seen from here."""
@@ -229,7 +232,8 @@ class KeyRing:
 
     def _root_held(self) -> list[Signer]:
         wanted = self.book.root_entries()
-        if not any(public in self._entries for public in wanted):
+        if wanted != self._looked_for or not any(public in self._entries for public in wanted):
+            self._looked_for = wanted
             texts: dict[str, str] = {}
             with suppress(OSError):
                 texts = {str(file): file.read_text() for file in sorted(self._home.glob("root*.key"))}
@@ -243,10 +247,10 @@ class KeyRing:
             return True
         return set(dnskeys(keys, origin)) != {key.rdata for key in self.wanted(ROOT)}
 
-    def sign_keys(self, path: Path, entry: SigningKey, keys: Copy | None) -> None:
+    def sign_keys(self, path: Path, entries: Sequence[SigningKey], keys: Copy | None) -> None:
         """Sign the key set as it should be, and say so."""
         at = int(self.book.engine.clock.at())
-        pieces = key_pieces(path, self.book.origins(path), self.wanted(path), entry, at, keys.serial if keys is not None else 0)
+        pieces = key_pieces(path, self.book.origins(path), self.wanted(path), entries, at, keys.serial if keys is not None else 0)
         self.say_keys(path, pieces)
 
     def say_keys(self, path: Path, pieces: list[tuple[bytes, dict[int, object]]]) -> None:
@@ -261,11 +265,11 @@ def life_of(path: Path) -> int:
 
 
 def key_pieces(
-    path: Path, origins: Sequence[Name], wanted: list[ZoneKey], entry: SigningKey, at: int, last: int,
+    path: Path, origins: Sequence[Name], wanted: list[ZoneKey], by: Sequence[SigningKey], at: int, last: int,
 ) -> list[tuple[bytes, dict[int, object]]]:
-    """A zone's key set, and what tells the zone above of it, signed and in pieces: (item, body). ``last``: the version before."""
+    """A zone's key set, and what tells the zone above of it, signed ``by`` keys and in pieces: (item, body). ``last``: the version before."""
     entries = [
-        (tree, Signed(rrset, (sign(rrset, entry, origin, at, life=life_of(path)),)))
+        (tree, Signed(rrset, tuple(sign(rrset, entry, origin, at, life=life_of(path)) for entry in by)))
         for tree, origin in enumerate(origins) for rrset in key_sets(origin, wanted)
     ]  # fmt: skip
     pieces = keys_to_pieces(entries, origins, max(at, last + 1), ROOM - len(str(path)))

@@ -67,3 +67,23 @@ def test_root_keys_that_are_kept_elsewhere_sign_the_root_zone_when_they_are_aske
     until(lambda: vouched(machine, "founder.hq.cloud"), "the stub vouches for it")
     assert "nothing" in machine.done("root", "sign").err
     assert "DNSKEY 15 1 300" in dig(machine, "cloud", "DNSKEY", "+dnssec", "+short")
+
+
+@needs_dig
+def test_after_a_change_of_root_keys_who_pinned_the_former_anchor_is_not_left_alone(shared: Village, tmp_path: Path) -> None:
+    founder = shared.founded()
+    founder.up()
+    until(lambda: vouched(founder, "founder.hq.cloud"), "the stub vouches for it")
+    former = founder.done("dns", "anchor").out.splitlines()
+    founder.done("root", "rotate")
+    until(lambda: founder.done("dns", "anchor").out.splitlines() != former, "the anchor is another")
+    now = founder.done("dns", "anchor").out.splitlines()
+    assert now[1] == former[0], "the one before stays in reserve"
+    until(lambda: dig(founder, "cloud", "DNSKEY", "+dnssec", "+short").count("DNSKEY 15 1 300") == 2, "both keys sign the set")
+    assert vouched(founder, "founder.hq.cloud")
+    if shutil.which("delv") is not None:
+        for line in (former[0], now[0]):
+            owner, _, _, _, tag, algorithm, kind, digest = line.split()
+            (tmp_path / "keys").write_text(f'trust-anchors {{ {owner} static-ds {tag} {algorithm} {kind} "{digest}"; }};\n')
+            words = ["delv", f"@{founder.address}", "-p", "5300", "-a", str(tmp_path / "keys"), "+root=cloud.", "founder.hq.cloud", "A"]
+            assert "fully validated" in subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout
