@@ -184,7 +184,7 @@ def _finish(zones: Zones, zone: Zone, found: _Found, answer: tuple[RRset, ...], 
         aa=True,
         answer=answer,
         authority=(*negative, *proof),
-        additional=_addresses(zones, found.answer[-1], secure=secure) if found.answer else (),
+        additional=_addresses(zones, found.answer[-1]) if found.answer else (),
     )
 
 
@@ -212,7 +212,7 @@ def _glue(zones: Zones, cut: RRset) -> tuple[tuple[RRset, ...], int]:
     return tuple(needed + others), len(needed)
 
 
-def _addresses(zones: Zones, rrset: RRset, *, secure: bool) -> tuple[RRset, ...]:
+def _addresses(zones: Zones, rrset: RRset) -> tuple[RRset, ...]:
     """What the client of an NS, MX, SRV, SVCB or HTTPS set asks next, where it is held here."""
     additional: list[RRset] = []
     for target in targets(rrset):
@@ -220,9 +220,7 @@ def _addresses(zones: Zones, rrset: RRset, *, secure: bool) -> tuple[RRset, ...]
         if zone is None:
             continue
         for rtype in (codes.A, codes.AAAA):
-            found = _find(zone, target, rtype)
-            sets = [rrset for rrset in found.answer if rrset.type == rtype]
-            additional += sets
+            additional += [found for found in _find(zone, target, rtype).answer if found.type == rtype]
     return tuple(additional)
 
 

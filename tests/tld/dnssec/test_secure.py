@@ -8,7 +8,7 @@ import pytest
 
 from overlay.name import ROOT, parse_path
 from tests.tld.dnssec.worlds import AT, Signing, key, signed
-from tests.tld.views import HOME, carrier, data, home, root
+from tests.tld.views import HOME, carrier, data, home, host, root
 from tld import codes
 from tld.dnssec.pieces import Copy
 from tld.dnssec.signing import LIFE, Signed, sign
@@ -228,3 +228,15 @@ def test_what_others_take_over_has_the_live_name_servers_and_glue_of_cuts() -> N
     assert whole.nodes[from_text("alice.home.eu.cloud.")] == live.nodes[from_text("alice.home.eu.cloud.")]
     assert names.secure.serial_of(origin) == whole.serial == 7
     assert names.secure.whole(from_text("nobody.")) is None is names.secure.serial_of(from_text("nobody."))
+
+
+def test_names_that_are_reached_nowhere_are_vouched_for_as_others_are_and_held_back_when_forged() -> None:
+    hidden, down = host("eu/home/hidden", 9), carrier("eu/home/www", "eu/home/alice", 2, healthy=False)
+    names, signing = signed(views=(root(), home(hosts=(hidden,), carries=(down,))))
+    for name in ("hidden.home.eu.cloud.", "www.home.eu.cloud."):
+        assert said(names, name) == (0, True)
+        assert said(names, name, codes.DS) == (0, True)
+    _signed_by_a_stranger(names, signing)
+    for name in ("hidden.home.eu.cloud.", "www.home.eu.cloud."):
+        assert said(names, name) == (2, False)
+        assert said(names, name, do=False) == (0, False)
